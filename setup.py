@@ -1,0 +1,64 @@
+"""Packaging. Extras: demo, train, test, tflite-runtime (for boards that must have it)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = next(
+    line.split('"')[1]
+    for line in Path("edge_agent/__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+TENSORFLOW = [
+    "tensorflow-cpu>=2.19,<2.22; platform_machine == 'x86_64'",
+    "tensorflow>=2.19,<2.22; platform_machine != 'x86_64'",
+]
+DEMO = ["amqtt==0.12.1"]
+TRAIN = [*TENSORFLOW, "keras>=3.10,<4", "scikit-learn>=1.5", "matplotlib>=3.9"]
+
+setup(
+    name="edge-agent",
+    version=VERSION,
+    description="Notices an upset customer through a kiosk camera and pages staff over MQTT",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["edge_agent*", "trainer*", "converter*"]),
+    package_data={
+        "edge_agent": ["models/*/*", "py.typed"],
+        "edge_agent.delivery": ["schemas/*.json"],
+        "edge_agent.demo": ["clips/*"],
+    },
+    install_requires=[
+        "ai-edge-litert>=2.1",
+        "numpy>=1.26",
+        # 5.0 has no cascades and is not tested; the last release that works with numpy 1 is 4.11.
+        "opencv-python-headless>=4.10,<5",
+        "paho-mqtt>=2.1,<3",
+        "PyYAML>=6.0",
+    ],
+    extras_require={
+        "demo": DEMO,
+        "train": TRAIN,
+        # tflite-runtime 2.14, its last release, breaks on numpy 2 although its metadata allows it.
+        "tflite-runtime": [
+            "tflite-runtime==2.14.0; python_version < '3.12'",
+            "numpy<2",
+            "opencv-python-headless==4.11.0.86",
+        ],
+        "test": [
+            *DEMO,
+            *TRAIN,
+            "jsonschema>=4.20",
+            "mypy>=1.15",
+            "pillow>=10",
+            "pytest>=8",
+            "pytest-randomly>=3.15",
+            "ruff>=0.9",
+            "scikit-image>=0.22",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["edge-agent=edge_agent.cli:main"]},
+)
