@@ -1,0 +1,89 @@
+"""Drop the faces that would mislead training, count them, and split off a validation set.
+
+A face that is present twice teaches twice; a face that is present with two labels teaches nothing; a
+training face that is also a test face makes the test a lie.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trainer.datasets import FaceDataset
+
+
+@dataclass(frozen=True, slots=True)
+class CleaningCounts:
+    """How many rows each check removed, in faces."""
+
+    before: int
+    blank: int
+    duplicates: int
+    conflicting: int
+    also_in_test: int
+    after: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.before} training faces: -{self.blank} blank, -{self.duplicates} exact duplicates, "
+            f"-{self.conflicting} duplicates with conflicting labels, -{self.also_in_test} also in a test set "
+            f"= {self.after}"
+        )
+
+
+def clean_training(data: FaceDataset) -> tuple[FaceDataset, CleaningCounts]:
+    """Return the Training rows worth learning from, and what was removed.
+
+    Of exact duplicates with one label the first is kept; of duplicates with different labels none is.
+    Faces of one single grey value (all black in FER2013) are removed, as are copies of test faces.
+
+    Raises:
+        DatasetError: there are no Training rows.
+    """
+    training = data.only("Training")
+    tests = {face.tobytes() for face in data.faces[data.usage != "Training"]}
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    blank = 0
+    for row, face in enumerate(training.faces):
+        if face.min() == face.max():
+            blank += 1
+        else:
+            groups[face.tobytes()].append(row)
+    keep: list[int] = []
+    duplicates = conflicting = also_in_test = 0
+    for face_bytes, rows in groups.items():
+        if face_bytes in tests:
+            also_in_test += len(rows)
+        elif len({int(training.labels[row]) for row in rows}) > 1:
+            conflicting += len(rows)
+        else:
+            keep.append(rows[0])
+            duplicates += len(rows) - 1
+    counts = CleaningCounts(len(training), blank, duplicates, conflicting, also_in_test, len(keep))
+    return training.take(np.array(sorted(keep), dtype=np.int64)), counts
+
+
+def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[FaceDataset, FaceDataset]:
+    """Split into (training, validation) so that near-duplicates stay on one side.
+
+    Near-duplicates are faces with the same 64-bit difference hash (the sign of horizontal differences
+    of the face shrunk to 9x8); FER2013 holds many re-compressed copies.
+
+    Args:
+        fraction: share of hash groups that goes to validation, 0..1.
+    """
+    hashes = _difference_hashes(data.faces)
+    _, group = np.unique(hashes, return_inverse=True)
+    chosen = np.random.default_rng(seed).random(int(group.max()) + 1) < fraction
+    in_validation = chosen[group]
+    return data.take(~in_validation), data.take(in_validation)
+
+
+def _difference_hashes(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    small = np.stack([cv2.resize(face, (9, 8), interpolation=cv2.INTER_AREA) for face in faces]).astype(np.int16)
+    bits = (small[:, :, 1:] > small[:, :, :-1]).reshape(len(faces), 64)
+    return np.packbits(bits, axis=1).view(np.uint64).ravel()

@@ -1,0 +1,139 @@
+"""FER2013 and the FER+ votes, read from the CSV files they are published as.
+
+Sources: Goodfellow et al., "Challenges in Representation Learning" (2013), distributed by Kaggle as
+`fer2013.csv`; Barsoum et al., "Training Deep Networks for Facial Expression Recognition with
+Crowd-Sourced Label Distribution" (2016), whose ten votes a face are `fer2013new.csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.errors import DatasetError
+
+SIDE_PX = 48
+#: FER2013's label codes 0..6, in the order of the file format.
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+#: Columns of fer2013new.csv; the first seven are LABELS under other names.
+VOTE_COLUMNS = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)  # fmt: skip
+_VOTE_OF_LABEL = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+#: Index into VOTE_COLUMNS for each of LABELS.
+VOTE_INDEX = tuple(VOTE_COLUMNS.index(name) for name in _VOTE_OF_LABEL)
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDataset:
+    """Labelled faces.
+
+    Attributes:
+        faces: uint8 (n, 48, 48), grey, 0..255.
+        labels: int64 (n,), codes into LABELS.
+        usage: str (n,), one of USAGES.
+        votes: uint8 (n, 10), FER+ votes in VOTE_COLUMNS order, 0..10; None without fer2013new.csv.
+    """
+
+    faces: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    usage: npt.NDArray[np.str_]
+    votes: npt.NDArray[np.uint8] | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceDataset:
+        """Return the rows chosen by a mask, bool (n,), or by indices, int64 (m,)."""
+        votes = None if self.votes is None else self.votes[rows]
+        return FaceDataset(self.faces[rows], self.labels[rows], self.usage[rows], votes)
+
+    def only(self, usage: str) -> FaceDataset:
+        """Return the rows of one usage.
+
+        Raises:
+            DatasetError: no row has this usage.
+        """
+        chosen = self.take(self.usage == usage)
+        if not len(chosen):
+            present = ", ".join(sorted(set(self.usage.tolist()))) or "none"
+            raise DatasetError(f"no rows with Usage {usage!r}; the file has: {present}")
+        return chosen
+
+
+def load_fer2013(folder: Path) -> FaceDataset:
+    """Read `fer2013.csv` and, if it lies beside it, `fer2013new.csv`.
+
+    Raises:
+        DatasetError: the folder or file is missing, a row is malformed (the message names the line), or
+            the two files do not have the same rows.
+    """
+    path = folder / "fer2013.csv"
+    faces: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    usage: list[str] = []
+    for line, row in _rows(path, {"emotion", "pixels", "Usage"}):
+        try:
+            label = int(row["emotion"])
+            pixels = np.array(row["pixels"].split(), dtype=np.uint8)
+        except (ValueError, OverflowError) as error:
+            raise DatasetError(f"{path}:{line}: {error}") from None
+        if not 0 <= label < len(LABELS):
+            raise DatasetError(f"{path}:{line}: emotion {label} is not one of 0..{len(LABELS) - 1}")
+        if pixels.size != SIDE_PX * SIDE_PX:
+            raise DatasetError(f"{path}:{line}: {pixels.size} pixels instead of {SIDE_PX}x{SIDE_PX}")
+        if row["Usage"] not in USAGES:
+            raise DatasetError(f"{path}:{line}: Usage {row['Usage']!r} is not one of {', '.join(USAGES)}")
+        faces.append(pixels.reshape(SIDE_PX, SIDE_PX))
+        labels.append(label)
+        usage.append(row["Usage"])
+    if not faces:
+        raise DatasetError(f"{path} has a header but no rows")
+    votes_path = folder / "fer2013new.csv"
+    votes = _load_votes(votes_path, usage) if votes_path.exists() else None
+    return FaceDataset(np.stack(faces), np.array(labels), np.array(usage), votes)
+
+
+def _load_votes(path: Path, usage: list[str]) -> npt.NDArray[np.uint8]:
+    votes: list[list[int]] = []
+    for line, row in _rows(path, {"Usage", *VOTE_COLUMNS}):
+        if line - 2 < len(usage) and row["Usage"] != usage[line - 2]:
+            raise DatasetError(
+                f"{path}:{line}: Usage {row['Usage']!r} but fer2013.csv has {usage[line - 2]!r}; "
+                "the files must have the same rows in the same order"
+            )
+        try:
+            votes.append([int(row[column]) for column in VOTE_COLUMNS])
+        except ValueError as error:
+            raise DatasetError(f"{path}:{line}: {error}") from None
+    if len(votes) != len(usage):
+        raise DatasetError(f"{path} has {len(votes)} rows but fer2013.csv has {len(usage)}")
+    return np.array(votes, dtype=np.uint8)
+
+
+def _rows(path: Path, required: set[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return (line number, row) pairs with stripped column names."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            missing = required - set(header)
+            if missing:
+                raise DatasetError(f"{path}: no column {', '.join(sorted(missing))}; is it the published CSV?")
+            rows = []
+            for line, cells in enumerate(reader, start=2):
+                if len(cells) != len(header):
+                    raise DatasetError(f"{path}:{line}: {len(cells)} cells instead of {len(header)}")
+                rows.append((line, dict(zip(header, cells, strict=True))))
+            return rows
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path} is missing; download the FER2013 challenge data from Kaggle and unpack fer2013.csv there"
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from None

@@ -1,0 +1,18 @@
+"""Errors of the training tools.
+
+TrainerError (Exception)
+├── DatasetError (also ValueError)   the CSV files are missing, malformed or do not belong together
+└── ModelError (also ValueError)     the model file cannot be loaded or has the wrong shape
+"""
+
+
+class TrainerError(Exception):
+    """Base of all errors shown to the user as one line."""
+
+
+class DatasetError(TrainerError, ValueError):
+    """The CSV files are missing, malformed or do not belong together."""
+
+
+class ModelError(TrainerError, ValueError):
+    """The model file cannot be loaded or has the wrong shape."""
