@@ -1,0 +1,180 @@
+"""Everything OpenCV can read: USB cameras, RTSP streams, video files, folders of images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_agent import config
+from edge_agent.camera.frames import Frame, Image
+from edge_agent.errors import CameraError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+#: Larger pictures are refused before they are decoded into memory.
+MAX_PIXELS = 100_000_000
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+class OpenCVCamera:
+    """A USB index (`0`), a URL (`rtsp://…`), a video file or a folder of images.
+
+    Recordings are played at their own speed, so that they stand in for a live camera; with
+    `realtime=False` every frame comes at once, timed by the recording's own clock.
+    """
+
+    def __init__(
+        self,
+        settings: config.Camera,
+        *,
+        realtime: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings, self._realtime = settings, realtime
+        self._clock, self._sleep = clock, sleep
+        self._capture: cv2.VideoCapture | None = None
+        self._recording: Iterator[tuple[float, Image]] | None = None
+        self._start_s = 0.0
+
+    def open(self) -> None:
+        """Open the device, stream, file or folder.
+
+        Raises:
+            CameraError: it is missing, busy or unreadable.
+        """
+        device = self._settings.device
+        path = Path(device)
+        if device.isdecimal() or "://" in device:
+            self._capture = self._open_live(device)
+        elif path.is_dir():
+            self._recording = self._folder(path)
+        elif path.is_file():
+            self._recording = self._file(path)
+        else:
+            raise CameraError(f"no camera, clip or folder {device!r}; check camera.device")
+        self._start_s = self._clock()
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or None at the end of a recording.
+
+        Raises:
+            CameraError: the camera stopped delivering, or is not open.
+        """
+        if self._recording is not None:
+            item = next(self._recording, None)
+            if item is None:
+                return None
+            clip_s, image = item
+            due_s = self._start_s + clip_s
+            if self._realtime:
+                self._sleep(max(0.0, due_s - self._clock()))
+                return Frame(self._turned(image), self._clock(), clip_s)
+            return Frame(self._turned(image), due_s, clip_s)
+        if self._capture is None:
+            raise CameraError("the camera is not open")
+        ok, picture = self._capture.read()
+        if not ok or picture is None:
+            raise CameraError(f"camera {self._settings.device!r} stopped delivering frames")
+        return Frame(self._turned(np.asarray(picture, dtype=np.uint8)), self._clock())
+
+    def close(self) -> None:
+        """Release the device; safe to call twice."""
+        if self._capture is not None:
+            self._capture.release()
+        self._capture = self._recording = None
+
+    def _open_live(self, device: str) -> cv2.VideoCapture:
+        timeout_ms = int(self._settings.timeout_s * 1000)
+        if device.isdecimal():
+            if not Path(f"/dev/video{device}").exists():
+                raise CameraError(f"no camera at /dev/video{device}; `v4l2-ctl --list-devices` shows what is there")
+            capture = cv2.VideoCapture(int(device))
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._settings.width)
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)
+            capture.set(cv2.CAP_PROP_FPS, self._settings.frame_rate_hz)
+        else:
+            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+            capture = cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
+        if not capture.isOpened():
+            capture.release()
+            raise CameraError(f"cannot open camera {_without_password(device)!r}; is it connected and free?")
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        return capture
+
+    def _file(self, path: Path) -> Iterator[tuple[float, Image]]:
+        first = cv2.VideoCapture(str(path))
+        rate_hz = first.get(cv2.CAP_PROP_FPS) or 15.0
+        ok, picture = first.read()
+        if not ok or picture is None:
+            first.release()
+            raise CameraError(f"{path} is not a video that OpenCV can read")
+        return self._play(path, first, np.asarray(picture, dtype=np.uint8), min(max(rate_hz, 1.0), 240.0))
+
+    def _play(
+        self, path: Path, capture: cv2.VideoCapture, image: Image, rate_hz: float
+    ) -> Iterator[tuple[float, Image]]:
+        index = 0
+        try:
+            while True:
+                yield index / rate_hz, image
+                index += 1
+                ok, picture = capture.read()
+                if not ok and self._settings.loop:
+                    capture.release()
+                    capture = cv2.VideoCapture(str(path))
+                    ok, picture = capture.read()
+                if not ok or picture is None:
+                    return
+                image = np.asarray(picture, dtype=np.uint8)
+        finally:
+            capture.release()
+
+    def _folder(self, folder: Path) -> Iterator[tuple[float, Image]]:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            raise CameraError(f"no images ({', '.join(IMAGE_SUFFIXES)}) in {folder}")
+        return self._show(paths)
+
+    def _show(self, paths: list[Path]) -> Iterator[tuple[float, Image]]:
+        index = 0
+        while index < len(paths) or self._settings.loop:
+            yield index / self._settings.frame_rate_hz, read_image(paths[index % len(paths)])
+            index += 1
+
+    def _turned(self, image: Image) -> Image:
+        if self._settings.rotate:
+            return np.asarray(cv2.rotate(image, _ROTATIONS[self._settings.rotate]), dtype=np.uint8)
+        return image
+
+
+def read_image(path: Path) -> Image:
+    """Read a picture of any common format, depth or colour, turned as its EXIF data says.
+
+    Returns:
+        uint8 (height, width, 3), BGR, 0..255.
+
+    Raises:
+        CameraError: the file is missing, not a picture, or larger than MAX_PIXELS.
+    """
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise CameraError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        raise CameraError(f"{path} is too large a picture to decode") from None
+    if picture is None:
+        raise CameraError(f"{path} is not a picture that can be read (JPEG, PNG, WebP, BMP and TIFF can)")
+    if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
+        raise CameraError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first")
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _without_password(device: str) -> str:
+    scheme, _, rest = device.partition("://")
+    return f"{scheme}://…@{rest.rsplit('@', 1)[1]}" if "@" in rest else device

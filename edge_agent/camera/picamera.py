@@ -1,0 +1,89 @@
+"""The Raspberry Pi camera, through picamera2's low-resolution YUV stream.
+
+picamera2 comes from apt (`python3-picamera2`) and is imported only when this source is used, so the virtual
+environment must have been made with `--system-site-packages`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_agent import config
+from edge_agent.camera.frames import Frame
+from edge_agent.errors import CameraError
+
+
+class PiCamera:
+    """Frames from the lores stream, YUV420 planar, turned into BGR."""
+
+    def __init__(self, settings: config.Camera, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._clock = settings, clock
+        self._picam: Any = None
+
+    def open(self) -> None:
+        """Configure and start the camera named by `camera.device` (a number, 0 for the first).
+
+        Raises:
+            CameraError: picamera2 is not installed, or there is no such camera or it is busy.
+        """
+        try:
+            from picamera2 import Picamera2
+        except ImportError as error:
+            raise CameraError(
+                f"picamera2 cannot be imported ({error}); run: sudo apt install python3-picamera2, and make "
+                "the virtual environment with --system-site-packages"
+            ) from None
+        settings = self._settings
+        size = (settings.width // 2 * 2, settings.height // 2 * 2)
+        try:
+            # libcamera raises plain RuntimeError and IndexError for absent and busy cameras.
+            self._picam = Picamera2(int(settings.device) if settings.device.isdecimal() else 0)
+            self._picam.configure(
+                self._picam.create_video_configuration(
+                    main={"size": size},
+                    lores={"size": size, "format": "YUV420"},
+                    controls={"FrameRate": settings.frame_rate_hz},
+                    buffer_count=3,
+                )
+            )
+            self._picam.start()
+        except Exception as error:
+            self.close()
+            raise CameraError(
+                f"the Pi camera does not start: {error}; `rpicam-hello --list-cameras` shows it"
+            ) from error
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame.
+
+        Raises:
+            CameraError: the camera is not open, or stopped within `camera.timeout_s`.
+        """
+        if self._picam is None:
+            raise CameraError("the camera is not open")
+        width, height = self._picam.camera_configuration()["lores"]["size"]
+        job = self._picam.capture_array("lores", wait=False)
+        try:
+            planes = self._picam.wait(job, timeout=self._settings.timeout_s)
+        except Exception as error:
+            raise CameraError(f"the Pi camera stopped delivering frames: {error or type(error).__name__}") from error
+        # Rows may be padded to the sensor pipeline's alignment; the picture is the left part of each plane row.
+        image = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)[:height, :width]
+        if self._settings.rotate:
+            image = np.rot90(image, k=-self._settings.rotate // 90)
+        return Frame(np.ascontiguousarray(image, dtype=np.uint8), self._clock())
+
+    def close(self) -> None:
+        """Stop and release the camera; safe to call twice."""
+        picam, self._picam = self._picam, None
+        if picam is not None:
+            try:
+                picam.stop()
+                picam.close()
+            except Exception as error:  # a camera that was unplugged cannot be stopped, and need not be
+                del error

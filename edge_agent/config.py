@@ -1,0 +1,268 @@
+"""Every option of the agent: its type, its limits and its default.
+
+`config.yaml` at the top of the project shows each of them with a comment; a test keeps the two the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_agent import yaml_loader
+from edge_agent.errors import ConfigError
+from edge_agent.yaml_loader import InvalidValueError, option
+
+_SEGMENT = r"[A-Za-z0-9_.-]{1,64}"
+#: Corners as (x, y) shares of picture width and height, 0..1.
+Polygon = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Who this device is; `name` and `device` become topic segments."""
+
+    name: str = option("site", pattern=_SEGMENT)
+    device: str = option("kiosk-1", pattern=_SEGMENT)
+    place: str = option("front desk", pattern=r".{1,120}")
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Where frames come from."""
+
+    source: Literal["picamera2", "opencv", "synthetic"] = option("opencv")
+    device: str = option("0", pattern=r".+")
+    width: int = option(640, low=160, high=4096)
+    height: int = option(480, low=120, high=4096)
+    frame_rate_hz: float = option(10.0, low=0.1, high=120)
+    rotate: int = option(0, low=0, high=270)
+    loop: bool = option(default=False)
+    timeout_s: float = option(5.0, low=0.2, high=120)
+    retry_first_s: float = option(0.5, low=0.05, high=60)
+    retry_max_s: float = option(30.0, low=0.1, high=3600)
+
+    def __post_init__(self) -> None:
+        if self.rotate not in (0, 90, 180, 270):
+            raise InvalidValueError(f"{self.rotate} is not one of 0, 90, 180, 270", "rotate")
+        if self.retry_max_s < self.retry_first_s:
+            raise InvalidValueError("must not be below retry_first_s", "retry_max_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """How faces are found."""
+
+    detector: Literal["blazeface-full-range", "blazeface-short-range", "yunet"] = option("blazeface-full-range")
+    yunet_weights: Path | None = option(None)
+    confidence: float = option(0.6, low=0.05, high=0.99)
+    nms_iou: float = option(0.3, low=0.05, high=0.95)
+    min_face_px: int = option(32, low=8, high=2000)
+    max_faces: int = option(8, low=1, high=64)
+    ignore_zones: tuple[Polygon, ...] = option((), low=0, high=1)
+
+    def __post_init__(self) -> None:
+        if self.detector == "yunet" and self.yunet_weights is None:
+            raise InvalidValueError("yunet needs yunet_weights: the .onnx file from OpenCV's model zoo", "detector")
+        _check_polygons(self.ignore_zones, "ignore_zones")
+
+
+@dataclass(frozen=True, slots=True)
+class Emotion:
+    """Which model judges a face, and how its labels are summed into groups."""
+
+    model: str = option("fer-compact-1", pattern=r".+")
+    groups: dict[str, tuple[str, ...]] = option(
+        factory=lambda: {
+            "angry": ("angry",),
+            "happy": ("happy",),
+            "neutral": ("neutral",),
+            "sad": ("sad",),
+            "other": ("disgust", "fear", "surprise"),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            raise InvalidValueError("name at least one group", "groups")
+        seen: dict[str, str] = {}
+        for group, labels in self.groups.items():
+            for label in labels:
+                if label in seen:
+                    raise InvalidValueError(f"label {label!r} is in {seen[label]!r} already", "groups", group)
+                seen[label] = group
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How faces in successive frames become one person's track."""
+
+    smoothing_s: float = option(0.7, low=0.0, high=30)
+    lost_after_s: float = option(1.0, low=0.05, high=60)
+    min_iou: float = option(0.2, low=0.01, high=0.95)
+    max_distance: float = option(1.0, low=0.0, high=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A named part of the picture with its own alerts and cooldown."""
+
+    name: str = option(pattern=_SEGMENT)
+    polygon: Polygon = option(low=0, high=1)
+
+    def __post_init__(self) -> None:
+        _check_polygons((self.polygon,), "polygon")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a look becomes a page. Times in seconds, thresholds are probabilities."""
+
+    name: str = option(pattern=_SEGMENT)
+    emotions: tuple[str, ...] = option(("angry",))
+    upper: float = option(0.55, low=0.01, high=1)
+    lower: float = option(0.35, low=0.0, high=1)
+    dwell_s: float = option(1.5, low=0.0, high=600)
+    min_observations: int = option(5, low=1, high=1000)
+    off_delay_s: float = option(2.0, low=0.0, high=600)
+    cooldown_s: float = option(30.0, low=0.0, high=86400)
+    severity: Literal["info", "warning", "critical"] = option("warning")
+    message: str = option("Please send assistance", pattern=r".{1,200}")
+    expiry_s: float = option(120.0, low=1, high=86400)
+
+    def __post_init__(self) -> None:
+        if not self.emotions:
+            raise InvalidValueError("name at least one group", "emotions")
+        if self.lower > self.upper:
+            raise InvalidValueError(f"must not be above upper ({self.upper:g})", "lower")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Transport security toward the broker."""
+
+    enabled: bool = option(default=False)
+    ca_file: Path | None = option(None)
+    cert_file: Path | None = option(None)
+    key_file: Path | None = option(None)
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise InvalidValueError("cert_file and key_file belong together; give both or neither")
+
+
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """The broker that staff pagers listen on."""
+
+    host: str = option("127.0.0.1", pattern=r"[^\s/]+")
+    port: int = option(1883, low=1, high=65535)
+    protocol: Literal["5", "3.1.1"] = option("5")
+    topic_root: str = option("kiosk/v1", pattern=r"[A-Za-z0-9_./-]{1,100}")
+    username: str | None = option(None)
+    password_file: Path | None = option(None)
+    keepalive_s: int = option(30, low=5, high=3600)
+    connect_retry_max_s: float = option(60.0, low=1, high=3600)
+    tls: Tls = option(factory=Tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The spool that keeps alerts until the broker has them."""
+
+    state_dir: Path = option(Path("state"))
+    max_bytes: int = option(4_000_000, low=10_000, high=1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """How much of the computer the agent may use."""
+
+    threads: int = option(1, low=1, high=16)
+    runtime: Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"] = option("auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """What the agent writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = option("info")
+    format: Literal["auto", "pretty", "json"] = option("auto")
+    health_interval_s: float = option(30.0, low=1, high=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration file."""
+
+    site: Site = option(factory=Site)
+    camera: Camera = option(factory=Camera)
+    faces: Faces = option(factory=Faces)
+    emotion: Emotion = option(factory=Emotion)
+    tracking: Tracking = option(factory=Tracking)
+    zones: tuple[Zone, ...] = option(())
+    rules: tuple[Rule, ...] = option(factory=lambda: (Rule(name="angry-customer"),))
+    mqtt: Mqtt = option(factory=Mqtt)
+    outbox: Outbox = option(factory=Outbox)
+    performance: Performance = option(factory=Performance)
+    logging: Logging = option(factory=Logging)
+
+    def __post_init__(self) -> None:
+        known = ", ".join(self.emotion.groups)
+        for index, rule in enumerate(self.rules):
+            for name in rule.emotions:
+                if name not in self.emotion.groups:
+                    raise InvalidValueError(
+                        f"{name!r} is not a group; emotion.groups has {known}", "rules", index, "emotions"
+                    )
+        _check_unique([rule.name for rule in self.rules], "rules")
+        _check_unique([zone.name for zone in self.zones], "zones")
+
+    def fingerprint(self) -> str:
+        """Return a short hash that tells whether two devices run the same configuration."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file; see `yaml_loader.load` for what is refused.
+
+    Raises:
+        ConfigError: the file does not fit.
+    """
+    return yaml_loader.load(path, Config)
+
+
+def read_password(mqtt: Mqtt) -> str | None:
+    """Return the broker password from `mqtt.password_file` or systemd's credential `mqtt-password`.
+
+    Raises:
+        ConfigError: the file is named but cannot be read, or others than its owner may read it.
+    """
+    path = mqtt.password_file
+    if path is None:
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        path = Path(folder) / "mqtt-password" if folder else None
+        if path is None or not path.exists():
+            return None
+    try:
+        if path.stat().st_mode & stat.S_IROTH:
+            raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the password file {path}: {error}") from None
+
+
+def _check_polygons(polygons: tuple[Polygon, ...], key: str) -> None:
+    if any(len(polygon) < 3 for polygon in polygons):
+        raise InvalidValueError("a polygon needs at least three [x, y] corners", key)
+
+
+def _check_unique(names: list[str], key: str) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InvalidValueError(f"the name {name!r} is used twice", key, index, "name")

@@ -1,0 +1,142 @@
+"""The emotion classifier: a cropped face in, a probability vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.errors import BundleError, ConfigError
+from edge_agent.vision.bundle import Bundle, check_tensor, load_golden
+from edge_agent.vision.faces import Framing
+from edge_agent.vision.runtime import Choice, load_interpreter
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class EmotionClassifier:
+    """A full int8 TFLite model with logits out; softmax and temperature are applied here.
+
+    Args:
+        verify: replay the bundle's golden vectors and refuse the model when they differ.
+
+    Raises:
+        BundleError: tensors, quantization or golden vectors are not what the manifest states.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1, runtime: Choice = "auto", verify: bool = True) -> None:
+        self.bundle = bundle
+        self.labels: tuple[str, ...] = tuple(bundle.get("labels"))
+        self.side_px = int(bundle.get("input", "shape")[1])
+        self._interpreter: Any = load_interpreter(bundle.model, threads=threads, choice=runtime)
+        [self._input] = self._interpreter.get_input_details()
+        [self._output] = self._interpreter.get_output_details()
+        check_tensor(bundle, self._input, "input")
+        check_tensor(bundle, self._output, "output")
+        if list(self._output["shape"]) != [1, len(self.labels)]:
+            raise BundleError(
+                f"{bundle.folder}: the model has not one output for each of the {len(self.labels)} labels"
+            )
+        self._input_scale, self._input_zero = _quantization(bundle, self._input, "input")
+        self._output_scale, self._output_zero = _quantization(bundle, self._output, "output")
+        self._temperature = float(bundle.get("temperature"))
+        if verify:
+            self._verify()
+
+    def framing(self, detector: str) -> Framing:
+        """Return how faces found by this detector have to be cropped.
+
+        Raises:
+            BundleError: the manifest has no framing for it.
+        """
+        framing = self.bundle.get("crop", "framing", detector)
+        return Framing(side=float(framing["side"]), shift_y=float(framing["shift_y"]))
+
+    def classify(self, faces: Sequence[npt.NDArray[np.uint8]]) -> Probabilities:
+        """Score cropped faces.
+
+        Args:
+            faces: uint8 (side_px, side_px) each, grey, 0..255.
+
+        Returns:
+            float32 (n, labels), rows sum to 1.
+        """
+        logits = [
+            self._output_scale * (self._run(self.quantize(face)).astype(np.float32) - self._output_zero)
+            for face in faces
+        ]
+        return softmax(np.array(logits, dtype=np.float32).reshape(-1, len(self.labels)) / self._temperature)
+
+    def quantize(self, face: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        """Turn a grey face, uint8 (side, side), into the input tensor, int8 (1, side, side, 1)."""
+        steps = np.rint(face.astype(np.float32) / (255 * self._input_scale)) + self._input_zero
+        tensor: npt.NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+        return tensor[None, :, :, None]
+
+    def _run(self, tensor: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+        output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])[0]
+        return output
+
+    def _verify(self) -> None:
+        inputs, expected, tolerance = load_golden(self.bundle)
+        for number, (tensor, outputs) in enumerate(zip(inputs, expected, strict=True)):
+            drift = int(np.abs(self._run(tensor[None]).astype(int) - outputs.astype(int)).max())
+            if drift > tolerance:
+                raise BundleError(
+                    f"{self.bundle.folder}: golden vector {number} is off by {drift} steps (tolerance {tolerance}); "
+                    "this computer does not run the model as it was tested"
+                )
+
+
+def softmax(logits: Probabilities) -> Probabilities:
+    """Return row-wise softmax of float32 (n, classes)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
+    result: Probabilities = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def _quantization(bundle: Bundle, tensor: dict[str, Any], key: str) -> tuple[float, int]:
+    scale, zero_point = tensor["quantization"]
+    stated = bundle.get(key)
+    if abs(scale - stated.get("scale", 0)) > 1e-6 * max(scale, 1e-9) or zero_point != stated.get("zero_point"):
+        raise BundleError(f"{bundle.folder}: the {key} quantization of model and manifest differ")
+    return float(scale), int(zero_point)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Sums the model's labels into the groups that rules and people talk about.
+
+    Attributes:
+        names: group names, in the configuration's order.
+        matrix: float32 (labels, groups) of zeros and ones.
+    """
+
+    names: tuple[str, ...]
+    matrix: Probabilities
+
+    @classmethod
+    def of(cls, groups: dict[str, tuple[str, ...]], labels: tuple[str, ...]) -> Grouping:
+        """Build from configuration.
+
+        Raises:
+            ConfigError: a group names a label the model does not have.
+        """
+        matrix = np.zeros((len(labels), len(groups)), dtype=np.float32)
+        for column, (group, members) in enumerate(groups.items()):
+            for label in members:
+                if label not in labels:
+                    raise ConfigError(
+                        f"emotion.groups.{group}: the model has no label {label!r}; it has {', '.join(labels)}"
+                    )
+                matrix[labels.index(label), column] = 1
+        return cls(tuple(groups), matrix)
+
+    def apply(self, probabilities: Probabilities) -> Probabilities:
+        """Return float32 (n, groups) from float32 (n, labels); labels in no group are left out."""
+        return probabilities @ self.matrix

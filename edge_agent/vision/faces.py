@@ -1,0 +1,122 @@
+"""Faces: what a detector returns, what is masked before it looks, and the crop the classifier sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.camera.frames import Image
+from edge_agent.config import Polygon
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face, in pixels of the frame, origin top left.
+
+    Attributes:
+        x, y, width, height: bounding box; may reach beyond the frame.
+        confidence: 0..1.
+        right_eye, left_eye: centres (x, y); right is the person's right, so it has the smaller x.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: float
+    right_eye: tuple[float, float]
+    left_eye: tuple[float, float]
+
+    @property
+    def roll_deg(self) -> float:
+        """Tilt of the head in degrees, -180..180; positive is clockwise on the picture."""
+        dx, dy = self.left_eye[0] - self.right_eye[0], self.left_eye[1] - self.right_eye[1]
+        return math.degrees(math.atan2(dy, dx)) if dx or dy else 0.0
+
+
+class FaceDetector(Protocol):
+    """Finds faces in BGR frames; `BlazeFace` and `YuNet` are the two."""
+
+    def detect(self, image: Image) -> list[Face]:
+        """Return the faces of a uint8 (height, width, 3) BGR frame, best first, in its pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a detector's box becomes the square the classifier was trained on.
+
+    Attributes:
+        side: side of the square as a multiple of the box's width.
+        shift_y: how far the centre moves down, as a multiple of the box's height.
+    """
+
+    side: float
+    shift_y: float
+
+
+def mask_zones(image: Image, zones: tuple[Polygon, ...]) -> None:
+    """Black out polygons, in place, so that nothing behind them is ever looked at.
+
+    Args:
+        image: uint8 (height, width, 3).
+        zones: corners as shares of width and height, 0..1.
+    """
+    if zones:
+        height, width = image.shape[:2]
+        corners = [np.round(np.array(zone) * (width, height)).astype(np.int32) for zone in zones]
+        for polygon in corners:
+            cv2.fillPoly(image, [polygon], (0, 0, 0))
+
+
+def crop_face(image: Image, face: Face, framing: Framing, side_px: int) -> npt.NDArray[np.uint8]:
+    """Cut out a face, upright and grey, framed the way the classifier's training faces are.
+
+    Args:
+        image: uint8 (height, width, 3), BGR.
+        side_px: side of the result.
+
+    Returns:
+        uint8 (side_px, side_px), grey; beyond the frame's edges the border repeats.
+    """
+    side = framing.side * face.width
+    radians = math.radians(face.roll_deg)
+    shift = framing.shift_y * face.height
+    # The box's centre moves along the face's own vertical, which roll has tilted.
+    centre_x = face.x + face.width / 2 - shift * math.sin(radians)
+    centre_y = face.y + face.height / 2 + shift * math.cos(radians)
+    step = side / side_px
+    cos, sin = math.cos(radians) * step, math.sin(radians) * step
+    middle = (side_px - 1) / 2
+    to_source = np.array(
+        [
+            [cos, -sin, centre_x - cos * middle + sin * middle],
+            [sin, cos, centre_y - sin * middle - cos * middle],
+        ]
+    )
+    if step > 2:
+        # Bilinear sampling looks at four pixels; average beforehand what lies between.
+        return _crop_large(image, to_source, side_px, step)
+    crop = cv2.warpAffine(
+        image, to_source, (side_px, side_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+
+
+def _crop_large(image: Image, to_source: npt.NDArray[np.float64], side_px: int, step: float) -> npt.NDArray[np.uint8]:
+    """Sample at a whole multiple of the wanted side, then shrink by area averaging."""
+    factor = math.ceil(step / 2)
+    fine = to_source.copy()
+    fine[:, :2] /= factor
+    fine[:, 2] -= fine[:, :2] @ np.full(2, (factor - 1) / 2)
+    size = side_px * factor
+    crop = cv2.warpAffine(
+        image, fine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.resize(grey, (side_px, side_px), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,56 @@
+"""The one place that finds a TFLite runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from edge_agent.errors import BundleError
+
+Choice = Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"]
+_MODULES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite",
+}
+
+
+def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto") -> Any:
+    """Return an allocated `Interpreter` for a model held in memory.
+
+    `auto` takes the first that is installed of ai-edge-litert, tflite-runtime and TensorFlow. All three
+    run int8 and float32 through XNNPACK where they were built with it.
+
+    Raises:
+        BundleError: no runtime is installed, or it does not accept the model.
+    """
+    names = list(_MODULES) if choice == "auto" else [choice]
+    for name in names:
+        try:
+            module = importlib.import_module(_MODULES[name])
+        except ImportError:
+            continue
+        try:
+            with _native_messages_hidden():
+                interpreter = module.Interpreter(model_content=model, num_threads=threads)
+                interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{name} does not accept the model: {str(error).splitlines()[0]}") from None
+        return interpreter
+    raise BundleError(f"no TFLite runtime found ({', '.join(names)}); run: pip install ai-edge-litert")
+
+
+@contextlib.contextmanager
+def _native_messages_hidden() -> Iterator[None]:
+    """Keep the runtime's C++ chatter ("Created TensorFlow Lite XNNPACK delegate") off standard error."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
