@@ -1,0 +1,113 @@
+"""One frame through camera masks, detector, classifier, tracker and rules; nothing of the frame remains."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.tracker import Observation, Track, Tracker
+from edge_agent.camera.frames import Frame, Image
+from edge_agent.config import Config
+from edge_agent.vision.blazeface import BlazeFace
+from edge_agent.vision.bundle import find_bundle, load_bundle
+from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
+from edge_agent.vision.faces import Face, FaceDetector, crop_face, mask_zones
+from edge_agent.vision.yunet import YuNet
+
+
+class Vision:
+    """Detector and classifier, loaded as configured.
+
+    Raises:
+        BundleError: a model is missing or refused.
+        ConfigError: a group names a label the model does not have.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._faces = config.faces
+        #: Why faces were not judged → how often.
+        self.abstained: Counter[str] = Counter()
+        threads, runtime = config.performance.threads, config.performance.runtime
+        self.detector: FaceDetector
+        if config.faces.yunet_weights is not None and config.faces.detector == "yunet":
+            self.detector = YuNet(
+                config.faces.yunet_weights, confidence=config.faces.confidence, nms_iou=config.faces.nms_iou
+            )
+        else:
+            self.detector = BlazeFace(
+                load_bundle(find_bundle(config.faces.detector), kind="face-detector"),
+                confidence=config.faces.confidence,
+                nms_iou=config.faces.nms_iou,
+                threads=threads,
+                runtime=runtime,
+            )
+        bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
+        self.classifier = EmotionClassifier(bundle, threads=threads, runtime=runtime)
+        self.grouping = Grouping.of(config.emotion.groups, self.classifier.labels)
+        self._framing = self.classifier.framing(config.faces.detector)
+
+    def find_faces(self, image: Image) -> list[Face]:
+        """Mask ignored zones, in place, and return the faces large enough to judge, best first."""
+        mask_zones(image, self._faces.ignore_zones)
+        found = self.detector.detect(image)
+        large = [face for face in found if face.width >= self._faces.min_face_px]
+        judged = large[: self._faces.max_faces]
+        if len(judged) < len(found):
+            self.abstained["too_small"] += len(found) - len(large)
+            self.abstained["too_many"] += len(large) - len(judged)
+        return judged
+
+    def classify(self, image: Image, faces: list[Face]) -> Probabilities:
+        """Return float32 (faces, labels) probabilities."""
+        side_px = self.classifier.side_px
+        return self.classifier.classify([crop_face(image, face, self._framing, side_px) for face in faces])
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one frame led to.
+
+    Attributes:
+        tracks: people in view.
+        faces: how many were judged in this frame.
+        alerts: alerts that took a step.
+        detect_s, classify_s, total_s: how long it took.
+    """
+
+    tracks: tuple[Track, ...]
+    faces: int
+    alerts: list[Alert]
+    detect_s: float
+    classify_s: float
+    total_s: float
+
+
+class Pipeline:
+    """The whole way from a frame to alerts; also used by the demo and the benchmark."""
+
+    def __init__(self, config: Config, *, new_id: Callable[[], str]) -> None:
+        self.vision = Vision(config)
+        self.groups = self.vision.grouping.names
+        self._tracker = Tracker(config.tracking, config.zones)
+        self.rules = RuleEngine(config.rules, self.groups, new_id=new_id)
+
+    def process(self, frame: Frame) -> Decision:
+        """Look at one frame."""
+        start_s = time.perf_counter()
+        faces = self.vision.find_faces(frame.image)
+        found_s = time.perf_counter()
+        scores = self.vision.grouping.apply(self.vision.classify(frame.image, faces))
+        classified_s = time.perf_counter()
+        height, width = frame.image.shape[:2]
+        observations = [Observation(face, row) for face, row in zip(faces, scores, strict=True)]
+        tracks = self._tracker.update(observations, time_s=frame.time_s, width=width, height=height)
+        alerts = self.rules.update(tracks, frame.time_s)
+        end_s = time.perf_counter()
+        return Decision(tracks, len(faces), alerts, found_s - start_s, classified_s - found_s, end_s - start_s)
+
+    def without_frame(self, time_s: float) -> list[Alert]:
+        """Let tracks and alerts age while the camera delivers nothing."""
+        return self.rules.update(self._tracker.age(time_s), time_s)
