@@ -1,0 +1,344 @@
+"""The daemon: wiring, and the loop that owns everything but the camera and the network.
+
+Two threads feed it, one captures frames and one talks MQTT. They only leave things to collect and wake the
+loop, so that pipeline, rules and outbox live in one thread and need no locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+import edge_agent
+from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.ulid import make_ulid
+from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
+from edge_agent.config import Config, read_password
+from edge_agent.delivery.bus import FAILURE, Bus, Connected, Delivered, Disconnected, MqttBus, Received
+from edge_agent.delivery.messages import Composer, Message, MessageError, State, Topics, parse_ack, parse_object
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.errors import StateError
+from edge_agent.operations.health import Health, temperature_c
+from edge_agent.operations.logs import fields
+from edge_agent.pipeline import Decision, Pipeline
+
+log = logging.getLogger("edge_agent")
+
+#: Outbox rows given to the broker and not yet answered.
+_MAX_IN_FLIGHT = 10
+#: How long a row that the broker refused waits for the next try.
+_REFUSED_RETRY_S = 10.0
+_IDLE_S = 0.25
+
+Watcher = Callable[[Frame, Decision], None]
+
+
+def new_ulid() -> str:
+    """Return a fresh ULID."""
+    return make_ulid(time.time(), secrets.token_bytes(10))
+
+
+class Agent:
+    """One device, from camera to broker.
+
+    Args:
+        camera: makes the camera; the configured one by default.
+        every_frame: process every frame of a recording, however long it takes.
+        on_decision: called after each frame, for people who watch.
+        stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
+
+    Raises:
+        AgentError: a model, the state folder or the certificates cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        camera: Callable[[], Camera] | None = None,
+        bus: Bus | None = None,
+        every_frame: bool = False,
+        on_decision: Watcher | None = None,
+        stop_at_end: bool = False,
+    ) -> None:
+        self._config, self._on_decision, self._stop_at_end = config, on_decision, stop_at_end
+        self._live_clock = not every_frame
+        self._wakeup = threading.Event()
+        self._stop = threading.Event()
+        session = new_ulid()
+        self.pipeline = Pipeline(config, new_id=new_ulid)
+        self._composer = Composer(config, session=session, unix=time.time, monotonic=time.monotonic)
+        topic = self._composer.topic
+        self._topics: Topics = topic
+        self._bus = bus or MqttBus(
+            config.mqtt,
+            client_id=f"{config.site.name}-{config.site.device}",
+            password=read_password(config.mqtt),
+            subscriptions=(topic("ack", "+"), topic("cmd", "+")),
+            will=self._composer.state("offline"),
+            wake=self._wakeup.set,
+        )
+        self._outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        self._capture = Capture(
+            camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
+            config.camera,
+            wake=self._wakeup.set,
+            every_frame=every_frame,
+        )
+        self.health = Health(start_s=time.monotonic())
+        self._in_flight: dict[int, int] = {}
+        self._refused_until_s: dict[int, float] = {}
+        self._camera_status = self._capture.status()
+        self._state: State = "online"
+        self._next_health_s = 0.0
+        self._frame_s = self._frame_taken_s = time.monotonic()
+        self._people = 0
+        #: Set when a recording has been watched to its end.
+        self.ended = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to return; safe from signal handlers and other threads."""
+        self._stop.set()
+        self._wakeup.set()
+
+    def run(self) -> None:
+        """Watch until `stop` is called."""
+        self._bus.start()
+        self._capture.start()
+        log.info(
+            "watching",
+            extra=fields(
+                camera=self._config.camera.source,
+                model=self.pipeline.vision.classifier.bundle.id,
+                broker=f"{self._config.mqtt.host}:{self._config.mqtt.port}",
+                topics=self._topics.base,
+            ),
+        )
+        try:
+            while not self._stop.is_set():
+                self._wakeup.wait(_IDLE_S)
+                self._wakeup.clear()
+                self._turn()
+        finally:
+            self._shut_down()
+
+    def _turn(self) -> None:
+        for event in self._bus.events():
+            self._handle(event)
+        self._capture.check()
+        status = self._capture.status()
+        frame = self._capture.take()
+        if frame is not None:
+            self._process(frame)
+        if status != self._camera_status:
+            self._camera_changed(status)
+        if frame is None and status.state != "running":
+            self._report(self.pipeline.without_frame(self._alert_time_s()))
+        self._pump()
+        if time.monotonic() >= self._next_health_s and self._bus.connected:
+            self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
+            self._publish(self._health_message())
+        if status.state == "ended" and frame is None and not self.ended.is_set():
+            self.ended.set()
+        if self._stop_at_end and self.ended.is_set() and self._settled():
+            self._stop.set()
+
+    def _settled(self) -> bool:
+        return not self.pipeline.rules.open_alerts() and not self._outbox.depth()[0]
+
+    def _alert_time_s(self) -> float:
+        """Return now on the alerting clock, which recordings played without pauses run ahead of."""
+        return self._frame_s + time.monotonic() - self._frame_taken_s
+
+    def _process(self, frame: Frame) -> None:
+        started_s = time.monotonic()
+        self._frame_s, self._frame_taken_s = frame.time_s, started_s
+        decision = self.pipeline.process(frame)
+        self._people = len(decision.tracks)
+        self._report(decision.alerts)
+        captured_s = frame.time_s if self._live_clock else started_s
+        self.health.frame(faces=decision.faces, latency_s=time.monotonic() - captured_s)
+        if self._on_decision is not None:
+            self._on_decision(frame, decision)
+
+    def _report(self, alerts: list[Alert]) -> None:
+        for alert in alerts:
+            self._spool(self._composer.alert(alert), expiry_s=alert.rule.expiry_s)
+            log.warning(
+                f"alert {alert.step}",
+                extra=fields(
+                    id=alert.id,
+                    rule=alert.rule.name,
+                    zone=alert.zone,
+                    score=round(alert.score, 3),
+                    people=alert.people,
+                    after_s=round(alert.changed_s - alert.raised_s, 1),
+                    by=alert.by,
+                    reason=alert.reason,
+                ),
+            )
+        if alerts:
+            self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+
+    def _spool(self, message: Message, *, expiry_s: float | None) -> None:
+        expires_s = None if expiry_s is None else time.time() + expiry_s
+        try:
+            for row in self._outbox.add(message, expires_s=expires_s):
+                log.error("outbox full, message dropped", extra=fields(topic=row.message.topic))
+        except StateError as error:
+            # Better an alert that a power cut could lose than none: send it from memory.
+            log.error(str(error))
+            self._publish(message)
+
+    def _publish(self, message: Message) -> None:
+        self._bus.publish(message)
+
+    def _pump(self) -> None:
+        """Hand spooled rows to the broker, and drop those that came too late to be of use."""
+        if not self._bus.connected:
+            return
+        now_s = time.time()
+        waiting = self._outbox.pending(limit=_MAX_IN_FLIGHT + len(self._in_flight) + len(self._refused_until_s))
+        given = set(self._in_flight.values())
+        for row in waiting:
+            if row.seq in given or len(self._in_flight) >= _MAX_IN_FLIGHT:
+                continue
+            if row.expires_s is not None and row.expires_s <= now_s:
+                self._outbox.remove([row.seq])
+                detail = f"{row.message.topic} was not deliverable in time"
+                log.error("message expired", extra=fields(topic=row.message.topic))
+                self._spool(self._composer.event("expired", detail), expiry_s=None)
+            elif self._refused_until_s.get(row.seq, 0.0) <= now_s:
+                token = self._bus.publish(row.message)
+                if token is not None:
+                    self._in_flight[token] = row.seq
+
+    def _handle(self, event: Connected | Disconnected | Delivered | Received) -> None:
+        if isinstance(event, Connected):
+            log.info("connected to the broker")
+            self._birth()
+        elif isinstance(event, Disconnected):
+            log.warning(f"{event.problem}; trying again")
+        elif isinstance(event, Delivered):
+            self._delivered(event)
+        else:
+            try:
+                self._received(event)
+            except MessageError as error:
+                log.warning(f"ignored a message: {error}", extra=fields(topic=event.topic[:200]))
+
+    def _delivered(self, event: Delivered) -> None:
+        seq = self._in_flight.pop(event.token, None)
+        if event.reason >= FAILURE:
+            log.error("the broker refuses a message; check its access rules", extra=fields(reason=event.reason))
+            if seq is not None:
+                self._refused_until_s[seq] = time.time() + _REFUSED_RETRY_S
+        elif seq is not None:
+            self._refused_until_s.pop(seq, None)
+            self._outbox.remove([seq])
+
+    def _received(self, event: Received) -> None:
+        match self._topics.below(event.topic):
+            case ["ack", alert_id]:
+                ack = parse_ack(event.payload)
+                if ack.alert_id != alert_id:
+                    raise MessageError("topic and payload name different alerts")
+                changed = self.pipeline.rules.act(alert_id, ack.action, by=ack.by, time_s=self._alert_time_s())
+                if changed is not None:
+                    self._report([changed])
+            case ["cmd", verb] if not event.retained:
+                body = parse_object(event.payload, schema="command")
+                self._command(verb, str(body.get("request_id", "")))
+
+    def _command(self, verb: str, request_id: str) -> None:
+        if not (0 < len(request_id) <= 64) or not request_id.replace("-", "").replace("_", "").isalnum():
+            raise MessageError("request_id must be 1 to 64 letters, digits, - or _")
+        if verb == "ping":
+            answer = self._composer.response(request_id, ok=True, detail="pong")
+        elif verb == "rebirth":
+            self._birth()
+            answer = self._composer.response(request_id, ok=True, detail="state, info and active alerts published")
+        else:
+            answer = self._composer.response(request_id, ok=False, detail="unknown command; there are ping, rebirth")
+        self._publish(answer)
+
+    def _birth(self) -> None:
+        self._publish(self._composer.state(self._state, self._camera_status.problem))
+        self._publish(self._composer.info(self._facts()))
+        self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+
+    def _camera_changed(self, status: CaptureStatus) -> None:
+        before, self._camera_status = self._camera_status, status
+        if status.state == "lost":
+            log.error(f"camera lost: {status.problem}; trying again")
+        elif status.state == "running":
+            log.info("camera delivers frames")
+        elif status.state == "ended":
+            log.info("the recording has ended")
+        state: State = "degraded" if status.state in ("lost", "ended") else "online"
+        if state != self._state or status.problem != before.problem:
+            self._state = state
+            self._publish(self._composer.state(state, status.problem))
+        if status.state == "lost" and before.state != "lost":
+            self._spool(self._composer.event("camera_lost", status.problem), expiry_s=3600)
+        elif before.state == "lost" and status.state == "running":
+            self._spool(self._composer.event("camera_back", ""), expiry_s=3600)
+
+    def _facts(self) -> dict[str, str]:
+        bundle = self.pipeline.vision.classifier.bundle
+        return {
+            "agent_version": edge_agent.__version__,
+            "model": bundle.id,
+            "model_sha256": bundle.sha256,
+            "detector": self._config.faces.detector,
+            "config": self._config.fingerprint(),
+            "python": platform.python_version(),
+            "runtime": _runtime_version(),
+        }
+
+    def _health_message(self) -> Message:
+        now_s = time.monotonic()
+        depth, oldest_s = self._outbox.depth()
+        return self._composer.health(
+            {
+                "state": self._state,
+                "camera": self._camera_status.state,
+                "uptime_s": round(self.health.uptime_s(now_s), 1),
+                "frames": self.health.frames,
+                "frames_dropped": self._capture.dropped,
+                "frame_rate_hz": round(self.health.take_frame_rate_hz(now_s), 2),
+                "latency_p50_ms": self.health.latency_ms(50),
+                "latency_p95_ms": self.health.latency_ms(95),
+                "people": self._people,
+                "faces": self.health.faces,
+                "abstained": dict(self.pipeline.vision.abstained),
+                "outbox_depth": depth,
+                "outbox_oldest_s": round(oldest_s, 1),
+                "temperature_c": temperature_c(),
+            }
+        )
+
+    def _shut_down(self) -> None:
+        self._pump()
+        self._bus.stop(self._composer.state("stopped"))
+        for event in self._bus.events():
+            if isinstance(event, Delivered):
+                self._delivered(event)
+        self._capture.stop(0.5)
+        waiting, _ = self._outbox.depth()
+        self._outbox.close()
+        log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
+
+
+def _runtime_version() -> str:
+    for name in ("ai-edge-litert", "tflite-runtime", "tensorflow"):
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return "unknown"

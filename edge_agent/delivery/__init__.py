@@ -1,0 +1,1 @@
+"""From an alert to a staff pager: messages, the spool that survives a power cut, MQTT."""

@@ -1,0 +1,245 @@
+"""MQTT; the one module that knows paho.
+
+A thread of its own connects, reconnects with exponential backoff and full jitter, and turns whatever happens
+into events that the owner collects with `events()`. Nothing here blocks the owner.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent import config
+from edge_agent.delivery.messages import MAX_PAYLOAD_BYTES, Message
+from edge_agent.errors import ConfigError
+
+#: Reason codes of MQTT 5 from here up are failures.
+FAILURE = 128
+_SESSION_EXPIRY_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted the connection; subscriptions are requested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is gone or could not be made; `problem` says why. Retried without end."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The broker answered a publish.
+
+    Attributes:
+        token: what `publish` returned.
+        reason: MQTT 5 reason code; below 128 the broker has it, 16 says that nobody is subscribed.
+    """
+
+    token: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came in."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+Event = Connected | Disconnected | Delivered | Received
+
+
+class Bus(Protocol):
+    """The port to a broker; `MqttBus` is the real one."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether publishing makes sense now."""
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+
+    def publish(self, message: Message) -> int | None:
+        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order."""
+
+    def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
+        """Publish a last message, disconnect and stop."""
+
+
+class MqttBus:
+    """A connection to the configured broker.
+
+    Args:
+        client_id: the same after a restart, so that the broker keeps what arrives meanwhile.
+        password: from `config.read_password`.
+        subscriptions: topic filters, at QoS 1, renewed with every connection.
+        will: published by the broker when this client vanishes.
+        wake: called from the network thread after each event.
+
+    Raises:
+        ConfigError: the TLS files cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: config.Mqtt,
+        *,
+        client_id: str,
+        password: str | None,
+        subscriptions: Sequence[str],
+        will: Message | None = None,
+        wake: Callable[[], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings, self._subscriptions, self._wake, self._jitter = settings, subscriptions, wake, jitter
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._up = self._accepted = False
+        self._refusal = ""
+        self._v5 = settings.protocol == "5"
+        protocol = MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if self._v5 else False,
+            protocol=protocol,
+            reconnect_on_failure=False,
+        )
+        if settings.username is not None:
+            self._client.username_pw_set(settings.username, password)
+        if settings.tls.enabled:
+            self._use_tls(settings.tls)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._client.on_message = self._on_message
+
+    @property
+    def connected(self) -> bool:
+        """Whether publishing makes sense now."""
+        return self._up
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def publish(self, message: Message) -> int | None:
+        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+        if not self._up:
+            return None
+        properties = None
+        if self._v5 and message.expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, int(message.expiry_s))
+        info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties)
+        return info.mid
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order."""
+        collected: list[Event] = []
+        while True:
+            try:
+                collected.append(self._events.get_nowait())
+            except queue.Empty:
+                return collected
+
+    def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
+        """Publish a last message, disconnect and stop; gives up on the broker after `timeout_s`."""
+        self._stopping.set()
+        if self._up:
+            if last is not None:
+                info = self._client.publish(last.topic, last.payload, qos=1, retain=last.retain)
+                try:
+                    info.wait_for_publish(timeout_s)
+                except (RuntimeError, ValueError):
+                    self._emit(Disconnected("the connection was lost before the last message was sent"))
+            self._client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _use_tls(self, tls: config.Tls) -> None:
+        try:
+            self._client.tls_set(
+                ca_certs=None if tls.ca_file is None else str(tls.ca_file),
+                certfile=None if tls.cert_file is None else str(tls.cert_file),
+                keyfile=None if tls.key_file is None else str(tls.key_file),
+            )
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"mqtt.tls: cannot use the certificate files: {error}") from None
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            self._refusal, self._accepted = "", False
+            try:
+                self._connect()
+                self._client.loop_forever()
+                problem = self._refusal or "the connection was lost"
+            except (OSError, ValueError) as error:
+                problem = f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
+            failures = 0 if self._accepted else failures + 1
+            self._up = False
+            if self._stopping.is_set():
+                return
+            self._emit(Disconnected(problem))
+            ceiling_s = min(2.0 ** min(failures, 30) / 2, self._settings.connect_retry_max_s)
+            self._stopping.wait(ceiling_s * self._jitter())
+
+    def _connect(self) -> None:
+        host, port, keepalive_s = self._settings.host, self._settings.port, self._settings.keepalive_s
+        if not self._v5:
+            self._client.connect(host, port, keepalive_s)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        properties.MaximumPacketSize = 4 * MAX_PAYLOAD_BYTES
+        self._client.connect(host, port, keepalive_s, clean_start=False, properties=properties)
+
+    def _emit(self, event: Event) -> None:
+        self._events.put(event)
+        self._wake()
+
+    def _on_connect(self, client: paho.Client, _: Any, __: Any, reason: ReasonCode, ___: Any) -> None:
+        if reason.is_failure:
+            self._refusal = f"the broker refuses: {reason}"
+            client.disconnect()
+            return
+        if self._subscriptions:
+            client.subscribe([(topic, 1) for topic in self._subscriptions])
+        self._up = self._accepted = True
+        self._emit(Connected())
+
+    def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
+        self._up = False
+        if reason.is_failure and not self._refusal:
+            self._refusal = f"disconnected: {reason}"
+
+    def _on_publish(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
+        self._emit(Delivered(mid, int(reason.value)))
+
+    def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+        if len(message.payload) <= MAX_PAYLOAD_BYTES:
+            self._emit(Received(message.topic, bytes(message.payload), message.retain))

@@ -1,0 +1,213 @@
+"""What travels over MQTT: topics, payloads, quality of service, retention, expiry.
+
+Payloads are JSON objects with `schema` and `version`; the JSON Schemas lie in `schemas/`. No schema has room
+for a picture. Every message carries wall-clock time and, since a Pi has no clock battery, the boot id with
+monotonic seconds beside it. Receivers ignore fields they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_agent import config
+from edge_agent.alerting.rules import Action, Alert
+
+SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
+MAX_PAYLOAD_BYTES = 16 * 1024
+State = Literal["online", "degraded", "stopped", "offline"]
+_ACTIONS: tuple[Action, ...] = ("ack", "resolve", "false_alarm")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT publish, always at QoS 1.
+
+    Attributes:
+        expiry_s: MQTT 5 message expiry; None for never.
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    expiry_s: float | None = None
+
+
+class MessageError(ValueError):
+    """A received payload is not what its topic promises."""
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot, or `unknown` where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def rfc3339(unix_s: float) -> str:
+    """Return UTC with milliseconds, as in 2026-01-31T08:00:00.000Z."""
+    return datetime.fromtimestamp(unix_s, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Topics:
+    """The topic tree of one device: `<root>/<site>/<device>/…`."""
+
+    def __init__(self, mqtt: config.Mqtt, *, site: str, device: str) -> None:
+        self.base = f"{mqtt.topic_root.strip('/')}/{site}/{device}"
+
+    def __call__(self, *levels: str) -> str:
+        """Return a topic below the device."""
+        return "/".join([self.base, *levels])
+
+    def below(self, topic: str) -> list[str]:
+        """Return the levels after the device, or an empty list for foreign topics."""
+        return topic[len(self.base) + 1 :].split("/") if topic.startswith(self.base + "/") else []
+
+
+class Composer:
+    """Makes the messages of one device in one run of the agent.
+
+    Args:
+        session: id of this run; the last will carries the same one.
+        unix: wall clock, seconds since 1970.
+        monotonic: seconds on a clock that is never set.
+    """
+
+    def __init__(
+        self,
+        settings: config.Config,
+        *,
+        session: str,
+        unix: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._site = settings.site
+        self._session, self._unix, self._monotonic = session, unix, monotonic
+        self._boot_id = boot_id()
+        self._health_interval_s = settings.logging.health_interval_s
+        self.topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
+
+    def state(self, state: State, problem: str = "") -> Message:
+        """Retained: is the device watching? `problem` says why it is degraded."""
+        return self._message("state", self.topic("state"), {"state": state, "problem": problem[:300]}, retain=True)
+
+    def info(self, facts: Mapping[str, str]) -> Message:
+        """Retained: versions and hashes."""
+        return self._message("info", self.topic("info"), facts, retain=True)
+
+    def health(self, figures: Mapping[str, Any]) -> Message:
+        """Retained: rates, latencies, depths."""
+        return self._message("health", self.topic("health"), figures, retain=True, expiry_s=3 * self._health_interval_s)
+
+    def alert(self, alert: Alert) -> Message:
+        """One step of an alert, the whole of it each time."""
+        now_s = self._unix()
+        raised_unix_s = now_s - (alert.changed_s - alert.raised_s)
+        body = {
+            "id": alert.id,
+            "revision": alert.revision,
+            "step": alert.step,
+            "rule": alert.rule.name,
+            "emotions": list(alert.rule.emotions),
+            "severity": alert.rule.severity,
+            "message": alert.rule.message,
+            "zone": alert.zone,
+            "place": self._site.place,
+            "score": round(alert.score, 3),
+            "people": alert.people,
+            "raised_at": rfc3339(raised_unix_s),
+            "expires_at": rfc3339(raised_unix_s + alert.rule.expiry_s),
+            "by": alert.by,
+            "reason": alert.reason,
+        }
+        return self._message("alert", self.topic("alert", alert.id), body, expiry_s=alert.rule.expiry_s)
+
+    def active(self, alerts: Sequence[Alert]) -> Message:
+        """Retained: ids of the alerts now open."""
+        body = {"ids": [alert.id for alert in alerts]}
+        return self._message("active", self.topic("alert", "active"), body, retain=True, expiry_s=600)
+
+    def event(self, kind: str, detail: str) -> Message:
+        """Something an operator wants to know: camera lost, page expired."""
+        return self._message("event", self.topic("event"), {"kind": kind, "detail": detail[:300]})
+
+    def response(self, request_id: str, *, ok: bool, detail: str) -> Message:
+        """Answer a command."""
+        body = {"request_id": request_id, "ok": ok, "detail": detail[:300]}
+        return self._message("response", self.topic("rsp", request_id), body, expiry_s=60)
+
+    def _message(
+        self, schema: str, topic: str, body: Mapping[str, Any], *, retain: bool = False, expiry_s: float | None = None
+    ) -> Message:
+        payload = {
+            "schema": schema,
+            "version": 1,
+            "site": self._site.name,
+            "device": self._site.device,
+            "session": self._session,
+            "time": rfc3339(self._unix()),
+            "boot_id": self._boot_id,
+            "monotonic_s": round(self._monotonic(), 3),
+            **body,
+        }
+        return Message(topic, json.dumps(payload, ensure_ascii=False).encode(), retain, expiry_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What a pager says of an alert."""
+
+    alert_id: str
+    action: Action
+    by: str
+
+    def payload(self, *, unix_s: float) -> bytes:
+        """Return the JSON to publish on `ack/<id>`."""
+        body = {
+            "schema": "ack",
+            "version": 1,
+            "id": self.alert_id,
+            "action": self.action,
+            "by": self.by,
+            "time": rfc3339(unix_s),
+        }
+        return json.dumps(body, ensure_ascii=False).encode()
+
+
+def parse_ack(payload: bytes) -> Ack:
+    """Read what a pager sent.
+
+    Raises:
+        MessageError: not an ack.
+    """
+    body = parse_object(payload, schema="ack")
+    action, by, alert_id = body.get("action"), body.get("by"), body.get("id")
+    if action not in _ACTIONS:
+        raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(_ACTIONS)}")
+    if not isinstance(by, str) or not 0 < len(by) <= 64:
+        raise MessageError("'by' must be a name of 1 to 64 characters")
+    if not isinstance(alert_id, str) or len(alert_id) != 26:
+        raise MessageError("'id' must be a ULID")
+    return Ack(alert_id, action, by)
+
+
+def parse_object(payload: bytes, *, schema: str) -> dict[str, Any]:
+    """Read a JSON object of the given schema name, major version 1.
+
+    Raises:
+        MessageError: too large, not JSON, or another schema.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise MessageError(f"{len(payload)} bytes are more than {MAX_PAYLOAD_BYTES}")
+    try:
+        body = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise MessageError("not JSON") from None
+    if not isinstance(body, dict) or body.get("schema") != schema or body.get("version") != 1:
+        raise MessageError(f"not an object of schema {schema!r}, version 1")
+    return body

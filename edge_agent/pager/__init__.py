@@ -1,0 +1,1 @@
+"""What staff hold in their hands."""

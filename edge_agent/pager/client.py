@@ -1,0 +1,125 @@
+"""A pager's side of the conversation: alerts in, each step once; acknowledgements out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.alerting.rules import Action
+from edge_agent.delivery.bus import Bus, Connected, Disconnected, Received
+from edge_agent.delivery.messages import Ack, Message, MessageError, parse_object
+
+ACK_EXPIRY_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An alert as staff see it, after its latest step.
+
+    Attributes:
+        topic: the alert's topic; acknowledgements go beside it.
+        step: raised, acked or cleared.
+    """
+
+    topic: str
+    id: str
+    revision: int
+    step: str
+    severity: str
+    message: str
+    place: str
+    zone: str
+    device: str
+    emotions: tuple[str, ...]
+    score: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The connection came up (`problem` empty) or went down."""
+
+    problem: str
+
+
+class Pager:
+    """Keeps the open pages of one member of staff.
+
+    Args:
+        bus: subscribed to the alerts of the devices to watch.
+        name: who acknowledges.
+    """
+
+    def __init__(self, bus: Bus, *, name: str, unix: Callable[[], float] = time.time) -> None:
+        self._bus, self._name, self._unix = bus, name, unix
+        self._revisions: dict[str, int] = {}
+        self._unsent: list[Message] = []
+        self.open: dict[str, Page] = {}
+
+    def poll(self) -> list[Page | Link]:
+        """Return what is new; a step that arrives twice, or late, is shown once."""
+        news: list[Page | Link] = []
+        for event in self._bus.events():
+            if isinstance(event, Connected):
+                news.append(Link(""))
+                self._flush()
+            elif isinstance(event, Disconnected):
+                news.append(Link(event.problem))
+            elif isinstance(event, Received) and not event.topic.endswith("/active"):
+                page = _parse(event.topic, event.payload)
+                if page is not None and page.revision > self._revisions.get(page.id, 0):
+                    self._remember(page)
+                    news.append(page)
+        return news
+
+    def act(self, page: Page, action: Action) -> None:
+        """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there."""
+        prefix = page.topic.rsplit("/alert/", 1)[0]
+        payload = Ack(page.id, action, self._name).payload(unix_s=self._unix())
+        self._unsent.append(Message(f"{prefix}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent and self._bus.publish(self._unsent[0]) is not None:
+            del self._unsent[0]
+
+    def _remember(self, page: Page) -> None:
+        self._revisions[page.id] = page.revision
+        while len(self._revisions) > 10_000:
+            del self._revisions[next(iter(self._revisions))]
+        if page.step == "cleared":
+            self.open.pop(page.id, None)
+        else:
+            self.open[page.id] = page
+
+
+def _parse(topic: str, payload: bytes) -> Page | None:
+    """Return the page, or None for anything that is not one; a pager must outlive strange neighbours."""
+    try:
+        body: dict[str, Any] = parse_object(payload, schema="alert")
+        return Page(
+            topic=topic,
+            id=str(body["id"])[:26],
+            revision=int(body["revision"]),
+            step=str(body["step"]),
+            severity=str(body["severity"])[:20],
+            message=_plain(body["message"]),
+            place=_plain(body["place"]),
+            zone=_plain(body["zone"]),
+            device=_plain(f"{body['site']}/{body['device']}"),
+            emotions=tuple(_plain(name) for name in body["emotions"]),
+            score=float(body["score"]),
+            by=_plain(body["by"]),
+            reason=_plain(body["reason"]),
+        )
+    except (MessageError, KeyError, TypeError, ValueError, json.JSONDecodeError):
+        return None
+
+
+def _plain(text: Any) -> str:
+    """Return printable text of bounded length; control characters could rewrite the staff's terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]

@@ -1,0 +1,165 @@
+"""The pager in a terminal: a line and a bell for each page, a key for each answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from edge_agent.alerting.rules import Action
+from edge_agent.errors import BrokerError
+from edge_agent.pager.client import Link, Page, Pager
+
+KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm"}
+_DONE = {"ack": "acknowledged", "resolve": "resolved", "false_alarm": "marked as false alarm"}
+_COLOURS = {"info": "36", "warning": "33", "critical": "31"}
+
+
+class TerminalPager:
+    """Shows pages and sends answers.
+
+    Args:
+        wake: set whenever the pager's bus or the keyboard has something.
+        auto_ack_s: acknowledge by itself after this many seconds; None never.
+        prefix: stands before each line.
+        quiet: print nothing.
+        must_connect: raise BrokerError from `turn` when the very first connection fails.
+    """
+
+    def __init__(
+        self,
+        pager: Pager,
+        wake: threading.Event,
+        *,
+        out: TextIO,
+        auto_ack_s: float | None = None,
+        prefix: str = "",
+        quiet: bool = False,
+        must_connect: bool = False,
+    ) -> None:
+        self._pager, self._wake, self._out, self._auto_ack_s = pager, wake, out, auto_ack_s
+        self._prefix, self._quiet, self._must_connect = prefix, quiet, must_connect
+        self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._due_s: dict[str, float] = {}
+        self._colour = out.isatty()
+        self._selected: str | None = None
+
+    def turn(self) -> list[Page]:
+        """Show what is new and act on pressed keys; return the pages that took a step."""
+        pages = []
+        for item in self._pager.poll():
+            if isinstance(item, Link):
+                if item.problem and self._must_connect:
+                    raise BrokerError(item.problem)
+                self._must_connect = False
+                self._say(
+                    f"no broker: {item.problem}; trying again" if item.problem else "connected, waiting for pages"
+                )
+            else:
+                self._show(item)
+                pages.append(item)
+        while not self._keys.empty():
+            self._press(self._keys.get())
+        for alert_id, due_s in list(self._due_s.items()):
+            if time.monotonic() >= due_s:
+                del self._due_s[alert_id]
+                if (page := self._pager.open.get(alert_id)) is not None and page.step == "raised":
+                    self._act(page, "ack")
+        return pages
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+        """Serve until `stop`; with `once` until the first page is acknowledged or cleared."""
+        with self._keyboard(stop):
+            while not stop.is_set():
+                self._wake.wait(0.2)
+                self._wake.clear()
+                if any(page.step != "raised" for page in self.turn()) and once:
+                    return
+
+    def _show(self, page: Page) -> None:
+        if page.step == "raised":
+            self._selected = page.id
+            if self._auto_ack_s is not None:
+                self._due_s[page.id] = time.monotonic() + self._auto_ack_s
+            what = f"{'/'.join(page.emotions)} {page.score:.2f}"
+            where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
+            keys = "" if self._auto_ack_s is not None else "   [a]cknowledge [r]esolve [f]alse alarm"
+            bell = "\a" if self._colour else ""
+            headline = self._paint(f"▲ {page.message.upper()}", page.severity)
+            self._say(f"{bell}{headline}  {where} ({page.device}): {what}{keys}")
+        elif page.step == "acked":
+            self._say(f"✓ {page.place}: acknowledged by {page.by}")
+        elif page.reason in _DONE:
+            self._say(f"✓ {page.place}: {_DONE[page.reason]} by {page.by}")
+        else:
+            why = "customer is calm again" if page.reason == "calm" else "customer is out of view"
+            self._say(f"· {page.place}: over, {why}")
+
+    def _press(self, key: str) -> None:
+        pages = list(self._pager.open.values())
+        if key.isdecimal() and 0 < int(key) <= len(pages):
+            self._selected = pages[int(key) - 1].id
+            self._say(f"selected {pages[int(key) - 1].place} ({pages[int(key) - 1].device})")
+        elif key in KEYS:
+            waiting = [page for page in pages if page.step == "raised"] or pages
+            page = self._pager.open.get(self._selected or "", waiting[-1] if waiting else None)
+            if page is None:
+                self._say("no open page")
+            else:
+                self._act(page, KEYS[key])
+        elif key.strip():
+            self._say("keys: a acknowledge, r resolve, f false alarm, 1-9 choose among open pages, Ctrl-C quit")
+
+    def _act(self, page: Page, action: Action) -> None:
+        self._pager.act(page, action)
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            print(f"{self._prefix}{time.strftime('%H:%M:%S')} {text}", file=self._out, flush=True)
+
+    def _paint(self, text: str, severity: str) -> str:
+        return f"\x1b[1;{_COLOURS.get(severity, '0')}m{text}\x1b[0m" if self._colour else text
+
+    @contextlib.contextmanager
+    def _keyboard(self, stop: threading.Event) -> Iterator[None]:
+        """Read single keys from a terminal, or characters from a pipe, while the block runs."""
+        with _single_keys(sys.stdin):
+            reader = threading.Thread(target=_read_keys, args=(self._keys, self._wake, stop), daemon=True, name="keys")
+            reader.start()
+            yield
+
+
+def _read_keys(keys: queue.SimpleQueue[str], wake: threading.Event, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            key = os.read(sys.stdin.fileno(), 1)
+        except (OSError, ValueError):
+            return
+        if not key:
+            return
+        keys.put(key.decode("ascii", errors="replace").lower())
+        wake.set()
+
+
+@contextlib.contextmanager
+def _single_keys(stdin: TextIO) -> Iterator[None]:
+    restore: Callable[[], None] = lambda: None  # noqa: E731
+    if stdin.isatty():
+        import termios
+        import tty
+
+        before = termios.tcgetattr(stdin)
+        tty.setcbreak(stdin)
+
+        def restore() -> None:
+            termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+
+    try:
+        yield
+    finally:
+        restore()
