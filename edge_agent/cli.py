@@ -1,0 +1,268 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import edge_agent
+from edge_agent.errors import AgentError, BrokerError, CameraError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code (see `errors` for what each means)."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        return code
+    except AgentError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing is left to say, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-agent",
+        description="Notices an upset customer through a kiosk camera and pages staff over MQTT.",
+        epilog="exit codes: 0 done, 1 did not achieve what was asked, 2 configuration, 3 model, 4 camera or image, "
+        "5 broker, 6 state folder, 130 Ctrl-C",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-agent {edge_agent.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_demo, _add_run, _add_pager, _add_classify, _add_check_config, _add_bench):
+        add(commands)
+    return parser
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_demo(commands: Commands) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="see it work: clip, broker and pager in one terminal",
+        description="Plays the bundled clip (or your camera, or any video) through the real agent, with an MQTT broker "
+        "and a pager beside it. Ends with a summary; exit code 0 when a page arrived and was acknowledged.",
+    )
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--camera", metavar="N", help="live from a USB camera index or URL; Ctrl-C ends it")
+    source.add_argument("--clip", metavar="FILE", help="a video file, or 'one' or 'two' for the bundled clips")
+    command.add_argument("--config", type=Path, help="take rules, faces and emotion settings from this file")
+    command.add_argument("--port", type=int, default=0, help="port for the embedded broker (default: any free one)")
+    command.add_argument(
+        "--fast", action="store_true", help="process every frame of the clip without waiting for its time"
+    )
+    command.add_argument("--json", action="store_true", help="print nothing but one JSON object at the end")
+    command.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import dataclasses
+
+    from edge_agent.config import Config, load_config
+    from edge_agent.demo import CLIPS
+    from edge_agent.demo.run import Demo, as_text, succeeded
+
+    settings = load_config(options.config) if options.config else Config()
+    if not 0 <= options.port <= 65535:
+        raise ConfigError(f"--port {options.port} is not a number from 0 to 65535")
+    if options.camera is None:
+        clip = options.clip or "one"
+        device = str(CLIPS.get(clip, clip))
+        if not Path(device).exists():
+            raise CameraError(f"no clip {clip!r}; give a video file, or one of: {', '.join(CLIPS)}")
+    else:
+        device = options.camera
+    camera = dataclasses.replace(settings.camera, source="opencv", device=device, loop=False)
+    demo = Demo(
+        dataclasses.replace(settings, camera=camera),
+        port=options.port,
+        every_frame=options.fast and options.camera is None,
+        quiet=options.json,
+    )
+    summary = demo.run()
+    print(json.dumps(summary) if options.json else as_text(summary, demo.chart()))
+    if succeeded(summary):
+        return 0
+    if not options.json:
+        print("\nno page was raised and acknowledged" if not summary["alerts"] else "\na page went unanswered")
+    return INTERRUPTED if demo.interrupted else 1
+
+
+def _add_run(commands: Commands) -> None:
+    command = commands.add_parser(
+        "run",
+        help="the daemon: watch the configured camera and page over MQTT",
+        description="Watches until SIGTERM or Ctrl-C. A failed camera or broker is reported and retried, never fatal.",
+    )
+    command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.operations.logs import set_up_logging
+
+    config = load_config(options.config)
+    set_up_logging(config.logging)
+    from edge_agent.app import Agent
+
+    agent = Agent(config, stop_at_end=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    agent.run()
+    return 0
+
+
+def _add_pager(commands: Commands) -> None:
+    command = commands.add_parser(
+        "pager",
+        help="show pages in this terminal and acknowledge them",
+        description="Keys: a acknowledge, r resolve, f false alarm, 1-9 choose among open pages, Ctrl-C quit.",
+    )
+    command.add_argument("--config", type=Path, help="take the broker settings from this file")
+    command.add_argument("--host", help="broker (default 127.0.0.1)")
+    command.add_argument("--port", type=int, help="broker port (default 1883)")
+    command.add_argument("--site", default="+", help="watch one site (default: all)")
+    command.add_argument("--device", default="+", help="watch one device (default: all)")
+    command.add_argument("--name", default="", help="who acknowledges (default: your login)")
+    command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
+    command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
+    command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
+    command.set_defaults(run=_pager)
+
+
+def _pager(options: argparse.Namespace) -> int:
+    import dataclasses
+    import getpass
+
+    from edge_agent.config import Config, load_config, read_password
+    from edge_agent.delivery.bus import MqttBus
+    from edge_agent.pager.client import Pager
+    from edge_agent.pager.terminal import TerminalPager
+
+    mqtt = (load_config(options.config) if options.config else Config()).mqtt
+    mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)
+    name = (options.name or getpass.getuser())[:64]
+    wake = threading.Event()
+    bus = MqttBus(
+        mqtt,
+        client_id=f"pager-{name}",
+        password=read_password(mqtt),
+        subscriptions=[f"{mqtt.topic_root}/{options.site}/{options.device}/alert/+"],
+        wake=wake.set,
+    )
+    stop = threading.Event()
+    pager = TerminalPager(
+        Pager(bus, name=name), wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait
+    )
+
+    def quit_pager(*_: object) -> None:
+        stop.set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, quit_pager)
+    bus.start()
+    try:
+        pager.run(stop, once=options.once)
+    except BrokerError as error:
+        raise BrokerError(f"{error}; is the broker running there? --wait keeps trying") from None
+    finally:
+        bus.stop()
+    return 0
+
+
+def _add_classify(commands: Commands) -> None:
+    command = commands.add_parser(
+        "classify",
+        help="score the faces of pictures",
+        description="Prints each face's bounding box and scores. Nothing is written unless --out asks for a copy.",
+    )
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    command.add_argument("--config", type=Path, help="take detector, model and groups from this file")
+    command.add_argument("--out", type=Path, help="write an annotated copy: a file, or a folder for several images")
+    command.add_argument("--json", action="store_true", help="print a JSON array, one object for each image")
+    command.set_defaults(run=_classify)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    from edge_agent.config import Config, load_config
+    from edge_agent.operations.classify import Classifier, as_text, check_target
+
+    check_target(options.images, options.out)
+    classifier = Classifier(load_config(options.config) if options.config else Config())
+    results, code = [], 0
+    for path in options.images:
+        try:
+            result = classifier.classify(path, annotated=options.out, several=len(options.images) > 1)
+        except CameraError as error:
+            print(f"edge-agent: {error}", file=sys.stderr)
+            code = error.exit_code
+            continue
+        results.append(result)
+        if not options.json:
+            print(as_text(result))
+    if options.json:
+        print(json.dumps(results))
+    return code
+
+
+def _add_check_config(commands: Commands) -> None:
+    command = commands.add_parser("check-config", help="check a configuration file: exit code 0 or 2")
+    command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"), help="default: %(default)s")
+    command.set_defaults(run=_check_config)
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_config, read_password
+
+    config: Config = load_config(options.file)
+    if config.mqtt.username is not None and read_password(config.mqtt) is None:
+        raise ConfigError(f"{options.file}: mqtt.username is set but there is no mqtt.password_file or credential")
+    if (
+        config.mqtt.username is not None
+        and not config.mqtt.tls.enabled
+        and config.mqtt.host not in ("127.0.0.1", "localhost")
+    ):
+        print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
+    rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
+    print(f"{options.file}: ok; rules: {rules}")
+    return 0
+
+
+def _add_bench(commands: Commands) -> None:
+    command = commands.add_parser("bench", help="time each stage on the bundled clip, on one thread")
+    command.add_argument("--frames", type=int, default=200, help="frames to time (default %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # Numerical libraries read these when they are first imported.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    from edge_agent.operations.bench import as_text, bench
+
+    if options.frames < 10:
+        raise ConfigError("--frames must be at least 10 for a median that means something")
+    result = bench(frames=options.frames)
+    print(json.dumps(result) if options.json else as_text(result))
+    return 0
