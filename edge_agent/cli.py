@@ -23,6 +23,9 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code (see `errors` for what each means)."""
     options = _parser().parse_args(arguments)
+    # OpenCV and FFmpeg print on their own; what matters of it reaches the user as one of our lines.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         code: int = options.run(options)
         return code

@@ -69,4 +69,4 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
         log_sum = np.log(np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1)) + scaled.max(axis=1)
         return float((log_sum - scaled[chosen, labels]).mean())
 
-    return min((round(t, 2) for t in np.arange(0.5, 3.001, 0.01)), key=loss)
+    return min((round(float(t), 2) for t in np.arange(0.5, 3.001, 0.01)), key=loss)

@@ -17,5 +17,5 @@ def make_ulid(unix_s: float, randomness: bytes) -> str:
     """
     if len(randomness) != 10:
         raise ValueError("a ULID needs 10 random bytes")
-    number = (int(unix_s * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(randomness, "big")
+    number = (round(unix_s * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(randomness, "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

@@ -18,7 +18,7 @@ from edge_agent.vision.blazeface import intersection_over_union
 from edge_agent.vision.faces import Face
 
 #: Pictures are also searched in overlapping tiles no larger than this, for faces too small in the whole.
-_TILE_PX = 800
+_TILE_PX = 400
 #: Larger pictures are shrunk to this side first; faces that vanish then are too small to judge anyway.
 _MAX_SIDE_PX = 4000
 _MIN_FACE_PX = 16

@@ -1,0 +1,120 @@
+"""Public fakes with behaviour, for tests of code that uses the agent's ports.
+
+They keep the ports' promises: `FakeBus` answers each publish once, loses the connection when told, and
+`ScriptedCamera` fails and hangs like hardware does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edge_agent.camera.frames import Frame
+from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received
+from edge_agent.delivery.messages import Message
+from edge_agent.errors import CameraError
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """Return now, in seconds."""
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        """Move forward."""
+        self.now_s += seconds
+
+
+class FakeBus:
+    """A broker in memory.
+
+    Attributes:
+        published: messages handed over while connected, in order.
+        reason: reason code of the next answers.
+    """
+
+    def __init__(self) -> None:
+        self.published: list[Message] = []
+        self.reason = 0
+        self._events: list[Event] = []
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether publishing makes sense now."""
+        return self._connected
+
+    def start(self) -> None:
+        """Connect at once."""
+        self._connected = True
+        self._events.append(Connected())
+
+    def lose(self, problem: str = "unplugged") -> None:
+        """Drop the connection until `start` is called again."""
+        self._connected = False
+        self._events.append(Disconnected(problem))
+
+    def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
+        """Let a message come in."""
+        self._events.append(Received(topic, payload, retained))
+
+    def publish(self, message: Message) -> int | None:
+        """Take a message and answer with `reason`."""
+        if not self._connected:
+            return None
+        self.published.append(message)
+        token = len(self.published)
+        self._events.append(Delivered(token, self.reason))
+        return token
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
+        """Publish a last message and disconnect."""
+        del timeout_s
+        if last is not None:
+            self.publish(last)
+        self._connected = False
+
+
+class ScriptedCamera:
+    """A camera that does what a script says, one word for each call of `read`.
+
+    `frame` delivers, `fail` raises CameraError, `hang` blocks until `release` is set, `end` ends the recording.
+    After its last word it delivers frames without end, or ends when the script ends with `end`.
+    """
+
+    def __init__(self, script: Sequence[str], *, clock: Callable[[], float], release: threading.Event) -> None:
+        self._script, self._clock, self._release = list(script), clock, release
+        self.closed = False
+
+    def open(self) -> None:
+        """Raise CameraError when the script begins with `refuse`."""
+        if self._script[:1] == ["refuse"]:
+            raise CameraError("scripted: no such camera")
+
+    def read(self) -> Frame | None:
+        """Do what the script says next."""
+        word = self._script.pop(0) if self._script else "frame"
+        if word == "hang":
+            self._release.wait()
+            raise CameraError("scripted: released after hanging")
+        if word == "fail":
+            raise CameraError("scripted: cable pulled")
+        if word == "end":
+            return None
+        return Frame(np.zeros((48, 64, 3), dtype=np.uint8), self._clock())
+
+    def close(self) -> None:
+        """Note that the device was released."""
+        self.closed = True

@@ -1,0 +1,258 @@
+"""Real parts for the tests: a mosquitto of our own, clients, pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+PATIENCE_S = 20.0
+
+
+@dataclass
+class Broker:
+    host: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+def find_mosquitto() -> str:
+    found = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if found is None:
+        pytest.fail("mosquitto is not installed; run: sh tests/install_mosquitto.sh")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def start_mosquitto(tmp_path_factory) -> Iterator[Callable[..., Broker]]:
+    """Starts brokers with given configuration lines; stops them at the end."""
+    brokers: list[Broker] = []
+
+    def start(*lines: str, port: int | None = None) -> Broker:
+        port = port or free_port()
+        folder = tmp_path_factory.mktemp("mosquitto")
+        config = folder / "mosquitto.conf"
+        config.write_text("\n".join([f"listener {port} 127.0.0.1", *lines]) + "\n")
+        command = [find_mosquitto(), "-c", str(config)]
+        if "user" not in " ".join(lines):
+            config.write_text(config.read_text() + "user root\n")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        broker = Broker("127.0.0.1", port, process)
+        brokers.append(broker)
+        wait_for_port(port)
+        return broker
+
+    yield start
+    for broker in brokers:
+        broker.process.terminate()
+        broker.process.wait(5)
+
+
+def wait_for_port(port: int) -> None:
+    waiter = threading.Event()
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        waiter.wait(0.05)
+    pytest.fail(f"nothing listens on port {port}")
+
+
+@pytest.fixture(scope="session")
+def broker(start_mosquitto) -> Broker:
+    return start_mosquitto("allow_anonymous true")
+
+
+@pytest.fixture
+def site() -> str:
+    """A site name of the test's own, so that tests cannot hear each other."""
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass
+class Listener:
+    """A subscriber that remembers everything and can be waited on."""
+
+    client: paho.Client
+    messages: list[paho.MQTTMessage] = field(default_factory=list)
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, wanted: Callable[[paho.MQTTMessage], bool]) -> paho.MQTTMessage:
+        with self.arrived:
+            found = self.arrived.wait_for(lambda: next(filter(wanted, self.messages), None), PATIENCE_S)
+        if found is None:
+            seen = "\n".join(f"{m.topic} {m.payload[:200]!r}" for m in self.messages) or "nothing"
+            pytest.fail(f"the awaited message did not come within {PATIENCE_S:g} s; came:\n{seen}")
+        return found
+
+    def wait_for_json(self, ending: str, **values: object) -> dict[str, object]:
+        def wanted(message: paho.MQTTMessage) -> bool:
+            if ending not in message.topic:
+                return False
+            body = json.loads(message.payload)
+            return all(body.get(key) == value for key, value in values.items())
+
+        body: dict[str, object] = json.loads(self.wait_for(wanted).payload)
+        return body
+
+    def bodies(self, part: str) -> list[dict[str, object]]:
+        return [json.loads(m.payload) for m in self.messages if part in m.topic]
+
+
+@pytest.fixture
+def listen(broker) -> Iterator[Callable[..., Listener]]:
+    clients: list[paho.Client] = []
+
+    def start(topic: str, *, port: int | None = None) -> Listener:
+        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        listener = Listener(client)
+        subscribed = threading.Event()
+
+        def on_message(_client, _userdata, message):
+            with listener.arrived:
+                listener.messages.append(message)
+                listener.arrived.notify_all()
+
+        client.on_message = on_message
+        client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+        client.on_subscribe = lambda *_: subscribed.set()
+        client.connect(broker.host, port or broker.port)
+        client.loop_start()
+        clients.append(client)
+        assert subscribed.wait(PATIENCE_S)
+        return listener
+
+    yield start
+    for client in clients:
+        client.disconnect()
+        client.loop_stop()
+
+
+class Cable(socketserver.ThreadingTCPServer):
+    """Forwards a port of its own to the broker's, from the moment it is plugged in."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int, broker: Broker) -> None:
+        self.broker = broker
+        super().__init__(("127.0.0.1", port), _Forward)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Forward(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with socket.create_connection((self.server.broker.host, self.server.broker.port)) as far:
+            threading.Thread(target=_pump, args=(far, self.request), daemon=True).start()
+            _pump(self.request, far)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(4096):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def plug_in(broker) -> Iterator[Callable[[int], None]]:
+    cables: list[Cable] = []
+    yield lambda port: cables.append(Cable(port, broker))
+    for cable in cables:
+        cable.shutdown()
+        cable.server_close()
+
+
+@pytest.fixture
+def edge_agent() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `edge-agent` commands as processes of their own; kills what a failed test leaves."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@dataclass
+class Finished:
+    code: int
+    out: str
+    err: str
+
+    def one_line_error(self) -> str:
+        """The error, after checking that it is one line and no traceback."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture
+def run_command(edge_agent) -> Callable[..., Finished]:
+    def run(*arguments: object, **options: object) -> Finished:
+        process = edge_agent(*arguments, **options)
+        out, err = process.communicate(timeout=120)
+        return Finished(process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """Eileen Collins, NASA, public domain: uint8 (512, 512, 3), BGR."""
+    from skimage import data
+
+    return np.ascontiguousarray(data.astronaut()[:, :, ::-1])
+
+
+@pytest.fixture(scope="session")
+def clip_frames() -> Callable[[str], list]:
+    """All frames of a bundled clip, timed by the clip."""
+    from edge_agent.camera.opencv import OpenCVCamera
+    from edge_agent.config import Camera
+    from edge_agent.demo import CLIPS
+
+    def read(name: str) -> list:
+        camera = OpenCVCamera(Camera(device=str(CLIPS[name])), realtime=False, clock=lambda: 0.0)
+        camera.open()
+        frames = list(iter(camera.read, None))
+        camera.close()
+        return frames
+
+    return read
+
+
+REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,0 +1,229 @@
+"""The daemon and the pager as processes of their own, against a real broker, with the bundled clip."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import yaml
+from conftest import PATIENCE_S, free_port
+from test_delivery import ULID, validate
+
+from edge_agent.app import Agent
+from edge_agent.config import Camera, Config, Outbox
+from edge_agent.delivery.messages import Ack, Message
+from edge_agent.demo import CLIPS
+from edge_agent.pager.client import Link, Page, Pager
+from edge_agent.testing import FakeBus
+
+
+@pytest.fixture
+def write_config(tmp_path, broker, site):
+    def write(port: int | None = None, **sections) -> str:
+        values = {
+            "site": {"name": site, "place": "till"},
+            "camera": {"device": str(CLIPS["one"])},
+            "mqtt": {"port": port or broker.port},
+            "outbox": {"state_dir": str(tmp_path / "state")},
+            "logging": {"format": "json", "health_interval_s": 1.0},
+        }
+        for name, section in sections.items():
+            values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return str(path)
+
+    return write
+
+
+def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, broker, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    pager = edge_agent("pager", "--port", broker.port, "--site", site, "--name", "kim", "--once")
+    agent = edge_agent("run", "--config", write_config())
+    listener.wait_for_json("/alert/0", step="raised")
+    pager.stdin.write("a")
+    pager.stdin.flush()
+    acked = listener.wait_for_json("/alert/0", step="acked")
+    assert acked["by"] == "kim"
+    out, err = agent.communicate(timeout=60)
+    assert agent.returncode == 0, err
+    listener.wait_for_json("/state", state="stopped")
+
+    alerts = listener.bodies("/alert/0")
+    assert [a["step"] for a in alerts] == ["raised", "acked", "cleared"]
+    assert len({a["id"] for a in alerts}) == 1
+    assert [a["revision"] for a in alerts] == [1, 2, 3]
+    for message in listener.messages:
+        validate(message.payload)
+        assert message.qos == 1
+    states = [body["state"] for body in listener.bodies("/state")]
+    assert (states[0], states[-1]) == ("online", "stopped")
+    assert listener.bodies("/info")[0]["model"] == "fer-compact-1"
+    assert listener.bodies("/health")[-1]["frames"] > 50
+
+    page = pager.communicate(timeout=PATIENCE_S)[0]
+    assert pager.returncode == 0
+    assert "PLEASE SEND ASSISTANCE" in page
+    assert page.count("PLEASE SEND ASSISTANCE") == 1
+    assert "acknowledged by kim" in page
+
+    events = [json.loads(line) for line in err.splitlines()]
+    assert [e["event"] for e in events if e["event"].startswith("alert")] == [
+        "alert raised",
+        "alert acked",
+        "alert cleared",
+    ]
+
+
+def test_sigterm_stops_within_two_seconds_and_says_so(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+    listener.wait_for_json("/health", state="online")
+    start_s = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - start_s < 2
+    assert agent.returncode == 0
+    listener.wait_for_json("/state", state="stopped")
+    assert listener.bodies("/alert/0") == []
+
+
+def test_an_agent_that_is_killed_is_declared_offline_with_its_session(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+    online = listener.wait_for_json("/state", state="online")
+    agent.kill()
+    offline = listener.wait_for_json("/state", state="offline")
+    assert offline["session"] == online["session"]
+
+
+def test_an_alert_raised_without_a_broker_arrives_when_it_is_there(edge_agent, listen, plug_in, site, write_config):
+    port = free_port()
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(port=port, mqtt={"connect_retry_max_s": 1}))
+    raised = next(event for line in agent.stderr if (event := json.loads(line))["event"] == "alert raised")
+    assert listener.messages == []
+    plug_in(port)
+    listener.wait_for_json("/state", state="stopped")
+    agent.communicate(timeout=PATIENCE_S)
+    assert agent.returncode == 0
+    assert [(a["id"], a["step"]) for a in listener.bodies("/alert/0")] == [
+        (raised["id"], "raised"),
+        (raised["id"], "cleared"),
+    ]
+
+
+def test_a_dead_camera_is_reported_and_not_fatal(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(camera={"device": "nowhere.mp4", "retry_max_s": 0.5}))
+    degraded = listener.wait_for_json("/state", state="degraded")
+    assert "nowhere.mp4" in degraded["problem"]
+    assert "nowhere.mp4" in listener.wait_for_json("/event", kind="camera_lost")["detail"]
+    assert agent.poll() is None
+
+
+def test_ping_and_rebirth_are_answered_and_junk_is_survived(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+    listener.wait_for_json("/state", state="online")
+    base = f"kiosk/v1/{site}/kiosk-1"
+
+    def command(verb: str, **body) -> None:
+        listener.client.publish(f"{base}/cmd/{verb}", json.dumps({"schema": "command", "version": 1, **body}), qos=1)
+
+    for junk in (b"", b"\xff\xfe", b"[]", b"{" * 5000, b"x" * 100_000):
+        listener.client.publish(f"{base}/cmd/ping", junk, qos=1)
+        listener.client.publish(f"{base}/ack/{ULID}", junk, qos=1)
+    command("ping", request_id="../../etc")
+    command("ping", request_id="one")
+    assert listener.wait_for_json("/rsp/one", ok=True)["detail"] == "pong"
+    command("explode", request_id="two")
+    listener.wait_for_json("/rsp/two", ok=False)
+    before = len(listener.bodies("/info"))
+    command("rebirth", request_id="three")
+    listener.wait_for_json("/rsp/three", ok=True)
+    assert len(listener.bodies("/info")) == before + 1
+    assert agent.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"emotion": {"model": "/nonexistent"}}, 3, "is the model installed"),
+        ({"emotion": {"groups": {"angry": ["furious"]}}}, 2, "no label 'furious'"),
+        ({"faces": {"detector": "yunet", "yunet_weights": "none.onnx"}}, 3, "model zoo"),
+        ({"outbox": {"state_dir": "/proc/nowhere"}}, 6, "outbox.state_dir"),
+        ({"mqtt": {"password_file": "/nonexistent"}}, 2, "password file"),
+        ({"mqtt": {"tls": {"enabled": True, "ca_file": "/nonexistent"}}}, 2, "mqtt.tls"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start_in_one_line(run_command, write_config, change, code, says):
+    result = run_command("run", "--config", write_config(**change))
+    assert result.code == code
+    assert says in result.one_line_error()
+
+
+def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_back(site):
+    bus = FakeBus()
+    pager = Pager(bus, name="kim", unix=lambda: 0.0)
+    topic = f"kiosk/v1/{site}/kiosk-1/alert/{ULID}"
+    body = {
+        "schema": "alert", "version": 1, "id": ULID, "revision": 1, "step": "raised", "severity": "warning",
+        "message": "help\x1b[2J", "place": "till", "zone": "view", "site": site, "device": "kiosk-1",
+        "emotions": ["angry"], "score": 0.8, "by": "", "reason": "", "future": 1,
+    }  # fmt: skip
+    bus.start()
+    bus.receive(topic, json.dumps(body).encode())
+    bus.receive(topic, json.dumps(body).encode())
+    bus.receive(topic, b"junk")
+    bus.receive(topic.replace(ULID, "active"), b"{}", retained=True)
+    link, page = pager.poll()
+    assert isinstance(link, Link)
+    assert isinstance(page, Page)
+    assert page.message == "help?[2J"
+    bus.lose()
+    pager.act(page, "ack")
+    assert bus.published == []
+    bus.start()
+    pager.poll()
+    [message] = bus.published
+    assert message.topic == f"kiosk/v1/{site}/kiosk-1/ack/{ULID}"
+    assert json.loads(message.payload)["by"] == "kim"
+
+
+def test_a_refused_alert_stays_in_the_outbox(tmp_path, site):
+    """Reason 135, not authorised: the broker has not taken it."""
+    bus = FakeBus()
+    bus.reason = 135
+    settings = Config(camera=Camera(source="synthetic"), outbox=Outbox(state_dir=tmp_path))
+    agent = Agent(settings, bus=bus)
+    agent._spool(Message("t", b"page"), expiry_s=60)
+    bus.start()
+    agent._turn()
+    agent._turn()
+    assert [m.payload for m in bus.published if m.topic == "t"] == [b"page"]
+    assert agent._outbox.depth()[0] == 1
+    bus.receive(agent._topics("ack", ULID), Ack(ULID, "ack", "kim").payload(unix_s=0))
+    agent._turn()
+    agent._shut_down()
+
+
+def test_the_pager_says_when_there_is_no_broker(run_command):
+    result = run_command("pager", "--port", free_port())
+    assert result.code == 5
+    assert "--wait" in result.one_line_error()
+
+
+def test_nothing_is_written_but_the_outbox(edge_agent, listen, site, write_config, tmp_path):
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent(
+        "run", "--config", write_config(), cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    )
+    listener.wait_for_json("/alert/0", step="raised")
+    agent.terminate()
+    agent.communicate(timeout=PATIENCE_S)
+    written = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert written == ["config.yaml", "outbox.sqlite3"]

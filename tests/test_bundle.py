@@ -1,0 +1,140 @@
+"""A bundle is refused unless everything it states holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edge_agent.config import Config
+from edge_agent.errors import BundleError, ConfigError
+from edge_agent.vision.blazeface import BlazeFace
+from edge_agent.vision.bundle import MODELS_DIR, load_bundle
+from edge_agent.vision.emotion import EmotionClassifier, Grouping
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(MODELS_DIR / "fer-compact-1", tmp_path / "bundle")
+
+
+def change(folder, **values) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for key, value in values.items():
+        *parents, last = key.split("__")
+        place = manifest
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    path.write_text(json.dumps(manifest))
+
+
+def use(folder) -> EmotionClassifier:
+    return EmotionClassifier(load_bundle(folder, kind="emotion-classifier"))
+
+
+def test_an_unchanged_bundle_is_accepted(folder):
+    assert len(use(folder).labels) == 7
+
+
+def test_an_altered_model_is_refused(folder):
+    model = folder / "model.tflite"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(BundleError, match="sha256 differs"):
+        use(folder)
+
+
+def test_a_model_that_is_no_model_is_refused(folder):
+    (folder / "model.tflite").write_bytes(b"nonsense" * 100)
+    change(folder, sha256=hashlib.sha256(b"nonsense" * 100).hexdigest())
+    with pytest.raises(BundleError, match="does not accept the model"):
+        use(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"input__shape": [1, 64, 64, 1]}, "input is int8"),
+        ({"input__dtype": "float32"}, "input is int8"),
+        ({"output__shape": [1, 4]}, "output is int8"),
+        ({"labels": ["angry", "happy"]}, "one output for each of the 2 labels"),
+        ({"input__scale": 0.5}, "quantization"),
+        ({"output__zero_point": 99}, "quantization"),
+        ({"schema": "other/9"}, "schema"),
+        ({"kind": "face-detector"}, "kind"),
+        ({"golden__sha256": "0" * 64}, "sha256 differs"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(folder, values, says):
+    change(folder, **values)
+    with pytest.raises(BundleError, match=says):
+        use(folder)
+
+
+def test_golden_vectors_that_do_not_hold_are_refused(folder):
+    with np.load(folder / "golden.npz") as archive:
+        inputs, outputs = archive["inputs"], archive["outputs"]
+    buffer = io.BytesIO()
+    np.savez(buffer, inputs=inputs, outputs=np.where(outputs > 0, outputs - 9, outputs + 9))
+    (folder / "golden.npz").write_bytes(buffer.getvalue())
+    change(folder, golden__sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+    with pytest.raises(BundleError, match="golden vector 0 is off by"):
+        use(folder)
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "manifest.json", "golden.npz"])
+def test_a_missing_file_is_named(folder, file):
+    (folder / file).unlink()
+    with pytest.raises(BundleError, match=file):
+        use(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "x" * 300_000])
+def test_a_manifest_that_is_no_manifest_is_refused(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(BundleError):
+        use(folder)
+
+
+def test_a_missing_statement_is_named(folder):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["temperature"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="does not state 'temperature'"):
+        use(folder)
+
+
+def test_a_classifier_is_no_detector(folder):
+    with pytest.raises(BundleError, match="kind"):
+        BlazeFace(load_bundle(folder, kind="face-detector"))
+
+
+def test_scores_do_not_depend_on_the_company_a_face_is_in(folder):
+    classifier = use(folder)
+    faces = list(np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8))
+    together = classifier.classify(faces)
+    alone = np.concatenate([classifier.classify([face]) for face in faces])
+    np.testing.assert_array_equal(together, alone)
+    assert classifier.classify([]).shape == (0, 7)
+
+
+def test_groups_are_sums_of_labels():
+    labels = ("a", "b", "c")
+    grouping = Grouping.of({"x": ("a", "c"), "y": ("b",)}, labels)
+    scores = np.array([[0.5, 0.3, 0.2]], dtype=np.float32)
+    np.testing.assert_allclose(grouping.apply(scores), [[0.7, 0.3]])
+    with pytest.raises(ConfigError, match="no label 'z'; it has a, b, c"):
+        Grouping.of({"x": ("z",)}, labels)
+
+
+def test_the_default_groups_cover_every_label_of_the_shipped_model(folder):
+    grouping = Grouping.of(Config().emotion.groups, use(folder).labels)
+    np.testing.assert_array_equal(grouping.matrix.sum(axis=1), 1)

@@ -1,0 +1,201 @@
+"""Frames keep coming, whatever the camera does."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent.camera import Capture, make_camera
+from edge_agent.camera.opencv import OpenCVCamera, read_image
+from edge_agent.config import Camera
+from edge_agent.demo import CLIPS
+from edge_agent.errors import CameraError
+from edge_agent.testing import FakeClock, ScriptedCamera
+
+PATIENCE_S = 10.0
+
+
+class Watcher:
+    """Runs a capture over scripted cameras and waits for what it reports."""
+
+    def __init__(self, *scripts: list[str], **options) -> None:
+        self.clock, self.release = FakeClock(), threading.Event()
+        self.cameras: list[ScriptedCamera] = []
+        self._scripts = list(scripts)
+        self._woken = threading.Condition()
+        settings = Camera(timeout_s=5, retry_first_s=0.05, retry_max_s=0.05)
+        self.capture = Capture(
+            self._make, settings, wake=self._wake, clock=self.clock, jitter=lambda: 1.0, **options
+        )  # fmt: skip
+        self.capture.start()
+
+    def _make(self) -> ScriptedCamera:
+        script = self._scripts.pop(0) if self._scripts else []
+        self.cameras.append(ScriptedCamera(script, clock=self.clock, release=self.release))
+        return self.cameras[-1]
+
+    def _wake(self) -> None:
+        with self._woken:
+            self._woken.notify_all()
+
+    def until(self, condition) -> None:
+        with self._woken:
+            assert self._woken.wait_for(condition, PATIENCE_S), self.capture.status()
+
+    def until_state(self, state: str) -> None:
+        self.until(lambda: self.capture.status().state == state)
+
+
+@pytest.fixture
+def watch():
+    watchers: list[Watcher] = []
+
+    def start(*scripts, **options) -> Watcher:
+        watchers.append(Watcher(*scripts, **options))
+        return watchers[-1]
+
+    yield start
+    for watcher in watchers:
+        watcher.release.set()
+        watcher.capture.stop(PATIENCE_S)
+
+
+def test_only_the_newest_frame_is_kept(watch):
+    watcher = watch(["frame"] * 50 + ["hang"])
+    watcher.until(lambda: watcher.capture.dropped == 49)
+    assert watcher.capture.take() is not None
+    assert watcher.capture.take() is None
+
+
+def test_every_frame_of_a_recording_can_be_had(watch):
+    watcher = watch(["frame"] * 50 + ["end"], every_frame=True)
+    taken = 0
+    while watcher.capture.status().state != "ended":
+        taken += watcher.capture.take() is not None
+    taken += watcher.capture.take() is not None
+    assert (taken, watcher.capture.dropped) == (50, 0)
+
+
+def test_a_failed_camera_is_reported_and_opened_again(watch):
+    watcher = watch(["frame", "fail"], ["refuse"], ["frame", "hang"])
+    watcher.until(lambda: len(watcher.cameras) == 3 and watcher.capture.status().state == "running")
+    assert watcher.cameras[0].closed
+    assert watcher.cameras[1].closed
+
+
+def test_a_camera_that_hangs_is_abandoned_and_opened_again(watch):
+    watcher = watch(["frame", "hang"], ["frame", "hang"])
+    watcher.until_state("running")
+    watcher.capture.take()
+    watcher.capture.check()
+    assert watcher.capture.status().state == "running"
+    watcher.clock.advance(7)
+    watcher.until(lambda: watcher.capture.check() or len(watcher.cameras) == 2)
+    watcher.until_state("running")
+    assert watcher.capture.take() is not None
+
+
+def test_a_driver_that_never_answers_does_not_pile_up_threads(watch):
+    watcher = watch(*[["hang"]] * 20)
+    for _ in range(20):
+        watcher.clock.advance(7)
+        watcher.capture.check()
+    assert watcher.capture.status().state == "lost"
+    assert "did not answer" in watcher.capture.status().problem
+    assert len([t for t in threading.enumerate() if t.name.startswith("capture")]) <= 4
+
+
+def test_a_clip_is_timed_by_itself(clip_frames):
+    frames = clip_frames("one")
+    assert len(frames) == 252
+    assert frames[0].image.shape == (480, 640, 3)
+    assert [frames[i].clip_s for i in (0, 15, 251)] == [0, 1, pytest.approx(251 / 15)]
+
+
+def test_a_clip_plays_at_its_own_speed_and_can_loop():
+    clock, slept = FakeClock(0), []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.advance(seconds)
+
+    camera = OpenCVCamera(Camera(device=str(CLIPS["one"]), loop=True), clock=clock, sleep=sleep)
+    camera.open()
+    times = [camera.read().time_s for _ in range(300)]
+    camera.close()
+    assert times[299] == pytest.approx(299 / 15)
+    assert max(slept) == pytest.approx(1 / 15)
+
+
+def test_a_folder_of_images_is_a_camera(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((20, 30, 3), number * 50, dtype=np.uint8))
+    camera = OpenCVCamera(Camera(device=str(tmp_path), frame_rate_hz=2), realtime=False)
+    camera.open()
+    frames = list(iter(camera.read, None))
+    assert [int(f.image[0, 0, 0]) for f in frames] == [0, 50, 100]
+    assert [f.clip_s for f in frames] == [0, 0.5, 1.0]
+
+
+def test_a_picture_can_be_turned(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), dtype=np.uint8))
+    camera = OpenCVCamera(Camera(device=str(tmp_path), rotate=90), realtime=False)
+    camera.open()
+    assert camera.read().image.shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("device", ["nowhere.mp4", "99", "rtsp://user:secret@127.0.0.1:9/x"])
+def test_an_absent_camera_says_what_to_do_and_keeps_secrets(device, capfd):
+    with pytest.raises(CameraError) as caught:
+        OpenCVCamera(Camera(device=device, timeout_s=1)).open()
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_clip_is_refused(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_text("not a video")
+    with pytest.raises(CameraError, match="not a video"):
+        OpenCVCamera(Camera(device=str(path))).open()
+    with pytest.raises(CameraError, match="no images"):
+        OpenCVCamera(Camera(device=str(tmp_path))).open()
+
+
+def test_the_synthetic_camera_needs_no_hardware():
+    camera = make_camera(Camera(source="synthetic", frame_rate_hz=100))
+    camera.open()
+    first, second = camera.read(), camera.read()
+    assert first.image.shape == (480, 640, 3)
+    assert (first.image != second.image).any()
+    assert second.time_s > first.time_s
+
+
+def test_picamera2_is_named_when_it_is_missing():
+    camera = make_camera(Camera(source="picamera2"))
+    with pytest.raises(CameraError, match="apt install python3-picamera2"):
+        camera.open()
+
+
+@pytest.mark.parametrize(
+    ("flags", "shape"),
+    [(["L"], (10, 20)), (["RGB"], (10, 20)), (["RGBA"], (10, 20)), (["I;16"], (10, 20)), (["P"], (10, 20))],
+)
+def test_pictures_of_any_kind_become_bgr(tmp_path, flags, shape):
+    from PIL import Image
+
+    Image.new(flags[0], shape[::-1]).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert (image.shape, image.dtype) == ((*shape, 3), np.uint8)
+
+
+def test_a_photo_is_turned_as_its_exif_data_says(tmp_path):
+    from PIL import Image
+
+    picture = Image.new("RGB", (40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # taken with the camera on its side
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)

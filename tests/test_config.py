@@ -1,0 +1,120 @@
+"""A configuration file is either right or refused with its line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from edge_agent import yaml_loader
+from edge_agent.config import Config, Mqtt, load_config, read_password
+from edge_agent.errors import ConfigError
+
+
+def test_the_shipped_file_shows_every_option_with_its_default():
+    shown = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+
+    def check(instance: object, given: dict, path: str) -> None:
+        names = {f.name for f in dataclasses.fields(instance)}
+        assert set(given) == names, f"{path}: {set(given) ^ names}"
+        for name in names:
+            value = getattr(instance, name)
+            if dataclasses.is_dataclass(value):
+                check(value, given[name], f"{path}.{name}")
+
+    config = load_config(REPOSITORY / "config.yaml")
+    check(config, shown, "")
+    check(config.rules[0], shown["rules"][0], "rules.0")
+    assert config == Config()
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    (tmp_path / "c.yaml").write_text("")
+    assert load_config(tmp_path / "c.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("camera:\n  widht: 640", 2, "did you mean 'width'"),
+        ("\n\nmqqt: {}", 3, "did you mean 'mqtt'"),
+        ("zzz: 1", 1, "allowed here: site, camera"),
+        ("camera:\n  width: wide", 2, "whole number from 160 to 4096"),
+        ("camera:\n  width: 12", 2, "whole number from 160 to 4096"),
+        ("camera:\n  width: 640.5", 2, "whole number"),
+        ("camera:\n  loop: 3", 2, "true or false"),
+        ("camera:\n  rotate: 45", 2, "0, 90, 180, 270"),
+        ("mqtt:\n  port: 99999", 2, "from 1 to 65535"),
+        ("mqtt:\n  protocol: 4", 2, "one of 5, 3.1.1"),
+        ("mqtt:\n  host: null", 2, "text"),
+        ("site:\n  name: a/b", 2, "matches"),
+        ("site: lobby", 1, "mapping"),
+        ("rules: angry", 1, "a list"),
+        ("rules:\n- dwell_s: 2", 2, "'name' is missing"),
+        ("rules:\n- name: a\n  lower: 0.9", 3, "must not be above upper (0.55)"),
+        ("rules:\n- name: a\n  emotions: [mad]", 3, "angry, happy, neutral, sad, other"),
+        ("rules:\n- name: a\n- name: a", 3, "used twice"),
+        ("emotion:\n  groups:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),
+        ("faces:\n  ignore_zones: [[[0, 0], [1, 1]]]", 2, "three [x, y] corners"),
+        ("faces:\n  ignore_zones:\n  - [[0, 0], [1, 1], [2, 0]]", 3, "'2' is not a number from 0 to 1"),
+        ("faces:\n  confidence: .nan", 2, "a number from 0.05 to 0.99"),
+        ("site:\n  name: a\n  name: b", 3, "given twice"),
+        ("camera: [1,\n", 2, "not valid YAML"),
+        ("a: &a [*a]", 1, "unknown key"),
+        ("? [x]\n: 1", 1, "plain words"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path, text, line, says):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert f"c.yaml:{line}:" in str(caught.value)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 5000, b"x: " + b"y" * 300_000])
+def test_files_that_are_no_configuration_are_refused(tmp_path, content):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_the_fingerprint_follows_the_configuration():
+    other = yaml_loader.loads("site: {name: lobby}", Config)
+    assert other.fingerprint() != Config().fingerprint() == Config().fingerprint()
+
+
+def test_the_password_comes_from_a_private_file_or_a_credential(tmp_path, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert read_password(Mqtt()) is None
+    secret = tmp_path / "mqtt-password"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    assert read_password(Mqtt(password_file=secret)) == "open sesame"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_password(Mqtt()) == "open sesame"
+    secret.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read_password(Mqtt(password_file=secret))
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_password(Mqtt(password_file=Path("/nonexistent")))
+
+
+def test_check_config_exits_0_or_2(run_command, tmp_path):
+    good = run_command("check-config", REPOSITORY / "config.yaml")
+    assert (good.code, good.err) == (0, "")
+    assert "ok" in good.out
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("camera:\n  devcie: 1\n")
+    result = run_command("check-config", bad)
+    assert result.code == 2
+    assert "bad.yaml:2: camera: unknown key 'devcie'; did you mean 'device'?" in result.one_line_error()
+    missing = run_command("check-config", tmp_path / "none.yaml")
+    assert missing.code == 2
+    assert "cannot read" in missing.one_line_error()

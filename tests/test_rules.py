@@ -1,0 +1,149 @@
+"""When a look becomes a page, to the frame."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.tracker import Track
+from edge_agent.config import Rule
+from edge_agent.vision.faces import Face
+
+FACE = Face(10, 10, 50, 50, 0.9, (20, 25), (40, 25))
+GROUPS = ("angry", "sad")
+RULE = Rule(
+    name="angry", upper=0.6, lower=0.4, dwell_s=1.0, min_observations=3, off_delay_s=2.0, cooldown_s=10.0
+)  # fmt: skip
+
+
+class Scene:
+    """Shows scores to the engine at a frame rate and collects the steps."""
+
+    def __init__(self, *rules: Rule, rate_hz: float = 10.0) -> None:
+        ids = itertools.count(1)
+        self.engine = RuleEngine(rules or (RULE,), GROUPS, new_id=lambda: f"alert-{next(ids)}")
+        self.time_s = 100.0
+        self.rate_hz = rate_hz
+        self.seen: dict[int, int] = {}
+
+    def show(self, seconds: float, people: dict[int, float], *, sad: float = 0.0, zone: str = "view") -> list[Alert]:
+        steps = []
+        for _ in range(round(seconds * self.rate_hz)):
+            self.time_s += 1 / self.rate_hz
+            tracks = []
+            for person, angry in people.items():
+                self.seen[person] = self.seen.get(person, 0) + 1
+                scores = np.array([angry, sad], dtype=np.float32)
+                tracks.append(Track(person, FACE, scores, self.seen[person], 0.0, self.time_s, zone))
+            steps += self.engine.update(tracks, self.time_s)
+        return steps
+
+
+@pytest.mark.parametrize("rate_hz", [5.0, 15.0, 30.0])
+def test_anger_pages_after_the_dwell_time_at_any_frame_rate(rate_hz):
+    scene = Scene(rate_hz=rate_hz)
+    assert scene.show(0.9, {1: 0.9}) == []
+    [alert] = scene.show(0.5, {1: 0.9})
+    assert alert.step == "raised"
+    assert alert.raised_s - 100 == pytest.approx(1.0, abs=1.5 / rate_hz + 1 / rate_hz)
+
+
+def test_a_short_flash_or_a_score_below_upper_never_pages():
+    scene = Scene()
+    assert scene.show(0.8, {1: 0.9}) + scene.show(0.2, {1: 0.5}) + scene.show(0.8, {1: 0.9}) == []
+    assert scene.show(0.2, {1: 0.5}) + scene.show(60, {1: 0.59}) == []
+
+
+def test_too_few_observations_do_not_page_however_long_apart():
+    scene = Scene(rate_hz=0.5)
+    assert scene.show(4, {1: 0.9}) == []
+    assert [a.step for a in scene.show(2, {1: 0.9})] == ["raised"]
+
+
+def test_one_page_for_one_episode_then_cleared_then_cooldown():
+    scene = Scene()
+    steps = scene.show(30, {1: 0.9})
+    assert [a.step for a in steps] == ["raised"]
+    assert scene.show(1.8, {1: 0.1}) == []
+    [cleared] = scene.show(0.5, {1: 0.1})
+    assert (cleared.step, cleared.reason, cleared.id, cleared.revision) == ("cleared", "calm", steps[0].id, 2)
+    assert scene.show(9, {1: 0.9}) == []
+    [again] = scene.show(2, {1: 0.9})
+    assert again.step == "raised"
+    assert again.id != cleared.id
+
+
+def test_between_lower_and_upper_an_open_alert_stays_open():
+    scene = Scene()
+    scene.show(2, {1: 0.9})
+    assert scene.show(30, {1: 0.5}) == []
+    assert scene.engine.open_alerts()
+
+
+def test_a_customer_who_leaves_clears_the_alert():
+    scene = Scene()
+    scene.show(2, {1: 0.9})
+    [cleared] = scene.show(3, {})
+    assert cleared.reason == "out_of_view"
+
+
+def test_a_second_angry_person_in_the_zone_does_not_page_again():
+    scene = Scene()
+    steps = scene.show(2, {1: 0.9}) + scene.show(5, {1: 0.9, 2: 0.95}) + scene.show(5, {2: 0.95})
+    assert [a.step for a in steps] == ["raised"]
+
+
+def test_zones_page_independently():
+    scene = Scene()
+    here = scene.show(2, {1: 0.9}, zone="till-1")
+    there = scene.show(2, {2: 0.9}, zone="till-2")
+    assert [(a.step, a.zone) for a in here + there if a.step == "raised"] == [
+        ("raised", "till-1"),
+        ("raised", "till-2"),
+    ]
+
+
+def test_a_rule_may_sum_emotions_and_each_rule_pages_for_itself():
+    sad = Rule(name="sad", emotions=("sad",), dwell_s=1, cooldown_s=5)
+    either = Rule(name="upset", emotions=("angry", "sad"), upper=0.8, dwell_s=1, cooldown_s=5)
+    steps = Scene(RULE, sad, either).show(3, {1: 0.25}, sad=0.7)
+    assert [a.rule.name for a in steps] == ["sad", "upset"]
+
+
+def test_staff_answers_are_idempotent():
+    scene = Scene()
+    [alert] = scene.show(1.2, {1: 0.9})
+    acked = scene.engine.act(alert.id, "ack", by="kim", time_s=scene.time_s)
+    assert acked is not None
+    assert (acked.step, acked.by, acked.revision) == ("acked", "kim", 2)
+    assert scene.engine.act(alert.id, "ack", by="kim", time_s=scene.time_s) is None
+    assert scene.engine.act(alert.id, "ack", by="lee", time_s=scene.time_s) is None
+    closed = scene.engine.act(alert.id, "false_alarm", by="lee", time_s=scene.time_s)
+    assert closed is not None
+    assert (closed.step, closed.reason, closed.by) == ("cleared", "false_alarm", "lee")
+    assert scene.engine.act(alert.id, "resolve", by="kim", time_s=scene.time_s) is None
+    assert scene.engine.act("unknown", "ack", by="kim", time_s=scene.time_s) is None
+
+
+def test_a_resolved_alert_does_not_return_while_the_cooldown_lasts():
+    scene = Scene()
+    [alert] = scene.show(1.2, {1: 0.9})
+    scene.engine.act(alert.id, "resolve", by="kim", time_s=scene.time_s)
+    assert scene.show(9, {1: 0.9}) == []
+    assert [a.step for a in scene.show(3, {1: 0.9})] == ["raised"]
+
+
+def test_progress_tells_people_how_near_a_page_is():
+    scene = Scene()
+    scene.show(0.6, {1: 0.9})
+    scores = np.array([0.9, 0], dtype=np.float32)
+    track = Track(1, FACE, scores, scene.seen[1], 0, scene.time_s, "view")
+    [progress] = scene.engine.progress([track], scene.time_s)
+    assert progress.state == "pending"
+    assert progress.dwell == pytest.approx(0.5, abs=0.01)
+    scene.show(1, {1: 0.9})
+    [progress] = scene.engine.progress([], scene.time_s)
+    assert progress.state == "raised"

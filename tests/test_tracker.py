@@ -1,0 +1,75 @@
+"""People keep their track, and scores are smoothed in seconds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_agent.alerting.tracker import Observation, Tracker
+from edge_agent.config import Tracking, Zone
+from edge_agent.vision.faces import Face
+
+
+def seen(x: float, y: float = 100, size: float = 60, score: float = 0.0) -> Observation:
+    face = Face(x, y, size, size, 0.9, (x + 20, y + 20), (x + 40, y + 20))
+    return Observation(face, np.array([score], dtype=np.float32))
+
+
+def update(tracker: Tracker, time_s: float, *observations: Observation):
+    return tracker.update(observations, time_s=time_s, width=640, height=480)
+
+
+def test_two_people_who_walk_past_each_other_keep_their_tracks():
+    tracker = Tracker(Tracking())
+    for step in range(20):
+        left, right = 100 + 10 * step, 400 - 10 * step
+        tracks = update(tracker, step / 10, seen(left, 80, score=1), seen(right, 200))
+        assert len(tracks) == 2
+    by_id = {track.id: track for track in tracks}
+    assert by_id[1].face.x == 290
+    assert float(by_id[1].scores[0]) == 1.0
+    assert float(by_id[2].scores[0]) == 0.0
+
+
+def test_a_quick_move_without_overlap_is_still_the_same_person():
+    tracker = Tracker(Tracking())
+    update(tracker, 0, seen(100))
+    [track] = update(tracker, 0.2, seen(155))
+    assert (track.id, track.observations) == (1, 2)
+
+
+def test_a_face_far_away_or_of_another_size_is_somebody_else():
+    tracker = Tracker(Tracking())
+    update(tracker, 0, seen(100))
+    assert {t.id for t in update(tracker, 0.1, seen(400))} == {1, 2}
+    assert {t.id for t in update(Tracker(Tracking()), 0, seen(100))} == {1}
+    other = Tracker(Tracking())
+    update(other, 0, seen(100, size=40))
+    assert {t.id for t in update(other, 0.1, seen(110, size=150))} == {1, 2}
+
+
+def test_a_lost_face_comes_back_as_itself_only_within_the_time():
+    tracker = Tracker(Tracking(lost_after_s=1.0))
+    update(tracker, 0, seen(100))
+    assert [t.id for t in update(tracker, 0.9)] == [1]
+    assert [t.id for t in update(tracker, 1.0, seen(102))] == [1]
+    assert update(tracker, 2.5) == ()
+    assert [t.id for t in update(tracker, 2.6, seen(102))] == [2]
+
+
+@pytest.mark.parametrize("rate_hz", [2, 10, 30])
+def test_smoothing_means_the_same_at_any_frame_rate(rate_hz):
+    tracker = Tracker(Tracking(smoothing_s=0.7))
+    update(tracker, 0, seen(100, score=0))
+    for step in range(1, 2 * rate_hz + 1):
+        [track] = update(tracker, step / rate_hz, seen(100, score=1))
+    assert float(track.scores[0]) == pytest.approx(1 - math.exp(-2 / 0.7), abs=1e-4)
+
+
+def test_zones_are_told_by_the_middle_of_the_face():
+    zones = (Zone("left", ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+    tracker = Tracker(Tracking(), zones)
+    tracks = update(tracker, 0, seen(100), seen(500))
+    assert [t.zone for t in tracks] == ["left", "view"]
