@@ -48,7 +48,7 @@ def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, brok
     pager.stdin.flush()
     acked = listener.wait_for_json("/alert/0", step="acked")
     assert acked["by"] == "kim"
-    out, err = agent.communicate(timeout=60)
+    _, err = agent.communicate(timeout=60)
     assert agent.returncode == 0, err
     listener.wait_for_json("/state", state="stopped")
 

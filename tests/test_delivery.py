@@ -296,6 +296,7 @@ class TestBus:
 
 
 def make_certificate(folder: Path, name: str) -> None:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout server.key -out server.pem".split()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-keyout", "server.key", "-out", "server.pem"]
     subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
     subprocess.run([*command, *subject], cwd=folder, check=True, capture_output=True)
