@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from converter.errors import ConversionError
 from edge_agent.errors import AgentError
+from edge_agent.vision.runtime import native_messages_hidden
 from trainer.errors import TrainerError
 
 
@@ -19,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
+        if options.run is not _detector:
+            with native_messages_hidden():
+                importlib.import_module("tensorflow")
         code: int = options.run(options)
         return code
     except ImportError as error:

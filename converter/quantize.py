@@ -6,6 +6,9 @@ keep their resolution and take a temperature.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.errors import ConversionError
+from edge_agent.vision.runtime import load_interpreter, native_messages_hidden
 
 MIN_CALIBRATION_FACES = 100
 
@@ -43,7 +47,9 @@ def quantize(model: Any, calibration: npt.NDArray[np.float32]) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
-        content: bytes = converter.convert()
+        with native_messages_hidden(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: bytes = converter.convert()
     except Exception as error:  # TensorFlow raises many kinds for layers it cannot quantize
         raise ConversionError(f"TensorFlow cannot quantize the model: {str(error).splitlines()[0]}") from None
     _refuse_floats(content)
@@ -83,8 +89,6 @@ def without_softmax(model: Any) -> Any:
 
 
 def _refuse_floats(content: bytes) -> None:
-    from edge_agent.vision.runtime import load_interpreter
-
     interpreter = load_interpreter(content)
     floats = [
         str(tensor["name"])

@@ -207,6 +207,21 @@ class TestCommands:
         assert run["recipe"]["seed"] == 1
         assert run["cleaning"]["after"] == run["training_faces"] + run["validation_faces"]
 
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (["--model", "giant"], "no network 'giant'; there are: compact"),
+            (["--ferplus-weight", "3"], "ferplus_weight 3 is not from 0 to 1"),
+            (["--epochs", "0"], "epochs 0"),
+            (["--batch-size", "5000"], "too few for batches of 5000"),
+        ],
+    )
+    def test_an_impossible_recipe_is_refused_in_one_line(self, drawn_data, tmp_path, options, says):
+        result = trainer("fit", "--data", drawn_data, "--out", tmp_path / "run", *options)
+        assert result.returncode == 2
+        assert says in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
     def test_a_finished_run_is_not_overwritten(self, run_folder, drawn_data):
         result = trainer("fit", "--data", drawn_data, "--out", run_folder)
         assert result.returncode == 2

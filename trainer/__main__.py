@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
+from edge_agent.vision.runtime import native_messages_hidden
 from trainer.datasets import USAGES, load_fer2013
 from trainer.errors import TrainerError
+from trainer.recipe import Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
+        if options.run is not _inspect:
+            with native_messages_hidden():
+                importlib.import_module("keras")
         code: int = options.run(options)
         return code
     except ImportError as error:
@@ -44,19 +50,27 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="read and clean the data, print counts")
     inspect.set_defaults(run=_inspect)
 
+    usual = Recipe()
     fit = commands.add_parser("fit", help="train a network; run again to resume", formatter_class=_Defaults)
-    fit.add_argument("--model", default="compact", help="network of trainer/zoo")
+    fit.add_argument("--model", default=usual.model, help="network of trainer/zoo")
     fit.add_argument("--out", type=Path, required=True, help="run folder to write")
-    fit.add_argument("--epochs", type=int, default=80)
-    fit.add_argument("--batch-size", type=int, default=128)
-    fit.add_argument("--learning-rate", type=float, default=2e-3)
-    fit.add_argument("--ferplus-weight", type=float, default=0.3, help="share of the FER+ votes in the targets, 0..1")
-    fit.add_argument("--patience", type=int, default=25, help="epochs without improvement before stopping early")
+    fit.add_argument("--epochs", type=int, default=usual.epochs)
+    fit.add_argument("--batch-size", type=int, default=usual.batch_size)
+    fit.add_argument("--learning-rate", type=float, default=usual.learning_rate)
     fit.add_argument(
-        "--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], default="float32",
+        "--ferplus-weight",
+        type=float,
+        default=usual.ferplus_weight,
+        help="share of the FER+ votes in the targets, 0..1",
+    )
+    fit.add_argument(
+        "--patience", type=int, default=usual.patience, help="epochs without improvement before stopping early"
+    )
+    fit.add_argument(
+        "--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], default=usual.precision,
         help="mixed_bfloat16 is faster on processors with AVX512-BF16 and on GPUs",
     )  # fmt: skip
-    fit.add_argument("--seed", type=int, default=1)
+    fit.add_argument("--seed", type=int, default=usual.seed)
     fit.set_defaults(run=_fit)
 
     evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle", formatter_class=_Defaults)
@@ -94,7 +108,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from trainer.evaluate import as_text
-    from trainer.fit import Recipe, fit
+    from trainer.fit import fit
 
     recipe = Recipe(
         model=options.model,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +22,9 @@ from trainer.cleaning import CleaningCounts, clean_training, split_validation
 from trainer.datasets import LABELS, FaceDataset, load_fer2013
 from trainer.errors import TrainerError
 from trainer.metrics import fit_temperature, judge
+from trainer.recipe import Recipe
 from trainer.targets import soft_targets
 from trainer.zoo import BUILDERS
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides how a run turns out.
-
-    Attributes:
-        validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
-        ferplus_weight: share of the FER+ votes in the targets, 0..1.
-        precision: Keras dtype policy while training; the saved model is float32 always.
-        patience: epochs without a better validation accuracy before training stops.
-    """
-
-    model: str = "compact"
-    epochs: int = 70
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 5e-2
-    label_smoothing: float = 0.05
-    ferplus_weight: float = 0.3
-    validation_fraction: float = 0.1
-    patience: int = 25
-    precision: str = "float32"
-    seed: int = 1
 
 
 class FaceBatches(keras.utils.PyDataset):
@@ -91,14 +68,21 @@ def fit(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], None]
 
     Raises:
         DatasetError: the data cannot be read.
-        TrainerError: `out` belongs to a run with another recipe, or is finished already.
+        TrainerError: there is no such network, or `out` belongs to a run with another recipe or a finished one.
     """
+    if recipe.model not in BUILDERS:
+        raise TrainerError(f"no network {recipe.model!r}; there are: {', '.join(BUILDERS)}")
     _claim(out, recipe)
     keras.utils.set_random_seed(recipe.seed)
     say(f"reading {data_dir} ...")
     cleaned, counts = clean_training(load_fer2013(data_dir))
     say(str(counts))
     training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.seed)
+    if len(training) < recipe.batch_size or not len(validation):
+        raise TrainerError(
+            f"{len(training)} training and {len(validation)} validation faces are too few "
+            f"for batches of {recipe.batch_size}"
+        )
     say(f"training on {len(training)} faces, choosing on {len(validation)}; Keras on {keras.backend.backend()}")
 
     weights = out / "checkpoints" / "best.weights.h5"

@@ -31,7 +31,7 @@ class CaptureStatus:
 
     Attributes:
         state: `lost` while a failed camera is retried; `ended` after the last frame of a recording.
-        problem: why it is lost, one line; empty otherwise.
+        problem: why it is lost or has ended, one line; empty otherwise.
         since_s: when this state began, on the capture clock.
     """
 
@@ -142,7 +142,7 @@ class Capture:
                     self._busy(generation, None)
                     if frame is None:
                         self._wait_until_taken(generation)
-                        self._set(generation, "ended")
+                        self._set(generation, "ended", "the recording has ended")
                         return
                     self._hand_over(frame, generation)
                     failures = 0

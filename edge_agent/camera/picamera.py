@@ -71,7 +71,9 @@ class PiCamera:
         try:
             planes = self._picam.wait(job, timeout=self._settings.timeout_s)
         except Exception as error:
-            raise CameraError(f"the Pi camera stopped delivering frames: {error or type(error).__name__}") from error
+            raise CameraError(
+                f"the Pi camera stopped delivering frames: {str(error) or type(error).__name__}"
+            ) from error
         # Rows may be padded to the sensor pipeline's alignment; the picture is the left part of each plane row.
         image = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)[:height, :width]
         if self._settings.rotate:

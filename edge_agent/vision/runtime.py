@@ -34,7 +34,7 @@ def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto")
         except ImportError:
             continue
         try:
-            with _native_messages_hidden():
+            with native_messages_hidden():
                 interpreter = module.Interpreter(model_content=model, num_threads=threads)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -44,8 +44,8 @@ def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto")
 
 
 @contextlib.contextmanager
-def _native_messages_hidden() -> Iterator[None]:
-    """Keep the runtime's C++ chatter ("Created TensorFlow Lite XNNPACK delegate") off standard error."""
+def native_messages_hidden() -> Iterator[None]:
+    """Keep what native libraries print at start ("Created TensorFlow Lite XNNPACK delegate") off standard error."""
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
