@@ -1,0 +1,72 @@
+"""The rooms of the house: data flows one way, and what ships stands alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+
+import pytest
+from conftest import REPOSITORY
+
+#: Room → rooms it may import from; `edge_agent` itself stands for errors, config and yaml_loader.
+ALLOWED = {
+    "camera": {"camera"},
+    "vision": {"vision", "camera"},
+    "alerting": {"alerting", "vision"},
+    "delivery": {"delivery", "alerting"},
+    "operations": {"operations", "camera", "vision", "alerting", "delivery", "pipeline", "demo"},
+    "pager": {"pager", "delivery", "alerting"},
+}
+BASE = {"errors", "config", "yaml_loader"}
+
+
+def imports(path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def rooms_used(path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("edge_agent.")}
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_only_from_earlier_ones(room):
+    for path in (REPOSITORY / "edge_agent" / room).rglob("*.py"):
+        assert rooms_used(path) <= ALLOWED[room] | BASE, path
+
+
+def test_the_agent_needs_neither_trainer_nor_converter():
+    for path in (REPOSITORY / "edge_agent").rglob("*.py"):
+        assert not {
+            name for name in imports(path) if name.split(".")[0] in ("trainer", "converter", "tensorflow", "keras")
+        }
+
+
+def test_alerting_is_pure():
+    forbidden = {"time", "random", "secrets", "os", "sqlite3", "socket", "threading", "cv2", "pathlib"}
+    for path in (REPOSITORY / "edge_agent" / "alerting").rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+
+
+def test_only_one_module_knows_paho():
+    users = {path.name for path in (REPOSITORY / "edge_agent").rglob("*.py") if any("paho" in n for n in imports(path))}
+    assert users == {"bus.py"}
+
+
+def test_the_repository_holds_nothing_it_must_not():
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    models = {name for name in files if name.endswith((".tflite", ".keras", ".onnx", ".h5"))}
+    assert models == {
+        "edge_agent/models/blazeface-full-range/model.tflite",
+        "edge_agent/models/blazeface-short-range/model.tflite",
+        "edge_agent/models/fer-compact-1/model.tflite",
+        "trainer/runs/fer-compact-1/model.keras",
+    }
+    assert not [name for name in files if name.endswith((".csv", ".log", ".sqlite3")) and "history" not in name]
