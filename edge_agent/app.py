@@ -11,6 +11,7 @@ import platform
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from importlib import metadata
 
@@ -31,6 +32,10 @@ log = logging.getLogger("edge_agent")
 
 #: Outbox rows given to the broker and not yet answered.
 _MAX_IN_FLIGHT = 10
+#: How often a disk that failed is tried again.
+_STORAGE_PROBE_S = 10.0
+#: Messages kept in memory while the disk takes none.
+_MAX_UNSPOOLED = 1000
 #: How long a row that the broker refused waits for the next try.
 _REFUSED_RETRY_S = 10.0
 _IDLE_S = 0.25
@@ -92,9 +97,14 @@ class Agent:
         )
         self.health = Health(start_s=time.monotonic())
         self._in_flight: dict[int, int] = {}
+        self._delivered_rows: set[int] = set()
+        self._unspooled: deque[Message] = deque(maxlen=_MAX_UNSPOOLED)
+        self._storage_problem = ""
+        self._storage_probe_s = 0.0
         self._refused_until_s: dict[int, float] = {}
         self._camera_status = self._capture.status()
         self._state: State = "online"
+        self._problem = ""
         self._next_health_s = 0.0
         self._frame_s = self._frame_taken_s = time.monotonic()
         self._people = 0
@@ -139,7 +149,14 @@ class Agent:
             self._camera_changed(status)
         if frame is None and status.state != "running":
             self._report(self.pipeline.without_frame(self._alert_time_s()))
-        self._pump()
+        try:
+            self._pump()
+            if self._storage_problem and time.monotonic() >= self._storage_probe_s:
+                self._outbox.probe()
+                self._storage_works()
+        except StateError as error:
+            self._storage_failed(error)
+        self._update_state()
         if time.monotonic() >= self._next_health_s and self._bus.connected:
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._publish(self._health_message())
@@ -149,7 +166,15 @@ class Agent:
             self._stop.set()
 
     def _settled(self) -> bool:
-        return not self.pipeline.rules.open_alerts() and not self._outbox.depth()[0]
+        return not self.pipeline.rules.open_alerts() and not self._waiting()[0]
+
+    def _waiting(self) -> tuple[int, float]:
+        """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
+        try:
+            depth, oldest_s = self._outbox.depth()
+        except StateError:
+            depth, oldest_s = 0, 0.0
+        return depth - len(self._delivered_rows) + len(self._unspooled), oldest_s
 
     def _alert_time_s(self) -> float:
         """Return now on the alerting clock, which recordings played without pauses run ahead of."""
@@ -190,22 +215,45 @@ class Agent:
         try:
             for row in self._outbox.add(message, expires_s=expires_s):
                 log.error("outbox full, message dropped", extra=fields(topic=row.message.topic))
+            self._storage_works()
         except StateError as error:
-            # Better an alert that a power cut could lose than none: send it from memory.
-            log.error(str(error))
-            self._publish(message)
+            # Better an alert that a power cut could lose than none: keep it in memory.
+            self._unspooled.append(message)
+            self._storage_failed(error)
+
+    def _storage_failed(self, error: StateError) -> None:
+        if not self._storage_problem:
+            log.error(f"{error}; alerts are kept in memory until then")
+        self._storage_problem = str(error)
+        self._storage_probe_s = time.monotonic() + _STORAGE_PROBE_S
+
+    def _storage_works(self) -> None:
+        if self._storage_problem:
+            log.info("the outbox can be written again")
+        self._storage_problem = ""
 
     def _publish(self, message: Message) -> None:
         self._bus.publish(message)
 
     def _pump(self) -> None:
-        """Hand spooled rows to the broker, and drop those that came too late to be of use."""
-        if not self._bus.connected:
-            return
+        """Hand spooled rows to the broker, and forget those it has.
+
+        Raises:
+            StateError: the disk failed; what could be sent has been.
+        """
+        while self._unspooled and self._bus.publish(self._unspooled[0]) is not None:
+            self._unspooled.popleft()
+        if self._bus.connected:
+            self._hand_over()
+        if self._delivered_rows:
+            self._outbox.remove(sorted(self._delivered_rows))
+            self._delivered_rows.clear()
+
+    def _hand_over(self) -> None:
+        """Give the broker the oldest rows it does not have, and drop those that come too late to be of use."""
         now_s = time.time()
-        waiting = self._outbox.pending(limit=_MAX_IN_FLIGHT + len(self._in_flight) + len(self._refused_until_s))
-        given = set(self._in_flight.values())
-        for row in waiting:
+        given = self._delivered_rows.union(self._in_flight.values())
+        for row in self._outbox.pending(limit=_MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
             if row.seq in given or len(self._in_flight) >= _MAX_IN_FLIGHT:
                 continue
             if row.expires_s is not None and row.expires_s <= now_s:
@@ -240,7 +288,7 @@ class Agent:
                 self._refused_until_s[seq] = time.time() + _REFUSED_RETRY_S
         elif seq is not None:
             self._refused_until_s.pop(seq, None)
-            self._outbox.remove([seq])
+            self._delivered_rows.add(seq)
 
     def _received(self, event: Received) -> None:
         match self._topics.below(event.topic):
@@ -268,7 +316,7 @@ class Agent:
         self._publish(answer)
 
     def _birth(self) -> None:
-        self._publish(self._composer.state(self._state, self._camera_status.problem))
+        self._publish(self._composer.state(self._state, self._problem))
         self._publish(self._composer.info(self._facts()))
         self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
 
@@ -280,14 +328,16 @@ class Agent:
             log.info("camera delivers frames")
         elif status.state == "ended":
             log.info("the recording has ended")
-        state: State = "degraded" if status.state in ("lost", "ended") else "online"
-        if state != self._state or status.problem != before.problem:
-            self._state = state
-            self._publish(self._composer.state(state, status.problem))
         if status.state == "lost" and before.state != "lost":
             self._spool(self._composer.event("camera_lost", status.problem), expiry_s=3600)
         elif before.state == "lost" and status.state == "running":
             self._spool(self._composer.event("camera_back", ""), expiry_s=3600)
+
+    def _update_state(self) -> None:
+        problem = self._camera_status.problem or self._storage_problem
+        if problem != self._problem:
+            self._state, self._problem = "degraded" if problem else "online", problem
+            self._publish(self._composer.state(self._state, problem))
 
     def _facts(self) -> dict[str, str]:
         bundle = self.pipeline.vision.classifier.bundle
@@ -303,7 +353,7 @@ class Agent:
 
     def _health_message(self) -> Message:
         now_s = time.monotonic()
-        depth, oldest_s = self._outbox.depth()
+        depth, oldest_s = self._waiting()
         return self._composer.health(
             {
                 "state": self._state,
@@ -324,14 +374,17 @@ class Agent:
         )
 
     def _shut_down(self) -> None:
-        self._pump()
-        self._bus.stop(self._composer.state("stopped"))
+        self._bus.stop(self._composer.state("stopped"), timeout_s=0.6)
         for event in self._bus.events():
             if isinstance(event, Delivered):
                 self._delivered(event)
-        self._capture.stop(0.5)
-        waiting, _ = self._outbox.depth()
+        waiting, _ = self._waiting()
+        try:
+            self._outbox.remove(sorted(self._delivered_rows))
+        except StateError as error:
+            log.error(str(error))
         self._outbox.close()
+        self._capture.stop(0.3)
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 
 

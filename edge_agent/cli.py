@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -167,7 +168,7 @@ def _pager(options: argparse.Namespace) -> int:
     wake = threading.Event()
     bus = MqttBus(
         mqtt,
-        client_id=f"pager-{name}",
+        client_id=f"pager-{socket.gethostname()}-{name}",
         password=read_password(mqtt),
         subscriptions=[f"{mqtt.topic_root}/{options.site}/{options.device}/alert/+"],
         wake=wake.set,

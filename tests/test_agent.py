@@ -211,6 +211,31 @@ def test_a_refused_alert_stays_in_the_outbox(tmp_path, site):
     agent._shut_down()
 
 
+def test_a_full_disk_is_reported_and_loses_no_alert(tmp_path):
+    bus = FakeBus()
+    agent = Agent(Config(camera=Camera(source="synthetic"), outbox=Outbox(state_dir=tmp_path)), bus=bus)
+    database = agent._outbox._db
+    database.execute("PRAGMA max_page_count = 1")
+    pages = [Message("t", b"%d" % number + b"x" * 2000) for number in range(20)]
+    for page in pages:
+        agent._spool(page, expiry_s=60)
+    assert agent._waiting()[0] == 20
+    bus.start()
+    agent._turn()
+    states = [json.loads(m.payload) for m in bus.published if m.topic.endswith("/state")]
+    assert any(s["state"] == "degraded" and "disk" in s["problem"] for s in states)
+    for _ in range(5):
+        agent._turn()
+    assert sorted(m.payload for m in bus.published if m.topic == "t") == sorted(page.payload for page in pages)
+    assert agent._waiting()[0] == 0
+    database.execute("PRAGMA max_page_count = 100000")
+    agent._spool(Message("t", b"room again"), expiry_s=60)
+    agent._turn()
+    last_state = [json.loads(m.payload)["state"] for m in bus.published if m.topic.endswith("/state")][-1]
+    assert last_state == "online"
+    agent._shut_down()
+
+
 def test_the_pager_says_when_there_is_no_broker(run_command):
     result = run_command("pager", "--port", free_port())
     assert result.code == 5

@@ -147,6 +147,44 @@ def test_a_picture_can_be_turned(tmp_path):
     assert camera.read().image.shape == (30, 20, 3)
 
 
+@pytest.mark.parametrize(("camera_hz", "wanted_hz", "expected"), [(30, 10, 10), (10, 10, 10), (5, 10, 5), (30, 30, 30)])
+def test_a_camera_that_ignores_the_frame_rate_is_thinned_out(monkeypatch, camera_hz, wanted_hz, expected):
+    clock = FakeClock(50)
+
+    class Driver:
+        """Delivers at its own rate, whatever it is asked for."""
+
+        grabbed = 0
+
+        def __init__(self, *arguments) -> None:
+            pass
+
+        def isOpened(self) -> bool:  # noqa: N802 (OpenCV names it so)
+            return True
+
+        def set(self, *setting) -> bool:
+            return False
+
+        def grab(self) -> bool:
+            Driver.grabbed += 1
+            clock.now_s = 50 + Driver.grabbed / camera_hz + 0.003 * (Driver.grabbed % 2)
+            return True
+
+        def retrieve(self):
+            return True, np.zeros((4, 4, 3), dtype=np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Driver)
+    camera = OpenCVCamera(Camera(device="rtsp://camera/stream", frame_rate_hz=wanted_hz), clock=clock)
+    camera.open()
+    times = []
+    while clock.now_s < 54:
+        times.append(camera.read().time_s)
+    assert len(times) / 4 == pytest.approx(expected, rel=0.06)
+
+
 @pytest.mark.parametrize("device", ["nowhere.mp4", "99", "rtsp://user:secret@127.0.0.1:9/x"])
 def test_an_absent_camera_says_what_to_do_and_keeps_secrets(device, capfd):
     with pytest.raises(CameraError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ class OpenCVCamera:
         self._clock, self._sleep = clock, sleep
         self._capture: cv2.VideoCapture | None = None
         self._recording: Iterator[tuple[float, Image]] | None = None
-        self._start_s = 0.0
+        self._start_s = self._due_s = 0.0
 
     def open(self) -> None:
         """Open the device, stream, file or folder.
@@ -76,10 +77,22 @@ class OpenCVCamera:
             return Frame(self._turned(image), due_s, clip_s)
         if self._capture is None:
             raise CameraError("the camera is not open")
-        ok, picture = self._capture.read()
-        if not ok or picture is None:
-            raise CameraError(f"camera {self._settings.device!r} stopped delivering frames")
+        picture = self._newest(self._capture)
+        if picture is None:
+            raise CameraError(f"camera {_without_password(self._settings.device)!r} stopped delivering frames")
         return Frame(self._turned(np.asarray(picture, dtype=np.uint8)), self._clock())
+
+    def _newest(self, capture: cv2.VideoCapture) -> Any:
+        """Decode the first picture that is due; many cameras ignore the frame rate they were asked for."""
+        period_s = 1 / self._settings.frame_rate_hz
+        while capture.grab():
+            now_s = self._clock()
+            # A quarter of a period of grace, so that a camera of exactly this rate loses no frame to jitter.
+            if now_s >= self._due_s - period_s / 4:
+                self._due_s = max(self._due_s, now_s - period_s) + period_s
+                ok, picture = capture.retrieve()
+                return picture if ok else None
+        return None
 
     def close(self) -> None:
         """Release the device; safe to call twice."""

@@ -223,7 +223,7 @@ class MqttBus:
         self._wake()
 
     def _on_connect(self, client: paho.Client, _: Any, __: Any, reason: ReasonCode, ___: Any) -> None:
-        if reason.is_failure:
+        if reason.is_failure or self._stopping.is_set():
             self._refusal = f"the broker refuses: {reason}"
             client.disconnect()
             return

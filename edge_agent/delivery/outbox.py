@@ -130,6 +130,15 @@ class Outbox:
         with self._guard():
             self._db.executemany("DELETE FROM message WHERE seq = ?", [(seq,) for seq in seqs])
 
+    def probe(self) -> None:
+        """Write something of no consequence, to learn whether the disk takes it.
+
+        Raises:
+            StateError: it does not.
+        """
+        with self._guard():
+            self._db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+
     def depth(self) -> tuple[int, float]:
         """Return the number of messages waiting and the age of the oldest in seconds."""
         with self._guard():
