@@ -35,7 +35,7 @@ setup(
         "numpy>=1.26",
         # 5.0 has no cascades and is not tested; the last release that works with numpy 1 is 4.11.
         "opencv-python-headless>=4.10,<5",
-        "paho-mqtt>=2.1,<3",
+        "paho-mqtt>=2.2,<3",
         "PyYAML>=6.0",
     ],
     extras_require={

@@ -11,7 +11,6 @@ import platform
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from importlib import metadata
 
@@ -20,24 +19,16 @@ from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
 from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import FAILURE, Bus, Connected, Delivered, Disconnected, MqttBus, Received
+from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, MqttBus, Received
+from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.messages import Composer, Message, MessageError, State, Topics, parse_ack, parse_object
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.errors import StateError
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
 from edge_agent.pipeline import Decision, Pipeline
 
 log = logging.getLogger("edge_agent")
 
-#: Outbox rows given to the broker and not yet answered.
-_MAX_IN_FLIGHT = 10
-#: How often a disk that failed is tried again.
-_STORAGE_PROBE_S = 10.0
-#: Messages kept in memory while the disk takes none.
-_MAX_UNSPOOLED = 1000
-#: How long a row that the broker refused waits for the next try.
-_REFUSED_RETRY_S = 10.0
 _IDLE_S = 0.25
 
 Watcher = Callable[[Frame, Decision], None]
@@ -74,7 +65,7 @@ class Agent:
         self._config, self._on_decision, self._stop_at_end = config, on_decision, stop_at_end
         self._live_clock = not every_frame
         self._wakeup = threading.Event()
-        self._stop = threading.Event()
+        self._stopping = False
         session = new_ulid()
         self.pipeline = Pipeline(config, new_id=new_ulid)
         self._composer = Composer(config, session=session, unix=time.time, monotonic=time.monotonic)
@@ -82,13 +73,14 @@ class Agent:
         self._topics: Topics = topic
         self._bus = bus or MqttBus(
             config.mqtt,
-            client_id=f"{config.site.name}-{config.site.device}",
+            client_id=f"{config.site.name}/{config.site.device}",
             password=read_password(config.mqtt),
             subscriptions=(topic("ack", "+"), topic("cmd", "+")),
             will=self._composer.state("offline"),
             wake=self._wakeup.set,
         )
-        self._outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
         self._capture = Capture(
             camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
             config.camera,
@@ -96,15 +88,9 @@ class Agent:
             every_frame=every_frame,
         )
         self.health = Health(start_s=time.monotonic())
-        self._in_flight: dict[int, int] = {}
-        self._delivered_rows: set[int] = set()
-        self._unspooled: deque[Message] = deque(maxlen=_MAX_UNSPOOLED)
-        self._storage_problem = ""
-        self._storage_probe_s = 0.0
-        self._refused_until_s: dict[int, float] = {}
         self._camera_status = self._capture.status()
         self._state: State = "online"
-        self._problem = ""
+        self._problem = self._frame_problem = ""
         self._next_health_s = 0.0
         self._frame_s = self._frame_taken_s = time.monotonic()
         self._people = 0
@@ -112,9 +98,11 @@ class Agent:
         self.ended = threading.Event()
 
     def stop(self) -> None:
-        """Ask `run` to return; safe from signal handlers and other threads."""
-        self._stop.set()
-        self._wakeup.set()
+        """Ask `run` to return within _IDLE_S; safe from signal handlers and other threads.
+
+        A signal may interrupt the loop inside the event it waits on, so this must not touch that event.
+        """
+        self._stopping = True
 
     def run(self) -> None:
         """Watch until `stop` is called."""
@@ -130,7 +118,7 @@ class Agent:
             ),
         )
         try:
-            while not self._stop.is_set():
+            while not self._stopping:
                 self._wakeup.wait(_IDLE_S)
                 self._wakeup.clear()
                 self._turn()
@@ -147,34 +135,25 @@ class Agent:
             self._process(frame)
         if status != self._camera_status:
             self._camera_changed(status)
-        if frame is None and status.state != "running":
+        if frame is None and status.state == "ended":
             self._report(self.pipeline.without_frame(self._alert_time_s()))
-        try:
-            self._pump()
-            if self._storage_problem and time.monotonic() >= self._storage_probe_s:
-                self._outbox.probe()
-                self._storage_works()
-        except StateError as error:
-            self._storage_failed(error)
+        for topic in self._dispatcher.pump():
+            log.error("message expired", extra=fields(topic=topic))
+            self._dispatcher.add(
+                self._composer.event("expired", f"{topic} could not be delivered in time"), expiry_s=3600
+            )
         self._update_state()
         if time.monotonic() >= self._next_health_s and self._bus.connected:
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._publish(self._health_message())
+            self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
         if status.state == "ended" and frame is None and not self.ended.is_set():
             self.ended.set()
         if self._stop_at_end and self.ended.is_set() and self._settled():
-            self._stop.set()
+            self._stopping = True
 
     def _settled(self) -> bool:
-        return not self.pipeline.rules.open_alerts() and not self._waiting()[0]
-
-    def _waiting(self) -> tuple[int, float]:
-        """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
-        try:
-            depth, oldest_s = self._outbox.depth()
-        except StateError:
-            depth, oldest_s = 0, 0.0
-        return depth - len(self._delivered_rows) + len(self._unspooled), oldest_s
+        return not self.pipeline.rules.open_alerts() and not self._dispatcher.waiting()[0]
 
     def _alert_time_s(self) -> float:
         """Return now on the alerting clock, which recordings played without pauses run ahead of."""
@@ -183,7 +162,13 @@ class Agent:
     def _process(self, frame: Frame) -> None:
         started_s = time.monotonic()
         self._frame_s, self._frame_taken_s = frame.time_s, started_s
-        decision = self.pipeline.process(frame)
+        try:
+            decision = self.pipeline.process(frame)
+        except Exception as error:  # one odd frame of an exotic driver must not end the watch
+            self._frame_problem = f"a frame could not be processed: {type(error).__name__}: {error}"[:300]
+            log.error(self._frame_problem)
+            return
+        self._frame_problem = ""
         self._people = len(decision.tracks)
         self._report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
@@ -193,7 +178,7 @@ class Agent:
 
     def _report(self, alerts: list[Alert]) -> None:
         for alert in alerts:
-            self._spool(self._composer.alert(alert), expiry_s=alert.rule.expiry_s)
+            self._dispatcher.add(self._composer.alert(alert), expiry_s=self._composer.alert_expiry_s(alert))
             log.warning(
                 f"alert {alert.step}",
                 extra=fields(
@@ -210,85 +195,23 @@ class Agent:
         if alerts:
             self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
 
-    def _spool(self, message: Message, *, expiry_s: float | None) -> None:
-        expires_s = None if expiry_s is None else time.time() + expiry_s
-        try:
-            for row in self._outbox.add(message, expires_s=expires_s):
-                log.error("outbox full, message dropped", extra=fields(topic=row.message.topic))
-            self._storage_works()
-        except StateError as error:
-            # Better an alert that a power cut could lose than none: keep it in memory.
-            self._unspooled.append(message)
-            self._storage_failed(error)
-
-    def _storage_failed(self, error: StateError) -> None:
-        if not self._storage_problem:
-            log.error(f"{error}; alerts are kept in memory until then")
-        self._storage_problem = str(error)
-        self._storage_probe_s = time.monotonic() + _STORAGE_PROBE_S
-
-    def _storage_works(self) -> None:
-        if self._storage_problem:
-            log.info("the outbox can be written again")
-        self._storage_problem = ""
-
     def _publish(self, message: Message) -> None:
         self._bus.publish(message)
-
-    def _pump(self) -> None:
-        """Hand spooled rows to the broker, and forget those it has.
-
-        Raises:
-            StateError: the disk failed; what could be sent has been.
-        """
-        while self._unspooled and self._bus.publish(self._unspooled[0]) is not None:
-            self._unspooled.popleft()
-        if self._bus.connected:
-            self._hand_over()
-        if self._delivered_rows:
-            self._outbox.remove(sorted(self._delivered_rows))
-            self._delivered_rows.clear()
-
-    def _hand_over(self) -> None:
-        """Give the broker the oldest rows it does not have, and drop those that come too late to be of use."""
-        now_s = time.time()
-        given = self._delivered_rows.union(self._in_flight.values())
-        for row in self._outbox.pending(limit=_MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
-            if row.seq in given or len(self._in_flight) >= _MAX_IN_FLIGHT:
-                continue
-            if row.expires_s is not None and row.expires_s <= now_s:
-                self._outbox.remove([row.seq])
-                detail = f"{row.message.topic} was not deliverable in time"
-                log.error("message expired", extra=fields(topic=row.message.topic))
-                self._spool(self._composer.event("expired", detail), expiry_s=None)
-            elif self._refused_until_s.get(row.seq, 0.0) <= now_s:
-                token = self._bus.publish(row.message)
-                if token is not None:
-                    self._in_flight[token] = row.seq
 
     def _handle(self, event: Connected | Disconnected | Delivered | Received) -> None:
         if isinstance(event, Connected):
             log.info("connected to the broker")
             self._birth()
         elif isinstance(event, Disconnected):
+            self._dispatcher.connection_lost()
             log.warning(f"{event.problem}; trying again")
         elif isinstance(event, Delivered):
-            self._delivered(event)
+            self._dispatcher.delivered(event)
         else:
             try:
                 self._received(event)
             except MessageError as error:
                 log.warning(f"ignored a message: {error}", extra=fields(topic=event.topic[:200]))
-
-    def _delivered(self, event: Delivered) -> None:
-        seq = self._in_flight.pop(event.token, None)
-        if event.reason >= FAILURE:
-            log.error("the broker refuses a message; check its access rules", extra=fields(reason=event.reason))
-            if seq is not None:
-                self._refused_until_s[seq] = time.time() + _REFUSED_RETRY_S
-        elif seq is not None:
-            self._refused_until_s.pop(seq, None)
-            self._delivered_rows.add(seq)
 
     def _received(self, event: Received) -> None:
         match self._topics.below(event.topic):
@@ -329,12 +252,12 @@ class Agent:
         elif status.state == "ended":
             log.info("the recording has ended")
         if status.state == "lost" and before.state != "lost":
-            self._spool(self._composer.event("camera_lost", status.problem), expiry_s=3600)
+            self._dispatcher.add(self._composer.event("camera_lost", status.problem), expiry_s=3600)
         elif before.state == "lost" and status.state == "running":
-            self._spool(self._composer.event("camera_back", ""), expiry_s=3600)
+            self._dispatcher.add(self._composer.event("camera_back", ""), expiry_s=3600)
 
     def _update_state(self) -> None:
-        problem = self._camera_status.problem or self._storage_problem
+        problem = self._camera_status.problem or self._frame_problem or self._dispatcher.problem
         if problem != self._problem:
             self._state, self._problem = "degraded" if problem else "online", problem
             self._publish(self._composer.state(self._state, problem))
@@ -353,7 +276,7 @@ class Agent:
 
     def _health_message(self) -> Message:
         now_s = time.monotonic()
-        depth, oldest_s = self._waiting()
+        depth, oldest_s = self._dispatcher.waiting()
         return self._composer.health(
             {
                 "state": self._state,
@@ -374,16 +297,14 @@ class Agent:
         )
 
     def _shut_down(self) -> None:
+        self._report(self.pipeline.rules.close_all(reason="stopped", time_s=self._alert_time_s()))
+        self._dispatcher.pump()
+        self._publish(self._composer.active([]))
         self._bus.stop(self._composer.state("stopped"), timeout_s=0.6)
         for event in self._bus.events():
             if isinstance(event, Delivered):
-                self._delivered(event)
-        waiting, _ = self._waiting()
-        try:
-            self._outbox.remove(sorted(self._delivered_rows))
-        except StateError as error:
-            log.error(str(error))
-        self._outbox.close()
+                self._dispatcher.delivered(event)
+        waiting = self._dispatcher.close()
         self._capture.stop(0.3)
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 

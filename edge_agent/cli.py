@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -168,22 +169,20 @@ def _pager(options: argparse.Namespace) -> int:
     wake = threading.Event()
     bus = MqttBus(
         mqtt,
-        client_id=f"pager-{socket.gethostname()}-{name}",
+        client_id=f"pager-{socket.gethostname()}-{name}-{secrets.token_hex(3)}",
         password=read_password(mqtt),
         subscriptions=[f"{mqtt.topic_root}/{options.site}/{options.device}/alert/+"],
         wake=wake.set,
+        keep_session=False,
     )
     stop = threading.Event()
     pager = TerminalPager(
         Pager(bus, name=name), wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait
     )
 
-    def quit_pager(*_: object) -> None:
-        stop.set()
-        wake.set()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, quit_pager)
+        # Not `wake`: the signal may interrupt the main thread inside that very event.
+        signal.signal(number, lambda *_: stop.set())
     bus.start()
     try:
         pager.run(stop, once=options.once)

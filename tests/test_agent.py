@@ -7,14 +7,15 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 import yaml
 from conftest import PATIENCE_S, free_port
 from test_delivery import ULID, validate
 
 from edge_agent.app import Agent
-from edge_agent.config import Camera, Config, Outbox
-from edge_agent.delivery.messages import Ack, Message
+from edge_agent.camera import Frame
+from edge_agent.config import Config, Outbox
 from edge_agent.demo import CLIPS
 from edge_agent.pager.client import Link, Page, Pager
 from edge_agent.testing import FakeBus
@@ -171,7 +172,8 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     pager = Pager(bus, name="kim", unix=lambda: 0.0)
     topic = f"kiosk/v1/{site}/kiosk-1/alert/{ULID}"
     body = {
-        "schema": "alert", "version": 1, "id": ULID, "revision": 1, "step": "raised", "severity": "warning",
+        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "revision": 1, "step": "raised",
+        "severity": "warning",
         "message": "help\x1b[2J", "place": "till", "zone": "view", "site": site, "device": "kiosk-1",
         "emotions": ["angry"], "score": 0.8, "by": "", "reason": "", "future": 1,
     }  # fmt: skip
@@ -192,48 +194,42 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     [message] = bus.published
     assert message.topic == f"kiosk/v1/{site}/kiosk-1/ack/{ULID}"
     assert json.loads(message.payload)["by"] == "kim"
+    for strange in (
+        {"revision": 1e999},
+        {"id": "a+b"},
+        {"score": "high"},
+        {"emotions": 3},
+        {"session": None, "id": "#"},
+    ):
+        bus.receive(topic, json.dumps({**body, "revision": 2, **strange}).encode())
+    assert pager.poll() == []
+    active = {"schema": "active", "version": 1, "session": "the run after a power cut", "ids": []}
+    bus.receive(topic.replace(ULID, "active"), json.dumps(active).encode())
+    [ended] = pager.poll()
+    assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
 
 
-def test_a_refused_alert_stays_in_the_outbox(tmp_path, site):
-    """Reason 135, not authorised: the broker has not taken it."""
+def test_a_frame_that_cannot_be_processed_does_not_end_the_watch(tmp_path):
+    class OddCamera:
+        frames = iter([np.zeros((4, 4), dtype=np.uint8), np.zeros((48, 64, 3), dtype=np.uint8)])
+
+        def open(self) -> None:
+            pass
+
+        def read(self) -> Frame | None:
+            image = next(self.frames, None)
+            return None if image is None else Frame(image, time.monotonic())
+
+        def close(self) -> None:
+            pass
+
     bus = FakeBus()
-    bus.reason = 135
-    settings = Config(camera=Camera(source="synthetic"), outbox=Outbox(state_dir=tmp_path))
-    agent = Agent(settings, bus=bus)
-    agent._spool(Message("t", b"page"), expiry_s=60)
-    bus.start()
-    agent._turn()
-    agent._turn()
-    assert [m.payload for m in bus.published if m.topic == "t"] == [b"page"]
-    assert agent._outbox.depth()[0] == 1
-    bus.receive(agent._topics("ack", ULID), Ack(ULID, "ack", "kim").payload(unix_s=0))
-    agent._turn()
-    agent._shut_down()
-
-
-def test_a_full_disk_is_reported_and_loses_no_alert(tmp_path):
-    bus = FakeBus()
-    agent = Agent(Config(camera=Camera(source="synthetic"), outbox=Outbox(state_dir=tmp_path)), bus=bus)
-    database = agent._outbox._db
-    database.execute("PRAGMA max_page_count = 1")
-    pages = [Message("t", b"%d" % number + b"x" * 2000) for number in range(20)]
-    for page in pages:
-        agent._spool(page, expiry_s=60)
-    assert agent._waiting()[0] == 20
-    bus.start()
-    agent._turn()
-    states = [json.loads(m.payload) for m in bus.published if m.topic.endswith("/state")]
-    assert any(s["state"] == "degraded" and "disk" in s["problem"] for s in states)
-    for _ in range(5):
-        agent._turn()
-    assert sorted(m.payload for m in bus.published if m.topic == "t") == sorted(page.payload for page in pages)
-    assert agent._waiting()[0] == 0
-    database.execute("PRAGMA max_page_count = 100000")
-    agent._spool(Message("t", b"room again"), expiry_s=60)
-    agent._turn()
-    last_state = [json.loads(m.payload)["state"] for m in bus.published if m.topic.endswith("/state")][-1]
-    assert last_state == "online"
-    agent._shut_down()
+    settings = Config(outbox=Outbox(state_dir=tmp_path))
+    agent = Agent(settings, bus=bus, camera=OddCamera, every_frame=True, stop_at_end=True)
+    agent.run()
+    problems = [json.loads(m.payload)["problem"] for m in bus.published if m.topic.endswith("/state")]
+    assert any("could not be processed" in problem for problem in problems)
+    assert agent.health.frames == 1
 
 
 def test_the_pager_says_when_there_is_no_broker(run_command):

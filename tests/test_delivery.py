@@ -91,6 +91,8 @@ def test_acks_survive_the_journey_and_strange_ones_are_refused():
         {**good, "action": "explode"},
         {**good, "by": ""},
         {**good, "by": "x" * 65},
+        {**good, "by": "kim\x1b[2J"},
+        {**good, "by": "\ud800"},
         {**good, "id": "../../etc"},
         {**good, "schema": "alert"},
         {**good, "version": 2},
@@ -132,7 +134,7 @@ class TestOutbox:
         rows = again.pending(limit=10)
         assert [row.message.payload for row in rows] == [b"0", b"1", b"2"]
         assert [row.message.retain for row in rows] == [False, True, False]
-        assert [row.message.expiry_s for row in rows] == [60, 60, 60]
+        assert [row.expires_s for row in rows] == [1100, 1100, 1100]
         assert again.depth() == (3, 40)
         again.remove([rows[1].seq])
         assert [row.message.payload for row in again.pending(limit=10)] == [b"0", b"2"]
@@ -154,8 +156,8 @@ class TestOutbox:
 
     def test_a_full_spool_gives_up_its_oldest_and_says_which(self, outbox):
         for number in range(4):
-            assert outbox.add(Message(f"t/{number}", b"x" * 240)) == []
-        evicted = outbox.add(Message("t/4", b"x" * 300))
+            assert outbox.add(Message(f"t/{number}", b"x" * 240))[1] == []
+        _, evicted = outbox.add(Message("t/4", b"x" * 300))
         assert [row.message.topic for row in evicted] == ["t/0", "t/1"]
         assert outbox.depth()[0] == 3
 

@@ -68,6 +68,18 @@ def test_smoothing_means_the_same_at_any_frame_rate(rate_hz):
     assert float(track.scores[0]) == pytest.approx(1 - math.exp(-2 / 0.7), abs=1e-4)
 
 
+def test_a_face_on_a_border_stays_in_its_zone_until_it_really_moves():
+    zones = (Zone("left", ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
+    tracker = Tracker(Tracking(), zones)
+    border = 320 - 30
+    for step in range(50):
+        [track] = update(tracker, step / 10, seen(border - 3 if step % 2 == 0 else border + 3))
+        assert track.zone == "left"
+    for step in range(50, 70):
+        [track] = update(tracker, step / 10, seen(border + 10))
+    assert track.zone == "view"
+
+
 def test_zones_are_told_by_the_middle_of_the_face():
     zones = (Zone("left", ((0, 0), (0.5, 0), (0.5, 1), (0, 1))),)
     tracker = Tracker(Tracking(), zones)

@@ -31,7 +31,7 @@ class Alert:
         people: tracks in the zone over the rule's upper threshold when it was raised.
         raised_s, changed_s: on the alerting clock.
         by: who acknowledged or closed it; empty while nobody did.
-        reason: why it was cleared: `calm`, `out_of_view`, `resolve` or `false_alarm`; empty before.
+        reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm` or `stopped`; empty before.
     """
 
     id: str
@@ -123,6 +123,14 @@ class RuleEngine:
                     return episode.alert
                 return self._clear(episode, alert, time_s, by=by, reason=action)
         return None
+
+    def close_all(self, *, reason: str, time_s: float) -> list[Alert]:
+        """Clear every open alert, because nobody will watch it any more."""
+        return [
+            self._clear(episode, episode.alert, time_s, by=episode.alert.by, reason=reason)
+            for episode in self._episodes.values()
+            if episode.alert is not None
+        ]
 
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are raised or acked."""

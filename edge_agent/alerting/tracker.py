@@ -17,6 +17,8 @@ import numpy.typing as npt
 from edge_agent.config import Tracking, Zone
 from edge_agent.vision.faces import Face
 
+#: How long somebody must be in another zone to belong to it; faces jitter on borders.
+ZONE_HOLD_S = 1.0
 #: The zone of everybody who stands in no configured one.
 WHOLE_VIEW = "view"
 Scores = npt.NDArray[np.float32]
@@ -60,6 +62,8 @@ class Tracker:
         self._settings, self._zones = settings, zones
         self._tracks: list[Track] = []
         self._ids = itertools.count(1)
+        #: Track id → the zone it seems to have moved to, and since when.
+        self._moving: dict[int, tuple[str, float]] = {}
 
     def update(
         self, observations: Sequence[Observation], *, time_s: float, width: int, height: int
@@ -84,7 +88,7 @@ class Tracker:
         updated: dict[int, Track] = {}
         for match, track_id, index in pairs:
             if match > 0 and track_id not in updated and index in free:
-                zone = self._zone(free[index].face, width, height)
+                zone = self._held_zone(tracks[track_id], self._zone(free[index].face, width, height), time_s)
                 updated[track_id] = self._continue(tracks[track_id], free.pop(index), time_s, zone)
         born = [
             Track(next(self._ids), o.face, o.scores, 1, time_s, time_s, self._zone(o.face, width, height))
@@ -96,6 +100,7 @@ class Tracker:
     def age(self, time_s: float) -> tuple[Track, ...]:
         """Drop tracks unseen for longer than `lost_after_s`; return the rest."""
         self._tracks = [t for t in self._tracks if time_s - t.last_s <= self._settings.lost_after_s]
+        self._moving = {track.id: self._moving[track.id] for track in self._tracks if track.id in self._moving}
         return tuple(self._tracks)
 
     def _match(self, old: Face, new: Face) -> float:
@@ -115,6 +120,20 @@ class Tracker:
         weight = 1.0 if constant_s == 0 else 1 - math.exp(-elapsed_s / constant_s)
         scores = (track.scores + weight * (seen.scores - track.scores)).astype(np.float32)
         return Track(track.id, seen.face, scores, track.observations + 1, track.first_s, time_s, zone)
+
+    def _held_zone(self, track: Track, seen: str, time_s: float) -> str:
+        """Return the zone a track belongs to: the one it is seen in once it stayed there for ZONE_HOLD_S."""
+        if seen == track.zone:
+            self._moving.pop(track.id, None)
+            return seen
+        zone, since_s = self._moving.get(track.id, ("", time_s))
+        if zone != seen:
+            self._moving[track.id] = (seen, time_s)
+            return track.zone
+        if time_s - since_s < ZONE_HOLD_S:
+            return track.zone
+        del self._moving[track.id]
+        return seen
 
     def _zone(self, face: Face, width: int, height: int) -> str:
         x, y = (face.x + face.width / 2) / width, (face.y + face.height / 2) / height

@@ -92,7 +92,9 @@ class Capture:
         with self._condition:
             busy_since_s, generation = self._busy_since_s, self._generation
         silent_s = 0.0 if busy_since_s is None else self._clock() - busy_since_s
-        if silent_s <= self._settings.timeout_s + 1.0 or self._stopping.is_set():
+        # Slow recordings and cameras pause this long by themselves.
+        patience_s = max(self._settings.timeout_s, 2 / self._settings.frame_rate_hz) + 1.0
+        if silent_s <= patience_s or self._stopping.is_set():
             return
         self._set(generation, "lost", f"the camera did not answer for {self._settings.timeout_s:.0f} s")
         if sum(thread.is_alive() for thread in self._threads) < MAX_HUNG_THREADS:
@@ -118,9 +120,11 @@ class Capture:
         with self._condition:
             if generation != self._generation:
                 return
-            if (state, problem) != (self._status.state, self._status.problem):
+            changed = (state, problem) != (self._status.state, self._status.problem)
+            if changed:
                 self._status = CaptureStatus(state, problem, self._clock())
-        self._wake()
+        if changed or state == "running":
+            self._wake()
 
     def _busy(self, generation: int, since_s: float | None) -> None:
         with self._condition:

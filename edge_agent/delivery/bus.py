@@ -26,6 +26,8 @@ from edge_agent.errors import ConfigError
 
 #: Reason codes of MQTT 5 from here up are failures.
 FAILURE = 128
+#: The broker has the message, but nobody is subscribed to it.
+NO_SUBSCRIBERS = 16
 _SESSION_EXPIRY_S = 3600
 
 
@@ -95,6 +97,7 @@ class MqttBus:
         subscriptions: topic filters, at QoS 1, renewed with every connection.
         will: published by the broker when this client vanishes.
         wake: called from the network thread after each event.
+        keep_session: the broker keeps subscriptions and messages for this client id between runs.
 
     Raises:
         ConfigError: the TLS files cannot be used.
@@ -109,11 +112,14 @@ class MqttBus:
         subscriptions: Sequence[str],
         will: Message | None = None,
         wake: Callable[[], None],
+        keep_session: bool = True,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._keep_session = keep_session
         self._settings, self._subscriptions, self._wake, self._jitter = settings, subscriptions, wake, jitter
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._up = self._accepted = False
         self._refusal = ""
@@ -122,7 +128,7 @@ class MqttBus:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=None if self._v5 else False,
+            clean_session=None if self._v5 else not keep_session,
             protocol=protocol,
             reconnect_on_failure=False,
         )
@@ -176,7 +182,7 @@ class MqttBus:
                     info.wait_for_publish(timeout_s)
                 except (RuntimeError, ValueError):
                     self._emit(Disconnected("the connection was lost before the last message was sent"))
-            self._client.disconnect()
+            self._client.disconnect(properties=self._farewell())
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -195,8 +201,14 @@ class MqttBus:
         while not self._stopping.is_set():
             self._refusal, self._accepted = "", False
             try:
+                # What was on its way may be out of date; its owner hands it over again if it is not.
+                self._client.drop_out_messages()
+                self._ended.clear()
                 self._connect()
-                self._client.loop_forever()
+                self._client.loop_start()
+                while not self._ended.wait(1.0) and self._client.socket() is not None:
+                    pass
+                self._client.loop_stop()
                 problem = self._refusal or "the connection was lost"
             except (OSError, ValueError) as error:
                 problem = f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
@@ -216,7 +228,16 @@ class MqttBus:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = _SESSION_EXPIRY_S
         properties.MaximumPacketSize = 4 * MAX_PAYLOAD_BYTES
-        self._client.connect(host, port, keepalive_s, clean_start=False, properties=properties)
+        clean_start = False if self._keep_session else paho.MQTT_CLEAN_START_FIRST_ONLY
+        self._client.connect(host, port, keepalive_s, clean_start=clean_start, properties=properties)
+
+    def _farewell(self) -> Properties | None:
+        """Return what tells the broker to forget this client, if it shall."""
+        if self._keep_session or not self._v5:
+            return None
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        return properties
 
     def _emit(self, event: Event) -> None:
         self._events.put(event)
@@ -236,6 +257,7 @@ class MqttBus:
         self._up = False
         if reason.is_failure and not self._refusal:
             self._refusal = f"disconnected: {reason}"
+        self._ended.set()
 
     def _on_publish(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
         self._emit(Delivered(mid, int(reason.value)))

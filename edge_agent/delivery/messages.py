@@ -8,6 +8,7 @@ monotonic seconds beside it. Receivers ignore fields they do not know.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from edge_agent.alerting.rules import Action, Alert
 
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
 MAX_PAYLOAD_BYTES = 16 * 1024
+CLOSING_EXPIRY_S = 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
 _ACTIONS: tuple[Action, ...] = ("ack", "resolve", "false_alarm")
 
@@ -125,7 +127,12 @@ class Composer:
             "by": alert.by,
             "reason": alert.reason,
         }
-        return self._message("alert", self.topic("alert", alert.id), body, expiry_s=alert.rule.expiry_s)
+        return self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
+
+    @staticmethod
+    def alert_expiry_s(alert: Alert) -> float:
+        """Return how long a step is worth delivering: a page soon, its end for as long as a pager may show it."""
+        return alert.rule.expiry_s if alert.step == "raised" else max(alert.rule.expiry_s, CLOSING_EXPIRY_S)
 
     def active(self, alerts: Sequence[Alert]) -> Message:
         """Retained: ids of the alerts now open."""
@@ -155,7 +162,7 @@ class Composer:
             "monotonic_s": round(self._monotonic(), 3),
             **body,
         }
-        return Message(topic, json.dumps(payload, ensure_ascii=False).encode(), retain, expiry_s)
+        return Message(topic, _encode(payload), retain, expiry_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,17 @@ class Ack:
             "by": self.by,
             "time": rfc3339(unix_s),
         }
-        return json.dumps(body, ensure_ascii=False).encode()
+        return _encode(body)
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    """Return JSON in UTF-8; what no Unicode text can hold (half a surrogate pair in a file name) becomes `?`."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def is_ulid(text: str) -> bool:
+    """Tell whether text has the form of a ULID."""
+    return re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", text) is not None
 
 
 def parse_ack(payload: bytes) -> Ack:
@@ -189,9 +206,9 @@ def parse_ack(payload: bytes) -> Ack:
     action, by, alert_id = body.get("action"), body.get("by"), body.get("id")
     if action not in _ACTIONS:
         raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(_ACTIONS)}")
-    if not isinstance(by, str) or not 0 < len(by) <= 64:
-        raise MessageError("'by' must be a name of 1 to 64 characters")
-    if not isinstance(alert_id, str) or len(alert_id) != 26:
+    if not isinstance(by, str) or not 0 < len(by) <= 64 or not by.isprintable():
+        raise MessageError("'by' must be a name of 1 to 64 printable characters")
+    if not isinstance(alert_id, str) or not is_ulid(alert_id):
         raise MessageError("'id' must be a ULID")
     return Ack(alert_id, action, by)
 

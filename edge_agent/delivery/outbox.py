@@ -80,20 +80,33 @@ class Outbox:
             self._db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             self._db.execute("COMMIT")
 
-    def add(self, message: Message, *, expires_s: float | None = None) -> list[Row]:
-        """Commit a message to disk; return older rows that had to make room.
+    def add(self, message: Message, *, expires_s: float | None = None) -> tuple[int, list[Row]]:
+        """Commit a message to disk; return its number and older rows that had to make room.
 
         Raises:
-            StateError: the disk is full or failing.
+            StateError: the disk is full or failing; nothing was changed.
         """
         with self._guard():
-            self._db.execute(
-                "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
-                (message.topic, message.payload, message.retain, self._unix(), expires_s),
-            )
-            used = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
-            evicted: list[Row] = []
-            for row in self.pending(limit=1_000_000) if used > self._max_bytes else []:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                cursor = self._db.execute(
+                    "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
+                    (message.topic, message.payload, message.retain, self._unix(), expires_s),
+                )
+                evicted = self._evict()
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid, evicted
+
+    def _evict(self) -> list[Row]:
+        used = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
+        evicted: list[Row] = []
+        if used > self._max_bytes:
+            for row in self.pending(limit=1_000_000)[:-1]:
                 if used <= self._max_bytes:
                     break
                 evicted.append(row)
@@ -111,13 +124,8 @@ class Outbox:
             rows = self._db.execute(
                 "SELECT seq, topic, payload, retain, expires_s FROM message ORDER BY seq LIMIT ?", (limit,)
             ).fetchall()
-        now_s = self._unix()
         return [
-            Row(
-                seq,
-                Message(topic, payload, bool(retain), None if expires_s is None else max(1.0, expires_s - now_s)),
-                expires_s,
-            )
+            Row(seq, Message(topic, payload, bool(retain)), expires_s)
             for seq, topic, payload, retain, expires_s in rows
         ]
 

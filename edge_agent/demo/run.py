@@ -91,7 +91,12 @@ class Demo:
     def _show(self, agent: Agent, mqtt: config.Mqtt) -> None:
         wake = threading.Event()
         bus = MqttBus(
-            mqtt, client_id="demo-pager", password=None, subscriptions=[f"{mqtt.topic_root}/+/+/alert/+"], wake=wake.set
+            mqtt,
+            client_id="demo-pager",
+            password=None,
+            subscriptions=[f"{mqtt.topic_root}/+/+/alert/+"],
+            wake=wake.set,
+            keep_session=False,
         )
         pager = TerminalPager(
             Pager(bus, name="demo"), wake, out=sys.stdout, auto_ack_s=AUTO_ACK_S, prefix=_INDENT, quiet=self._quiet

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.alerting.rules import Action
-from edge_agent.delivery.bus import Bus, Connected, Disconnected, Received
-from edge_agent.delivery.messages import Ack, Message, MessageError, parse_object
+from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Received
+from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object
 
 ACK_EXPIRY_S = 600
 
@@ -20,11 +19,13 @@ class Page:
     """An alert as staff see it, after its latest step.
 
     Attributes:
-        topic: the alert's topic; acknowledgements go beside it.
+        device_topic: topic of the device; the alert came below it, acknowledgements go there.
+        session: the run of the agent that raised it.
         step: raised, acked or cleared.
     """
 
-    topic: str
+    device_topic: str
+    session: str
     id: str
     revision: int
     step: str
@@ -57,7 +58,8 @@ class Pager:
     def __init__(self, bus: Bus, *, name: str, unix: Callable[[], float] = time.time) -> None:
         self._bus, self._name, self._unix = bus, name, unix
         self._revisions: dict[str, int] = {}
-        self._unsent: list[Message] = []
+        self._acks: list[Message] = []
+        self._in_flight: dict[int, Message] = {}
         self.open: dict[str, Page] = {}
 
     def poll(self) -> list[Page | Link]:
@@ -69,23 +71,44 @@ class Pager:
                 self._flush()
             elif isinstance(event, Disconnected):
                 news.append(Link(event.problem))
-            elif isinstance(event, Received) and not event.topic.endswith("/active"):
+                self._acks = [*self._in_flight.values(), *self._acks]
+                self._in_flight.clear()
+            elif isinstance(event, Delivered):
+                self._in_flight.pop(event.token, None)
+            elif event.topic.endswith("/alert/active"):
+                news += self._ended_before(event)
+            else:
                 page = _parse(event.topic, event.payload)
                 if page is not None and page.revision > self._revisions.get(page.id, 0):
                     self._remember(page)
                     news.append(page)
         return news
 
+    def _ended_before(self, event: Received) -> list[Page]:
+        """Close pages of earlier runs of an agent, which its present run knows nothing of."""
+        try:
+            body = parse_object(event.payload, schema="active")
+        except MessageError:
+            return []
+        device_topic = event.topic.removesuffix("/alert/active")
+        gone = [
+            replace(page, step="cleared", reason="stopped", revision=page.revision + 1)
+            for page in self.open.values()
+            if page.device_topic == device_topic and page.session != body.get("session")
+        ]
+        for page in gone:
+            self._remember(page)
+        return gone
+
     def act(self, page: Page, action: Action) -> None:
         """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there."""
-        prefix = page.topic.rsplit("/alert/", 1)[0]
         payload = Ack(page.id, action, self._name).payload(unix_s=self._unix())
-        self._unsent.append(Message(f"{prefix}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S))
+        self._acks.append(Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S))
         self._flush()
 
     def _flush(self) -> None:
-        while self._unsent and self._bus.publish(self._unsent[0]) is not None:
-            del self._unsent[0]
+        while self._acks and (token := self._bus.publish(self._acks[0])) is not None:
+            self._in_flight[token] = self._acks.pop(0)
 
     def _remember(self, page: Page) -> None:
         self._revisions[page.id] = page.revision
@@ -101,9 +124,13 @@ def _parse(topic: str, payload: bytes) -> Page | None:
     """Return the page, or None for anything that is not one; a pager must outlive strange neighbours."""
     try:
         body: dict[str, Any] = parse_object(payload, schema="alert")
+        device_topic, _, alert_id = topic.rpartition("/alert/")
+        if not device_topic or not is_ulid(alert_id) or body["id"] != alert_id:
+            return None
         return Page(
-            topic=topic,
-            id=str(body["id"])[:26],
+            device_topic=device_topic,
+            session=str(body["session"])[:26],
+            id=alert_id,
             revision=int(body["revision"]),
             step=str(body["step"]),
             severity=str(body["severity"])[:20],
@@ -116,7 +143,7 @@ def _parse(topic: str, payload: bytes) -> Page | None:
             by=_plain(body["by"]),
             reason=_plain(body["reason"]),
         )
-    except (MessageError, KeyError, TypeError, ValueError, json.JSONDecodeError):
+    except (MessageError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -17,6 +17,11 @@ from edge_agent.pager.client import Link, Page, Pager
 
 KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm"}
 _DONE = {"ack": "acknowledged", "resolve": "resolved", "false_alarm": "marked as false alarm"}
+_WHY = {
+    "calm": "customer is calm again",
+    "out_of_view": "customer is out of view",
+    "stopped": "the camera stopped watching",
+}
 _COLOURS = {"info": "36", "warning": "33", "critical": "31"}
 
 
@@ -46,6 +51,7 @@ class TerminalPager:
         self._prefix, self._quiet, self._must_connect = prefix, quiet, must_connect
         self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._due_s: dict[str, float] = {}
+        self._answered: set[str] = set()
         self._colour = out.isatty()
         self._selected: str | None = None
 
@@ -74,14 +80,20 @@ class TerminalPager:
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Serve until `stop`; with `once` until the first page is acknowledged or cleared."""
+        raised: set[str] = set()
         with self._keyboard(stop):
             while not stop.is_set():
                 self._wake.wait(0.2)
                 self._wake.clear()
-                if any(page.step != "raised" for page in self.turn()) and once:
-                    return
+                for page in self.turn():
+                    if page.step == "raised":
+                        raised.add(page.id)
+                    elif once and page.id in raised:
+                        return
 
     def _show(self, page: Page) -> None:
+        if page.step == "cleared":
+            self._answered.discard(page.id)
         if page.step == "raised":
             self._selected = page.id
             if self._auto_ack_s is not None:
@@ -97,8 +109,7 @@ class TerminalPager:
         elif page.reason in _DONE:
             self._say(f"✓ {page.place}: {_DONE[page.reason]} by {page.by}")
         else:
-            why = "customer is calm again" if page.reason == "calm" else "customer is out of view"
-            self._say(f"· {page.place}: over, {why}")
+            self._say(f"· {page.place}: over, {_WHY.get(page.reason, page.reason)}")
 
     def _press(self, key: str) -> None:
         pages = list(self._pager.open.values())
@@ -106,16 +117,26 @@ class TerminalPager:
             self._selected = pages[int(key) - 1].id
             self._say(f"selected {pages[int(key) - 1].place} ({pages[int(key) - 1].device})")
         elif key in KEYS:
-            waiting = [page for page in pages if page.step == "raised"] or pages
-            page = self._pager.open.get(self._selected or "", waiting[-1] if waiting else None)
+            page = self._target(KEYS[key])
             if page is None:
-                self._say("no open page")
+                self._say("no page to acknowledge" if pages and key == "a" else "no open page")
             else:
                 self._act(page, KEYS[key])
         elif key.strip():
             self._say("keys: a acknowledge, r resolve, f false alarm, 1-9 choose among open pages, Ctrl-C quit")
 
+    def _target(self, action: Action) -> Page | None:
+        """Return the selected page, or the newest one that the action would change."""
+        pages = [page for page in self._pager.open.values() if action != "ack" or page.id not in self._answered]
+        selected = next((page for page in pages if page.id == self._selected), None)
+        return (
+            selected
+            or next((page for page in reversed(pages) if page.step == "raised"), None)
+            or (pages[-1] if pages and action != "ack" else None)
+        )
+
     def _act(self, page: Page, action: Action) -> None:
+        self._answered.add(page.id)
         self._pager.act(page, action)
 
     def _say(self, text: str) -> None:

@@ -1,0 +1,188 @@
+"""Gives spooled messages to the bus and keeps each until the broker has it, it expired, or it had to make room.
+
+A row is handed over only while connected and once a connection; what the connection took with it is handed over
+again, with the same ids, so that receivers can tell. While the disk fails, messages wait in memory instead: an
+alert that a power cut could lose is better than none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, Delivered
+from edge_agent.delivery.messages import Message
+from edge_agent.delivery.outbox import Outbox, Row
+from edge_agent.errors import StateError
+
+log = logging.getLogger("edge_agent")
+
+#: Messages given to the broker and not yet answered.
+MAX_IN_FLIGHT = 10
+#: How long a message that the broker refused waits for the next try.
+REFUSED_RETRY_S = 10.0
+#: How often a disk that failed is tried again.
+PROBE_S = 10.0
+#: Messages kept in memory while the disk takes none.
+MAX_IN_MEMORY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message and when it is no longer worth sending, on the monotonic clock; None for never."""
+
+    message: Message
+    deadline_s: float | None
+
+
+class Dispatcher:
+    """The one owner of the outbox.
+
+    Args:
+        unix: wall clock, for messages of earlier runs only: a clock that is set must not expire fresh ones.
+        monotonic: for everything else.
+    """
+
+    def __init__(self, outbox: Outbox, bus: Bus, *, unix: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._outbox, self._bus, self._unix, self._monotonic = outbox, bus, unix, monotonic
+        self._deadlines_s: dict[int, float] = {}
+        #: Messages the disk did not take, under negative numbers.
+        self._memory: dict[int, _Waiting] = {}
+        self._memory_numbers = itertools.count(-1, -1)
+        self._in_flight: dict[int, int] = {}
+        self._done: set[int] = set()
+        self._refused_until_s: dict[int, float] = {}
+        self._probe_s = 0.0
+        #: What is wrong with the disk, one line; empty while it works.
+        self.problem = ""
+
+    def add(self, message: Message, *, expiry_s: float | None) -> None:
+        """Take a message; when this returns it is on the disk, or `problem` says why it is in memory.
+
+        Args:
+            expiry_s: after which it is not worth sending any more; None for never.
+        """
+        deadline_s = None if expiry_s is None else self._monotonic() + expiry_s
+        try:
+            expires_s = None if expiry_s is None else self._unix() + expiry_s
+            seq, evicted = self._outbox.add(message, expires_s=expires_s)
+        except StateError as error:
+            self._memory[next(self._memory_numbers)] = _Waiting(message, deadline_s)
+            if len(self._memory) > MAX_IN_MEMORY:
+                lost = self._memory.pop(next(iter(self._memory)))
+                log.error("memory full, message dropped", extra={"fields": {"topic": lost.message.topic}})
+            self._failed(error)
+            return
+        if deadline_s is not None:
+            self._deadlines_s[seq] = deadline_s
+        for row in evicted:
+            self._forget(row.seq)
+            log.error("outbox full, message dropped", extra={"fields": {"topic": row.message.topic}})
+        self._works()
+
+    def pump(self) -> list[str]:
+        """Hand over what waits; return the topics of messages that expired instead."""
+        expired: list[str] = []
+        try:
+            if self._bus.connected:
+                expired = self._hand_over()
+            if self._done:
+                self._outbox.remove(sorted(self._done))
+                self._done.clear()
+            if self.problem and self._monotonic() >= self._probe_s:
+                self._outbox.probe()
+                self._works()
+        except StateError as error:
+            self._failed(error)
+        return expired
+
+    def _hand_over(self) -> list[str]:
+        expired = []
+        now_s = self._monotonic()
+        given = self._done.union(self._in_flight.values())
+        for seq, waiting in self._candidates(now_s, limit=MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
+            if seq in given or self._refused_until_s.get(seq, now_s) > now_s:
+                continue
+            if waiting.deadline_s is not None and waiting.deadline_s <= now_s:
+                expired.append(waiting.message.topic)
+                self._finish(seq)
+                continue
+            if len(self._in_flight) >= MAX_IN_FLIGHT:
+                break
+            left_s = None if waiting.deadline_s is None else waiting.deadline_s - now_s
+            token = self._bus.publish(replace(waiting.message, expiry_s=left_s))
+            if token is None:
+                break
+            self._in_flight[token] = seq
+        return expired
+
+    def _candidates(self, now_s: float, *, limit: int) -> Iterator[tuple[int, _Waiting]]:
+        yield from list(self._memory.items())
+        for row in self._outbox.pending(limit=limit):
+            yield row.seq, _Waiting(row.message, self._deadline_s(row, now_s))
+
+    def _deadline_s(self, row: Row, now_s: float) -> float | None:
+        if row.expires_s is None:
+            return None
+        return self._deadlines_s.get(row.seq, now_s + row.expires_s - self._unix())
+
+    def delivered(self, event: Delivered) -> None:
+        """Note the broker's answer to a message."""
+        seq = self._in_flight.pop(event.token, None)
+        if event.reason >= FAILURE:
+            log.error(
+                "the broker refuses a message; check its access rules", extra={"fields": {"reason": event.reason}}
+            )
+            if seq is not None:
+                self._refused_until_s[seq] = self._monotonic() + REFUSED_RETRY_S
+        elif seq is not None:
+            if event.reason == NO_SUBSCRIBERS:
+                log.warning("the broker took a message that nobody is subscribed to; is a pager running?")
+            self._finish(seq)
+
+    def connection_lost(self) -> None:
+        """Take back what the broker has not answered; it is handed over again."""
+        self._in_flight.clear()
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
+        try:
+            depth, oldest_s = self._outbox.depth()
+        except StateError as error:
+            self._failed(error)
+            depth, oldest_s = len(self._done), 0.0
+        return depth - len(self._done) + len(self._memory), oldest_s
+
+    def close(self) -> int:
+        """Forget what was delivered and close the disk; return how many messages wait for the next run."""
+        waiting, _ = self.waiting()
+        try:
+            self._outbox.remove(sorted(self._done))
+        except StateError as error:
+            log.error(str(error))
+        self._outbox.close()
+        return waiting
+
+    def _finish(self, seq: int) -> None:
+        self._forget(seq)
+        if seq < 0:
+            self._memory.pop(seq, None)
+        else:
+            self._done.add(seq)
+
+    def _forget(self, seq: int) -> None:
+        self._deadlines_s.pop(seq, None)
+        self._refused_until_s.pop(seq, None)
+
+    def _failed(self, error: StateError) -> None:
+        if not self.problem:
+            log.error(f"{error}; alerts are kept in memory until then")
+        self.problem = str(error)
+        self._probe_s = self._monotonic() + PROBE_S
+
+    def _works(self) -> None:
+        if self.problem:
+            log.info("the outbox can be written again")
+        self.problem = ""

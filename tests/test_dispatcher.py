@@ -1,0 +1,183 @@
+"""Each message reaches the broker, is known to have, or is reported; whatever disk, network and clocks do."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.delivery.bus import Delivered, Disconnected
+from edge_agent.delivery.dispatcher import MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, Dispatcher
+from edge_agent.delivery.messages import Message
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.testing import FakeBus, FakeClock
+
+
+class Desk:
+    """A dispatcher with a real outbox, a broker in memory and two clocks."""
+
+    def __init__(self, folder) -> None:
+        self.bus, self.wall, self.clock = FakeBus(), FakeClock(1_800_000_000), FakeClock(50)
+        self.outbox = Outbox(folder, max_bytes=100_000, unix=self.wall)
+        self.dispatcher = Dispatcher(self.outbox, self.bus, unix=self.wall, monotonic=self.clock)
+
+    def add(self, *texts: str, expiry_s: float | None = 60) -> None:
+        for text in texts:
+            self.dispatcher.add(Message("alert", text.encode()), expiry_s=expiry_s)
+
+    def turn(self, *, answers: bool = True) -> list[str]:
+        for event in self.bus.events():
+            if isinstance(event, Disconnected):
+                self.dispatcher.connection_lost()
+            elif isinstance(event, Delivered) and answers:
+                self.dispatcher.delivered(event)
+        return self.dispatcher.pump()
+
+    def sent(self) -> list[str]:
+        return [message.payload.decode() for message in self.bus.published]
+
+    def break_disk(self) -> None:
+        self.outbox._db.execute("PRAGMA max_page_count = 1")
+
+    def mend_disk(self) -> None:
+        self.outbox._db.execute("PRAGMA max_page_count = 100000")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    yield desk
+    desk.outbox.close()
+
+
+def test_what_waits_goes_out_in_order_once_connected_and_only_once(desk):
+    desk.add("a", "b", "c")
+    desk.turn()
+    assert desk.sent() == []
+    desk.bus.start()
+    for _ in range(5):
+        desk.turn()
+    assert desk.sent() == ["a", "b", "c"]
+    assert desk.dispatcher.waiting() == (0, 0)
+
+
+def test_only_so_many_are_on_their_way_at_once(desk):
+    desk.add(*(str(n) for n in range(3 * MAX_IN_FLIGHT)))
+    desk.bus.start()
+    desk.turn()
+    assert len(desk.sent()) == MAX_IN_FLIGHT
+    for _ in range(5):
+        desk.turn()
+    assert desk.sent() == [str(n) for n in range(3 * MAX_IN_FLIGHT)]
+
+
+def test_what_the_connection_took_with_it_is_sent_again(desk):
+    desk.add("a")
+    desk.bus.start()
+    desk.turn()
+    desk.bus.events()  # the answer is lost
+    desk.bus.lose()
+    desk.turn()
+    assert desk.dispatcher.waiting()[0] == 1
+    desk.bus.start()
+    desk.turn()
+    assert desk.sent() == ["a", "a"]
+
+
+def test_a_page_that_comes_too_late_is_dropped_and_reported(desk):
+    desk.add("late", expiry_s=60)
+    desk.add("end of it", expiry_s=None)
+    desk.clock.advance(61)
+    desk.bus.start()
+    assert desk.turn() == ["alert"]
+    assert desk.sent() == ["end of it"]
+    desk.turn()
+    assert desk.dispatcher.waiting()[0] == 0
+
+
+def test_a_page_held_by_a_frozen_connection_is_not_delivered_late(desk):
+    desk.add("late", expiry_s=60)
+    desk.bus.start()
+    desk.turn()
+    desk.bus.events()
+    desk.clock.advance(61)
+    desk.bus.lose()
+    desk.bus.start()
+    assert desk.turn() == ["alert"]
+    assert desk.sent() == ["late"]
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_is_set_neither_expires_nor_delays(desk, step_s):
+    desk.add("fresh", expiry_s=60)
+    desk.wall.advance(step_s)
+    desk.bus.start()
+    assert desk.turn() == []
+    [message] = desk.bus.published
+    assert message.expiry_s == 60
+
+
+def test_messages_of_an_earlier_run_expire_by_the_wall_clock(desk, tmp_path):
+    desk.add("old", expiry_s=60)
+    desk.outbox.close()
+    desk.wall.advance(20)
+    desk.clock = FakeClock(0)
+    desk.outbox = Outbox(tmp_path, max_bytes=1000, unix=desk.wall)
+    desk.dispatcher = Dispatcher(desk.outbox, desk.bus, unix=desk.wall, monotonic=desk.clock)
+    desk.bus.start()
+    desk.turn()
+    assert [(m.payload, m.expiry_s) for m in desk.bus.published] == [(b"old", 40)]
+
+
+def test_a_refused_message_waits_and_does_not_hold_up_the_others(desk):
+    desk.add("a")
+    desk.bus.start()
+    desk.bus.reason = 135
+    desk.turn()
+    desk.turn()
+    assert desk.dispatcher.waiting()[0] == 1
+    desk.bus.reason = 0
+    desk.add("b")
+    desk.turn()
+    assert desk.sent() == ["a", "b"]
+    desk.clock.advance(REFUSED_RETRY_S)
+    desk.turn()
+    desk.turn()
+    assert desk.sent() == ["a", "b", "a"]
+    assert desk.dispatcher.waiting()[0] == 0
+
+
+def test_on_a_full_disk_messages_wait_in_memory_and_are_treated_alike(desk):
+    desk.break_disk()
+    large = ["x" * 3000 + str(n) for n in range(5)]
+    desk.add(*large)
+    assert "disk" in desk.dispatcher.problem
+    desk.add("y" * 3000 + "late", expiry_s=1)
+    desk.clock.advance(2)
+    desk.bus.reason = 135
+    desk.bus.start()
+    assert desk.turn() == ["alert"]
+    desk.turn()
+    assert desk.dispatcher.waiting()[0] == 5
+    desk.bus.reason = 0
+    desk.clock.advance(REFUSED_RETRY_S)
+    desk.turn()
+    desk.turn()
+    assert sorted(desk.sent()) == sorted(large * 2)
+    assert desk.dispatcher.waiting()[0] == 0
+    desk.mend_disk()
+    desk.clock.advance(PROBE_S)
+    desk.turn()
+    assert desk.dispatcher.problem == ""
+
+
+def test_an_expired_row_on_a_failing_disk_does_not_hold_up_a_fresh_one(desk):
+    desk.add("late", expiry_s=1)
+    desk.clock.advance(2)
+    desk.outbox._db.execute("PRAGMA query_only = ON")
+    desk.add("fresh")
+    assert desk.dispatcher.problem
+    desk.bus.start()
+    desk.turn()
+    assert desk.sent() == ["fresh"]
+    desk.outbox._db.execute("PRAGMA query_only = OFF")
+    desk.turn()
+    assert desk.dispatcher.waiting()[0] == 0
