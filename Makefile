@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
 
 test: check $(VENV)/.test-tflite
-	sh tests/install_mosquitto.sh
+	sh tests/install_tools.sh
 	$(VENV)/bin/python -m pytest
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
 

@@ -33,7 +33,7 @@ class Broker:
 def find_mosquitto() -> str:
     found = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if found is None:
-        pytest.fail("mosquitto is not installed; run: sh tests/install_mosquitto.sh")
+        pytest.fail("mosquitto is not installed; run: sh tests/install_tools.sh")
     return found
 
 
