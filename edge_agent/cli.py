@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_agent.config import Config
 
 INTERRUPTED = 130
+MAX_PICTURE_PIXELS = 100_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     # OpenCV and FFmpeg print on their own; what matters of it reaches the user as one of our lines.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # A small file may unpack to gigabytes; OpenCV reads this limit when it is first imported.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))
     try:
         code: int = options.run(options)
         return code

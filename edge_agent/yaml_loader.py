@@ -96,7 +96,7 @@ def load(path: Path, schema: type[T]) -> T:
 def loads(text: str | bytes, schema: type[T], *, name: str = "<string>") -> T:
     """Read YAML text into `schema`; see `load`."""
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         node = yaml.compose(decoded, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1

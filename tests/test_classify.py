@@ -102,6 +102,16 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(run_command, tmp
         assert len(faces(result)) == 1
 
 
+def test_a_picture_that_unpacks_to_gigabytes_is_refused(run_command, tmp_path):
+    from PIL import Image
+
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    result = run_command("classify", tmp_path / "bomb.png")
+    assert result.code == 4
+    assert "too many pixels" in result.one_line_error()
+    assert "not a file" in run_command("classify", "/dev/zero").one_line_error()
+
+
 def test_a_picture_without_faces_is_no_error(run_command, tmp_path):
     for size in (1, 300):
         result = run_command(

@@ -33,6 +33,8 @@ def test_the_shipped_file_shows_every_option_with_its_default():
 
 def test_an_empty_file_is_the_default(tmp_path):
     (tmp_path / "c.yaml").write_text("")
+    (tmp_path / "notepad.yaml").write_bytes(b"\xef\xbb\xbfsite:\r\n  name: lobby\r\n")
+    assert load_config(tmp_path / "notepad.yaml").site.name == "lobby"
     assert load_config(tmp_path / "c.yaml") == Config()
 
 

@@ -21,9 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        if options.run is not _inspect:
-            with native_messages_hidden():
-                importlib.import_module("keras")
         code: int = options.run(options)
         return code
     except ImportError as error:
@@ -107,6 +104,8 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
+    with native_messages_hidden():
+        importlib.import_module("keras")
     from trainer.evaluate import as_text
     from trainer.fit import fit
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.runtime import native_messages_hidden
 from trainer.datasets import LABELS, SIDE_PX
 from trainer.errors import ModelError
 
@@ -40,7 +41,8 @@ def load_judge(path: Path) -> Judge:
 def _keras_judge(path: Path) -> Judge:
     if not path.is_file():
         raise ModelError(f"no model at {path}")
-    import keras
+    with native_messages_hidden():
+        import keras
 
     try:
         model = keras.models.load_model(path, compile=False)

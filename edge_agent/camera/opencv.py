@@ -15,8 +15,7 @@ from edge_agent.camera.frames import Frame, Image
 from edge_agent.errors import CameraError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-#: Larger pictures are refused before they are decoded into memory.
-MAX_PIXELS = 100_000_000
+MAX_PICTURE_BYTES = 200_000_000
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -171,20 +170,24 @@ def read_image(path: Path) -> Image:
         uint8 (height, width, 3), BGR, 0..255.
 
     Raises:
-        CameraError: the file is missing, not a picture, or larger than MAX_PIXELS.
+        CameraError: the file is missing, not a picture, or too large.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise CameraError(f"{path} is not a file")
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise CameraError(f"{path} is larger than {MAX_PICTURE_BYTES // 1_000_000} MB; make it smaller first")
         data = np.fromfile(path, dtype=np.uint8)
+    except CameraError:
+        raise
     except OSError as error:
         raise CameraError(f"cannot read {path}: {error.strerror or error}") from None
     try:
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:
-        raise CameraError(f"{path} is too large a picture to decode") from None
+        raise CameraError(f"{path} has too many pixels to decode; make it smaller first") from None
     if picture is None:
         raise CameraError(f"{path} is not a picture that can be read (JPEG, PNG, WebP, BMP and TIFF can)")
-    if picture.shape[0] * picture.shape[1] > MAX_PIXELS:
-        raise CameraError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first")
     return np.asarray(picture, dtype=np.uint8)
 
 
