@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 import secrets
 import threading
 import time
@@ -26,6 +27,7 @@ from edge_agent.delivery.outbox import Outbox
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
 from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.vision.runtime import RUNTIMES, Choice
 
 log = logging.getLogger("edge_agent")
 
@@ -165,8 +167,10 @@ class Agent:
         try:
             decision = self.pipeline.process(frame)
         except Exception as error:  # one odd frame of an exotic driver must not end the watch
-            self._frame_problem = f"a frame could not be processed: {type(error).__name__}: {error}"[:300]
-            log.error(self._frame_problem)
+            problem = f"a frame could not be processed: {type(error).__name__}: {error}"[:300]
+            if problem != self._frame_problem:
+                log.error(problem)
+            self._frame_problem = problem
             return
         self._frame_problem = ""
         self._people = len(decision.tracks)
@@ -227,7 +231,7 @@ class Agent:
                 self._command(verb, str(body.get("request_id", "")))
 
     def _command(self, verb: str, request_id: str) -> None:
-        if not (0 < len(request_id) <= 64) or not request_id.replace("-", "").replace("_", "").isalnum():
+        if re.fullmatch("[A-Za-z0-9_-]{1,64}", request_id) is None:
             raise MessageError("request_id must be 1 to 64 letters, digits, - or _")
         if verb == "ping":
             answer = self._composer.response(request_id, ok=True, detail="pong")
@@ -271,7 +275,7 @@ class Agent:
             "detector": self._config.faces.detector,
             "config": self._config.fingerprint(),
             "python": platform.python_version(),
-            "runtime": _runtime_version(),
+            "runtime": _runtime_version(self._config.performance.runtime),
         }
 
     def _health_message(self) -> Message:
@@ -309,8 +313,8 @@ class Agent:
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 
 
-def _runtime_version() -> str:
-    for name in ("ai-edge-litert", "tflite-runtime", "tensorflow"):
+def _runtime_version(choice: Choice) -> str:
+    for name in RUNTIMES if choice == "auto" else (choice,):
         try:
             return f"{name} {metadata.version(name)}"
         except metadata.PackageNotFoundError:

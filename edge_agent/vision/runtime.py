@@ -11,7 +11,8 @@ from typing import Any, Literal
 from edge_agent.errors import BundleError
 
 Choice = Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"]
-_MODULES = {
+#: Package → module, in the order they are looked for.
+RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite",
@@ -27,10 +28,10 @@ def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto")
     Raises:
         BundleError: no runtime is installed, or it does not accept the model.
     """
-    names = list(_MODULES) if choice == "auto" else [choice]
+    names = list(RUNTIMES) if choice == "auto" else [choice]
     for name in names:
         try:
-            module = importlib.import_module(_MODULES[name])
+            module = importlib.import_module(RUNTIMES[name])
         except ImportError:
             continue
         try:
