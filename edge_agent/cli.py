@@ -159,7 +159,6 @@ def _add_pager(commands: Commands) -> None:
 
 def _pager(options: argparse.Namespace) -> int:
     import dataclasses
-    import getpass
 
     from edge_agent.config import Config, load_config, read_password
     from edge_agent.delivery.bus import MqttBus
@@ -168,7 +167,9 @@ def _pager(options: argparse.Namespace) -> int:
 
     mqtt = (load_config(options.config) if options.config else Config()).mqtt
     mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)
-    name = (options.name or getpass.getuser())[:64]
+    name = options.name or _login()
+    if not name.isprintable() or len(name) > 64:
+        raise ConfigError("--name must be 1 to 64 printable characters")
     wake = threading.Event()
     bus = MqttBus(
         mqtt,
@@ -194,6 +195,15 @@ def _pager(options: argparse.Namespace) -> int:
     finally:
         bus.stop()
     return 0
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without an account, as containers have
+        return "staff"
 
 
 def _add_classify(commands: Commands) -> None:

@@ -236,6 +236,7 @@ def test_the_pager_says_when_there_is_no_broker(run_command):
     result = run_command("pager", "--port", free_port())
     assert result.code == 5
     assert "--wait" in result.one_line_error()
+    assert run_command("pager", "--name", "kim\n").code == 2
 
 
 def test_nothing_is_written_but_the_outbox(edge_agent, listen, site, write_config, tmp_path):
