@@ -134,16 +134,3 @@ def test_a_resolved_alert_does_not_return_while_the_cooldown_lasts():
     scene.engine.act(alert.id, "resolve", by="kim", time_s=scene.time_s)
     assert scene.show(9, {1: 0.9}) == []
     assert [a.step for a in scene.show(3, {1: 0.9})] == ["raised"]
-
-
-def test_progress_tells_people_how_near_a_page_is():
-    scene = Scene()
-    scene.show(0.6, {1: 0.9})
-    scores = np.array([0.9, 0], dtype=np.float32)
-    track = Track(1, FACE, scores, scene.seen[1], 0, scene.time_s, "view")
-    [progress] = scene.engine.progress([track], scene.time_s)
-    assert progress.state == "pending"
-    assert progress.dwell == pytest.approx(0.5, abs=0.01)
-    scene.show(1, {1: 0.9})
-    [progress] = scene.engine.progress([], scene.time_s)
-    assert progress.state == "raised"

@@ -61,23 +61,6 @@ class _Episode:
     refractory_until_s: float = float("-inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How near a rule is to a page in one zone, for people who watch.
-
-    Attributes:
-        state: of the state machine.
-        score: highest smoothed score in the zone now, 0..1.
-        dwell: share of the dwell time that has passed, 0..1.
-    """
-
-    rule: str
-    zone: str
-    state: Literal["idle", "pending", "raised", "acked", "refractory"]
-    score: float
-    dwell: float
-
-
 class RuleEngine:
     """All rules over all zones.
 
@@ -135,25 +118,6 @@ class RuleEngine:
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are raised or acked."""
         return [episode.alert for episode in self._episodes.values() if episode.alert is not None]
-
-    def progress(self, tracks: Iterable[Track], time_s: float) -> list[Progress]:
-        """Return how near each rule is to a page in each zone seen so far."""
-        here = list(tracks)
-        result = []
-        for rule, columns in self._rules:
-            for (name, zone), episode in self._episodes.items():
-                if name != rule.name:
-                    continue
-                score = max((float(t.scores[columns].sum()) for t in here if t.zone == zone), default=0.0)
-                waits = [self._dwelt(p, t) for t in here if (p := episode.pending.get(t.id)) is not None]
-                dwell = min(1.0, max(waits, default=0.0) / rule.dwell_s) if rule.dwell_s else float(bool(waits))
-                state: Literal["idle", "pending", "raised", "acked", "refractory"] = "pending" if waits else "idle"
-                if episode.alert is not None:
-                    state = "acked" if episode.alert.step == "acked" else "raised"
-                elif time_s < episode.refractory_until_s:
-                    state = "refractory"
-                result.append(Progress(rule.name, zone, state, score, dwell))
-        return result
 
     @staticmethod
     def _dwelt(pending: _Pending, track: Track) -> float:

@@ -105,7 +105,7 @@ class Tracker:
 
     def _match(self, old: Face, new: Face) -> float:
         """Return 1..2 for overlapping boxes, 0..1 for near ones, 0 for no match."""
-        overlap = _overlap(old, new)
+        overlap = old.overlap(new)
         if overlap >= self._settings.min_iou:
             return 1 + overlap
         distance = math.hypot(
@@ -138,14 +138,6 @@ class Tracker:
     def _zone(self, face: Face, width: int, height: int) -> str:
         x, y = (face.x + face.width / 2) / width, (face.y + face.height / 2) / height
         return next((zone.name for zone in self._zones if _inside(zone.polygon, x, y)), WHOLE_VIEW)
-
-
-def _overlap(a: Face, b: Face) -> float:
-    """Return intersection over union, 0..1."""
-    wide = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
-    high = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
-    shared = max(0.0, wide) * max(0.0, high)
-    return shared / max(a.width * a.height + b.width * b.height - shared, 1e-9)
 
 
 def _inside(polygon: Sequence[tuple[float, float]], x: float, y: float) -> bool:

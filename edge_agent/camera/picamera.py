@@ -6,6 +6,7 @@ environment must have been made with `--system-site-packages`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -84,8 +85,7 @@ class PiCamera:
         """Stop and release the camera; safe to call twice."""
         picam, self._picam = self._picam, None
         if picam is not None:
-            try:
+            # A camera that was unplugged cannot be stopped, and need not be.
+            with contextlib.suppress(Exception):
                 picam.stop()
                 picam.close()
-            except Exception as error:  # a camera that was unplugged cannot be stopped, and need not be
-                del error

@@ -14,7 +14,6 @@ from edge_agent.camera.opencv import read_image
 from edge_agent.config import Config
 from edge_agent.errors import CameraError
 from edge_agent.pipeline import Vision
-from edge_agent.vision.blazeface import intersection_over_union
 from edge_agent.vision.faces import Face
 
 #: Pictures are also searched in overlapping tiles no larger than this, for faces too small in the whole.
@@ -115,14 +114,9 @@ def _distinct(faces: list[Face]) -> list[Face]:
     """Return faces without those found twice: the larger box stays, tiles cut faces."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.width * f.height):
-        box = _corners(face)
-        if not kept or intersection_over_union(box, np.stack([_corners(k) for k in kept])).max() < _SAME_FACE_IOU:
+        if all(face.overlap(other) < _SAME_FACE_IOU for other in kept):
             kept.append(face)
     return sorted(kept, key=lambda f: -f.confidence)
-
-
-def _corners(face: Face) -> Any:
-    return np.array([[face.x, face.y], [face.x + face.width, face.y + face.height]], dtype=np.float32)
 
 
 def check_target(images: list[Path], out: Path | None) -> None:

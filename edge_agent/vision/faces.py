@@ -32,6 +32,13 @@ class Face:
     right_eye: tuple[float, float]
     left_eye: tuple[float, float]
 
+    def overlap(self, other: Face) -> float:
+        """Return the intersection over union of the two boxes, 0..1."""
+        wide = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        high = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        shared = max(0.0, wide) * max(0.0, high)
+        return shared / max(self.width * self.height + other.width * other.height - shared, 1e-9)
+
     @property
     def roll_deg(self) -> float:
         """Tilt of the head in degrees, -180..180; positive is clockwise on the picture."""
