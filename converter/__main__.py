@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = options.run(options)
         return code
     except ImportError as error:
-        print(f"converter: {error}; run: pip install 'edge-agent[train]'", file=sys.stderr)
+        print(f"converter: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
     except (ConversionError, TrainerError, AgentError) as error:
         print(f"converter: {error}", file=sys.stderr)

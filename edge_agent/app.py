@@ -237,7 +237,10 @@ class Agent:
             answer = self._composer.response(request_id, ok=True, detail="pong")
         elif verb == "rebirth":
             self._birth()
-            answer = self._composer.response(request_id, ok=True, detail="state, info and active alerts published")
+            for alert in self.pipeline.rules.open_alerts():
+                # For pagers that came late; others know these steps by id and revision.
+                self._publish(self._composer.alert(alert))
+            answer = self._composer.response(request_id, ok=True, detail="state, info and open alerts published")
         else:
             answer = self._composer.response(request_id, ok=False, detail="unknown command; there are ping, rebirth")
         self._publish(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="edge-agent",
         description="Notices an upset customer through a kiosk camera and pages staff over MQTT.",
         epilog="exit codes: 0 done, 1 did not achieve what was asked, 2 configuration, 3 model, 4 camera or image, "
-        "5 broker, 6 state folder, 130 Ctrl-C",
+        "5 broker, 6 state folder, 130 Ctrl-C (run and pager, which it ends as it should: 0)",
     )
     parser.add_argument("--version", action="version", version=f"edge-agent {edge_agent.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -160,13 +161,20 @@ def _add_pager(commands: Commands) -> None:
 def _pager(options: argparse.Namespace) -> int:
     import dataclasses
 
-    from edge_agent.config import Config, load_config, read_password
+    from edge_agent.config import SEGMENT, Config, load_config, read_password
     from edge_agent.delivery.bus import MqttBus
     from edge_agent.pager.client import Pager
     from edge_agent.pager.terminal import TerminalPager
 
     mqtt = (load_config(options.config) if options.config else Config()).mqtt
     mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)
+    for option, value in (("--site", options.site), ("--device", options.device)):
+        if value != "+" and re.fullmatch(SEGMENT, value) is None:
+            raise ConfigError(f"{option} {value!r} is not a name of letters, digits, _ . and -")
+    if not 0 < mqtt.port < 65536:
+        raise ConfigError(f"--port {mqtt.port} is not a number from 1 to 65535")
+    if options.auto_ack is not None and not 0 <= options.auto_ack < float("inf"):
+        raise ConfigError(f"--auto-ack {options.auto_ack:g} is not a number of seconds")
     name = options.name or _login()
     if not name.isprintable() or len(name) > 64:
         raise ConfigError("--name must be 1 to 64 printable characters")

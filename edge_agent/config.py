@@ -17,7 +17,8 @@ from edge_agent import yaml_loader
 from edge_agent.errors import ConfigError
 from edge_agent.yaml_loader import InvalidValueError, option
 
-_SEGMENT = r"[A-Za-z0-9_.-]{1,64}"
+#: What may stand in a level of an MQTT topic.
+SEGMENT = r"[A-Za-z0-9_.-]{1,64}"
 #: Corners as (x, y) shares of picture width and height, 0..1.
 Polygon = tuple[tuple[float, float], ...]
 
@@ -26,8 +27,8 @@ Polygon = tuple[tuple[float, float], ...]
 class Site:
     """Who this device is; `name` and `device` become topic segments."""
 
-    name: str = option("site", pattern=_SEGMENT)
-    device: str = option("kiosk-1", pattern=_SEGMENT)
+    name: str = option("site", pattern=SEGMENT)
+    device: str = option("kiosk-1", pattern=SEGMENT)
     place: str = option("front desk", pattern=r".{1,120}")
 
 
@@ -111,7 +112,7 @@ class Tracking:
 class Zone:
     """A named part of the picture with its own alerts and cooldown."""
 
-    name: str = option(pattern=_SEGMENT)
+    name: str = option(pattern=SEGMENT)
     polygon: Polygon = option(low=0, high=1)
 
     def __post_init__(self) -> None:
@@ -122,7 +123,7 @@ class Zone:
 class Rule:
     """When a look becomes a page. Times in seconds, thresholds are probabilities."""
 
-    name: str = option(pattern=_SEGMENT)
+    name: str = option(pattern=SEGMENT)
     emotions: tuple[str, ...] = option(("angry",))
     upper: float = option(0.55, low=0.01, high=1)
     lower: float = option(0.35, low=0.0, high=1)

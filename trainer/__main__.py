@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = options.run(options)
         return code
     except ImportError as error:
-        print(f"trainer: {error}; run: pip install 'edge-agent[train]'", file=sys.stderr)
+        print(f"trainer: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
     except TrainerError as error:
         print(f"trainer: {error}", file=sys.stderr)

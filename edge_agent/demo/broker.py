@@ -35,7 +35,7 @@ class EmbeddedBroker:
         try:
             import amqtt.broker  # noqa: F401
         except ImportError:
-            raise AgentError("the embedded broker is not installed; run: pip install 'edge-agent[demo]'") from None
+            raise AgentError("the embedded broker is not installed; run in the clone: pip install '.[demo]'") from None
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.CRITICAL)
         self.port = _free_port(self.port)

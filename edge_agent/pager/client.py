@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -77,12 +79,25 @@ class Pager:
                 self._in_flight.pop(event.token, None)
             elif event.topic.endswith("/alert/active"):
                 news += self._ended_before(event)
+                if event.retained:
+                    self._ask_again(event)
             else:
                 page = _parse(event.topic, event.payload)
                 if page is not None and page.revision > self._revisions.get(page.id, 0):
                     self._remember(page)
                     news.append(page)
         return news
+
+    def _ask_again(self, event: Received) -> None:
+        """Have the agent repeat alerts that were raised before this pager was there."""
+        try:
+            known_ids = parse_object(event.payload, schema="active").get("ids")
+        except MessageError:
+            return
+        if isinstance(known_ids, list) and any(alert_id not in self.open for alert_id in known_ids):
+            body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
+            topic = event.topic.removesuffix("alert/active") + "cmd/rebirth"
+            self._bus.publish(Message(topic, json.dumps(body).encode(), expiry_s=60))
 
     def _ended_before(self, event: Received) -> list[Page]:
         """Close pages of earlier runs of an agent, which its present run knows nothing of."""

@@ -41,7 +41,8 @@ def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto")
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{name} does not accept the model: {str(error).splitlines()[0]}") from None
         return interpreter
-    raise BundleError(f"no TFLite runtime found ({', '.join(names)}); run: pip install ai-edge-litert")
+    advice = "run: pip install ai-edge-litert" if choice == "auto" else "install it or set performance.runtime: auto"
+    raise BundleError(f"no TFLite runtime found ({', '.join(names)}); {advice}")
 
 
 @contextlib.contextmanager
