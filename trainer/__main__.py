@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             "\ntrainer: stopped; a training continues where it was when the same command is run again", file=sys.stderr
         )
-        return 130
+        # The backend's threads are still at work; tearing the interpreter down beside them may abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:

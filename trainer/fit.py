@@ -7,6 +7,7 @@ figures), `history.csv` and `curves.png`, and `checkpoints/` from which the same
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -54,6 +55,33 @@ class FaceBatches(keras.utils.PyDataset):
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         faces = augment(self._faces[rows], np.random.default_rng([self._seed, self._epoch, index]))
         return to_input(faces), self._targets[rows]
+
+
+class StopAfterBatch(keras.callbacks.Callback):
+    """Turns Ctrl-C into KeyboardInterrupt between two batches, never inside the backend's native code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Take over SIGINT."""
+        del logs
+        self._before = signal.signal(signal.SIGINT, self._note)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stop here if asked to."""
+        del batch, logs
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Give SIGINT back."""
+        del logs
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
 
 
 def to_input(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -137,6 +165,7 @@ def _train(recipe: Recipe, training: FaceDataset, validation: FaceDataset, *, we
         shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
+            StopAfterBatch(),
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch)),
             keras.callbacks.ModelCheckpoint(
                 weights, monitor="val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
