@@ -7,9 +7,12 @@
 PYTHON ?= python3
 VENV := .venv
 DATA ?= data/fer2013
-RUN ?= runs/fer-compact-1
-BUNDLE := edge_agent/models/fer-compact-1
+RUNS ?= runs
+MODEL := fer-compact-2
+BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
+TRAINER := $(VENV)/bin/python -m trainer
+FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test check train clean
 
@@ -26,11 +29,14 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# A finished run is kept; an interrupted one is resumed.
+# A teacher learns from the labels, the network that ships from labels and teacher. A finished run is kept; an
+# interrupted one is resumed.
 train: $(VENV)/.test
-	test -f $(RUN)/run.json || $(VENV)/bin/python -m trainer fit --data $(DATA) --out $(RUN) --precision $(PRECISION)
-	$(VENV)/bin/python -m converter convert $(RUN) --data $(DATA) --out $(BUNDLE)
-	$(VENV)/bin/python -m trainer evaluate $(BUNDLE) --data $(DATA)
+	test -f $(RUNS)/teacher/run.json || $(FIT) --model teacher --epochs 55 --out $(RUNS)/teacher
+	test -f $(RUNS)/$(MODEL)/run.json || $(FIT) --model compact --teachers $(RUNS)/teacher --epochs 160 --out $(RUNS)/$(MODEL)
+	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
+	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
+	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -46,10 +46,17 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="quantize a finished run into a bundle")
     convert.add_argument("run_folder", type=Path, metavar="RUN", help="folder written by python -m trainer fit")
-    convert.add_argument("--data", type=Path, required=True, help="folder with fer2013.csv: calibration and parity")
+    convert.add_argument(
+        "--data", type=Path, required=True, help="the data the run was trained on: calibration and parity"
+    )
     convert.add_argument("--out", type=Path, required=True, help="bundle folder to write; its name becomes the id")
     convert.add_argument("--calibration-faces", type=int, default=500)
-    convert.add_argument("--max-accuracy-loss", type=float, default=0.01, help="refuse above this share (default 0.01)")
+    convert.add_argument(
+        "--max-accuracy-loss", type=float, default=0.003, help="refuse a result that lost more accuracy (0.003)"
+    )
+    convert.add_argument(
+        "--max-ap-loss", type=float, default=0.005, help="... more average precision for angry faces (0.005)"
+    )
     convert.set_defaults(run=_convert)
 
     parity = commands.add_parser("parity", help="compare a .keras file with its bundle")
@@ -69,14 +76,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(options: argparse.Namespace) -> int:
     from converter.bundle import convert
-    from trainer.datasets import load_fer2013
+    from trainer.datasets import load_data
 
     convert(
         options.run_folder,
-        load_fer2013(options.data),
+        load_data(options.data),
         out=options.out,
         calibration_faces=options.calibration_faces,
         max_accuracy_loss=options.max_accuracy_loss,
+        max_ap_loss=options.max_ap_loss,
     )
     size_kb = sum(file.stat().st_size for file in options.out.iterdir()) / 1000
     print(f"written to {options.out}, {size_kb:.0f} kB")
@@ -84,15 +92,16 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _parity(options: argparse.Namespace) -> int:
-    from converter.parity import compare, with_temperature
+    from converter.parity import compare
     from edge_agent.vision.bundle import find_bundle, load_bundle
-    from trainer.datasets import load_fer2013
+    from trainer.datasets import load_data
     from trainer.judges import load_judge
 
     bundle = load_bundle(find_bundle(str(options.bundle)), kind="emotion-classifier")
-    data = load_fer2013(options.data).only(options.usage)
-    before = with_temperature(load_judge(options.keras)(data.faces), float(bundle.get("temperature")))
-    parity = compare(before, load_judge(options.bundle)(data.faces), data)
+    after = load_judge(options.bundle)
+    data = load_data(options.data, classes=after.classes).only(options.usage)
+    before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
+    parity = compare(before(data.faces), after(data.faces), data)
     print(json.dumps(parity.as_dict()) if options.json else parity)
     return 0
 

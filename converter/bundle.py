@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.errors import ConversionError
-from converter.parity import Parity, compare, with_temperature
+from converter.parity import Parity, compare
 from converter.quantize import quantize
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Camera
@@ -23,19 +24,14 @@ from edge_agent.demo import CLIPS
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
-from edge_agent.vision.faces import Framing, crop_face
+from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
-from trainer.cleaning import clean_training, split_validation
-from trainer.datasets import LABELS, FaceDataset
-from trainer.fit import to_input
+from trainer.batches import to_input
+from trainer.datasets import FaceDataset
 from trainer.judges import load_judge
+from trainer.photos import FRAMING
+from trainer.runs import read_run, recipe_of, split
 
-#: How each detector's box becomes FER2013's framing: side in box widths, downward shift in box heights.
-FRAMING = {
-    "blazeface-full-range": {"side": 1.20, "shift_y": -0.05},
-    "blazeface-short-range": {"side": 1.12, "shift_y": -0.10},
-    "yunet": {"side": 1.26, "shift_y": -0.02},
-}
 GOLDEN_TOLERANCE_STEPS = 1
 _GOLDEN_FACES = 8
 _GOLDEN_CANDIDATES = 100
@@ -47,7 +43,8 @@ def convert(
     *,
     out: Path,
     calibration_faces: int = 500,
-    max_accuracy_loss: float = 0.01,
+    max_accuracy_loss: float = 0.003,
+    max_ap_loss: float = 0.005,
     say: Callable[[str], None] = print,
 ) -> Parity:
     """Quantize a run's model into the bundle `out`; the folder appears whole or not at all.
@@ -56,24 +53,25 @@ def convert(
 
     Args:
         run: a folder written by `python -m trainer fit`.
-        max_accuracy_loss: largest tolerated loss of 7-class accuracy, 0..1.
+        max_accuracy_loss, max_ap_loss: largest tolerated loss of accuracy over all classes, and of the average
+            precision for angry, 0..1.
 
     Raises:
-        ConversionError: the run is not finished, or the result lost more than allowed.
+        ConversionError: the model cannot be quantized, or lost more than allowed.
+        TrainerError: the run is not finished.
         DatasetError: the data cannot be used.
     """
-    description = _read_run(run)
-    recipe = description["recipe"]
-    cleaned, _ = clean_training(data)
-    training, validation = split_validation(cleaned, fraction=recipe["validation_fraction"], seed=recipe["seed"])
-    chosen = np.random.default_rng(recipe["seed"]).permutation(len(training))[:calibration_faces]
+    description = read_run(run)
+    recipe = recipe_of(description)
+    training, validation, _ = split(data.with_classes(recipe.classes), recipe)
+    chosen = np.random.default_rng(recipe.seed).permutation(len(training))[:calibration_faces]
     calibration = to_input(training.faces[chosen])
 
     import keras
 
     say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
     model = keras.models.load_model(run / "model.keras", compile=False)
-    content = quantize(model, calibration)
+    content = quantize(model, calibration, classes=len(recipe.classes))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as temporary:
         folder = Path(temporary) / out.name
@@ -81,24 +79,16 @@ def convert(
         _write(folder, content, description, calibration)
         parity = _check(run, folder, validation, temperature=description["temperature"])
         say(str(parity))
-        if parity.accuracy_loss > max_accuracy_loss:
-            raise ConversionError(
-                f"int8 loses {parity.accuracy_loss:.2%} of accuracy, more than {max_accuracy_loss:.2%}; nothing written"
-            )
+        for lost, limit, what in (
+            (parity.accuracy_loss, max_accuracy_loss, "accuracy"),
+            (parity.ap_loss, max_ap_loss, "average precision for angry"),
+        ):
+            if lost > limit:
+                raise ConversionError(f"int8 loses {lost:.4f} of {what}, more than {limit:g}; nothing written")
         _add_parity(folder, parity)
         shutil.rmtree(out, ignore_errors=True)
         folder.rename(out)
     return parity
-
-
-def _read_run(run: Path) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConversionError(f"{run} is not a finished run of `python -m trainer fit`: {error}") from None
-    if description.get("labels") != list(LABELS):
-        raise ConversionError(f"{run} was trained on labels {description.get('labels')}, not {list(LABELS)}")
-    return description
 
 
 def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.NDArray[np.float32]) -> None:
@@ -116,7 +106,7 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
         "input": {**_tensor(input_tensor), "colour": "grey", "range": [0, 1]},
         "output": {**_tensor(output_tensor), "meaning": "logits"},
         "temperature": run["temperature"],
-        "crop": {"framing": FRAMING, "roll": "eyes level"},
+        "crop": {"framing": {name: asdict(framing) for name, framing in FRAMING.items()}, "roll": "eyes level"},
         "golden": {
             "sha256": hashlib.sha256(golden).hexdigest(),
             "tolerance_steps": GOLDEN_TOLERANCE_STEPS,
@@ -158,9 +148,9 @@ def _tensor(details: dict[str, Any]) -> dict[str, Any]:
 
 def _check(run: Path, folder: Path, validation: FaceDataset, *, temperature: float) -> Parity:
     classifier = EmotionClassifier(load_bundle(folder, kind="emotion-classifier"))
-    float_judge = load_judge(run / "model.keras")
+    float_judge = load_judge(run / "model.keras", temperature=temperature)
     return compare(
-        with_temperature(float_judge(validation.faces), temperature),
+        float_judge(validation.faces),
         classifier.classify(list(validation.faces)),
         validation,
     )
@@ -209,7 +199,7 @@ def _outputs(interpreter: Any, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.i
 def demo_faces(*, side_px: int, count: int) -> npt.NDArray[np.uint8]:
     """Return faces of the two demo clips, evenly spaced in time: uint8 (count, side_px, side_px), grey."""
     detector = BlazeFace(load_bundle(find_bundle("blazeface-full-range"), kind="face-detector"))
-    framing = Framing(**FRAMING["blazeface-full-range"])
+    framing = FRAMING["blazeface-full-range"]
     faces = []
     for clip in CLIPS.values():
         camera = OpenCVCamera(Camera(device=str(clip)), realtime=False)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import LABELS, FaceDataset
+from trainer.datasets import FaceDataset
 from trainer.metrics import judge
+
+_ANGRY_AP = "angry_average_precision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,49 +19,48 @@ class Parity:
     """Float and int8 on the same faces; shares are 0..1.
 
     Attributes:
+        figures: name of a figure of `metrics.judge` → (float, int8).
+        recall: label → (float, int8).
         agreement: faces that both give the same label.
         drift_p99: 99th percentile of the largest change of any probability of a face.
-        per_class: label → (float recall, int8 recall).
     """
 
     faces: int
-    accuracy_float: float
-    accuracy_int8: float
-    angry_ap_float: float
-    angry_ap_int8: float
+    figures: dict[str, tuple[float, float]]
+    recall: dict[str, tuple[float, float]]
     agreement: float
     drift_p99: float
-    per_class: dict[str, tuple[float, float]]
 
     @property
     def accuracy_loss(self) -> float:
-        """Float minus int8 accuracy; negative when int8 is better."""
-        return self.accuracy_float - self.accuracy_int8
+        """Float minus int8 accuracy over all classes; negative when int8 is better."""
+        before, after = self.figures[f"accuracy{len(self.recall)}"]
+        return before - after
+
+    @property
+    def ap_loss(self) -> float:
+        """Float minus int8 average precision for angry; 0 where no face is angry."""
+        before, after = self.figures.get(_ANGRY_AP, (0.0, 0.0))
+        return before - after
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures rounded for JSON."""
         return {
             "faces": self.faces,
-            "accuracy7": {"float": round(self.accuracy_float, 4), "int8": round(self.accuracy_int8, 4)},
-            "angry_average_precision": {"float": round(self.angry_ap_float, 4), "int8": round(self.angry_ap_int8, 4)},
+            **{name: _rounded(pair) for name, pair in self.figures.items()},
             "agreement": round(self.agreement, 4),
             "drift_p99": round(self.drift_p99, 4),
-            "recall": {k: {"float": round(a, 4), "int8": round(b, 4)} for k, (a, b) in self.per_class.items()},
+            "recall": {label: _rounded(pair) for label, pair in self.recall.items()},
         }
 
     def __str__(self) -> str:
         lines = [
             f"{'on ' + str(self.faces) + ' faces':24}   float    int8  change",
-            _row("7-class accuracy", self.accuracy_float, self.accuracy_int8),
-            _row("angry average precision", self.angry_ap_float, self.angry_ap_int8),
-            *(_row(f"recall of {label}", *pair) for label, pair in self.per_class.items()),
+            *(_row(name, *pair) for name, pair in self.figures.items()),
+            *(_row(f"recall of {label}", *pair) for label, pair in self.recall.items()),
             f"same label for {self.agreement:.1%} of the faces; 99 % of scores moved by at most {self.drift_p99:.3f}",
         ]
         return "\n".join(lines)
-
-
-def _row(name: str, a: float, b: float) -> str:
-    return f"{name:24}  {a:6.4f}  {b:6.4f}  {b - a:+.4f}"
 
 
 def compare(
@@ -68,27 +69,28 @@ def compare(
     """Compare two judgements of the same faces.
 
     Args:
-        float_probabilities, int8_probabilities: float32 (n, 7), columns in LABELS order, at the same temperature.
+        float_probabilities, int8_probabilities: float32 (n, classes), columns in data.classes order, at the same
+            temperature.
     """
     before, after = judge(float_probabilities, data), judge(int8_probabilities, data)
-    recalls = [
-        np.diag(f) / np.maximum(f.sum(axis=1), 1) for f in (np.array(before["confusion"]), np.array(after["confusion"]))
-    ]
-    drift = np.abs(float_probabilities - int8_probabilities).max(axis=1)
+    names = (f"accuracy{len(data.classes)}", "macro_f1", _ANGRY_AP, "accuracy4")
+    float_recall, int8_recall = (_recall(np.array(result["confusion"])) for result in (before, after))
     return Parity(
         faces=len(data),
-        accuracy_float=before["accuracy7"],
-        accuracy_int8=after["accuracy7"],
-        angry_ap_float=before["angry_average_precision"],
-        angry_ap_int8=after["angry_average_precision"],
+        figures={name: (before[name], after[name]) for name in dict.fromkeys(names) if before.get(name) is not None},
+        recall={label: (float_recall[i], int8_recall[i]) for i, label in enumerate(data.classes)},
         agreement=float((float_probabilities.argmax(1) == int8_probabilities.argmax(1)).mean()),
-        drift_p99=float(np.percentile(drift, 99)),
-        per_class={label: (float(recalls[0][i]), float(recalls[1][i])) for i, label in enumerate(LABELS)},
+        drift_p99=float(np.percentile(np.abs(float_probabilities - int8_probabilities).max(axis=1), 99)),
     )
 
 
-def with_temperature(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Return probabilities (n, classes) as a softmax of the same logits at another temperature."""
-    powers = np.clip(probabilities, 1e-9, 1) ** (1 / temperature)
-    rescaled: npt.NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-    return rescaled
+def _recall(confusion: npt.NDArray[np.int64]) -> list[float]:
+    return [float(share) for share in np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)]
+
+
+def _rounded(pair: tuple[float, float]) -> dict[str, float]:
+    return {"float": round(pair[0], 4), "int8": round(pair[1], 4)}
+
+
+def _row(name: str, before: float, after: float) -> str:
+    return f"{name:24}  {before:6.4f}  {after:6.4f}  {after - before:+.4f}"

@@ -21,12 +21,13 @@ from edge_agent.vision.runtime import load_interpreter, native_messages_hidden
 MIN_CALIBRATION_FACES = 100
 
 
-def quantize(model: Any, calibration: npt.NDArray[np.float32]) -> bytes:
+def quantize(model: Any, calibration: npt.NDArray[np.float32], *, classes: int) -> bytes:
     """Return the int8 TFLite file.
 
     Args:
         model: a Keras model that ends in a softmax.
         calibration: float32 (n, height, width, channels), 0..1, at least MIN_CALIBRATION_FACES of them.
+        classes: how many labels the manifest will name.
 
     Raises:
         ConversionError: the model or the calibration set is not of this form, or float operators remain.
@@ -41,7 +42,7 @@ def quantize(model: Any, calibration: npt.NDArray[np.float32]) -> bytes:
         for face in pinned:
             yield [face[None]]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(without_softmax(model))
+    converter = tf.lite.TFLiteConverter.from_keras_model(without_softmax(model, classes))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -67,17 +68,17 @@ def check_calibration(calibration: npt.NDArray[np.float32], shape: tuple[int, ..
         raise ConversionError(f"calibration faces range from {low:g} to {high:g}; expected 0 to 1")
 
 
-def without_softmax(model: Any) -> Any:
+def without_softmax(model: Any, classes: int) -> Any:
     """Return the model up to its logits.
 
     Raises:
-        ConversionError: its last layer is not a softmax over a vector.
+        ConversionError: its last layer is not a softmax over that many classes.
     """
     import keras
 
     last = model.layers[-1]
-    if len(model.output_shape) != 2:
-        raise ConversionError(f"the model returns {model.output_shape}, not one vector a face")
+    if model.output_shape[1:] != (classes,):
+        raise ConversionError(f"the model returns {model.output_shape[1:]}, not one score for each of {classes} labels")
     if isinstance(last, keras.layers.Softmax):
         return keras.Model(model.input, last.input)
     if getattr(last, "activation", None) is keras.activations.softmax:

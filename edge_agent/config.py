@@ -125,8 +125,8 @@ class Rule:
 
     name: str = option(pattern=SEGMENT)
     emotions: tuple[str, ...] = option(("angry",))
-    upper: float = option(0.55, low=0.01, high=1)
-    lower: float = option(0.35, low=0.0, high=1)
+    upper: float | None = option(None, low=0.01, high=1)
+    lower: float | None = option(None, low=0.0, high=1)
     dwell_s: float = option(1.5, low=0.0, high=600)
     min_observations: int = option(5, low=1, high=1000)
     off_delay_s: float = option(2.0, low=0.0, high=600)
@@ -138,7 +138,7 @@ class Rule:
     def __post_init__(self) -> None:
         if not self.emotions:
             raise InvalidValueError("name at least one group", "emotions")
-        if self.lower > self.upper:
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise InvalidValueError(f"must not be above upper ({self.upper:g})", "lower")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Observation, Track, Tracker
 from edge_agent.camera.frames import Frame, Image
@@ -92,7 +93,9 @@ class Pipeline:
         self.vision = Vision(config)
         self.groups = self.vision.grouping.names
         self._tracker = Tracker(config.tracking, config.zones)
-        self.rules = RuleEngine(config.rules, self.groups, new_id=new_id)
+        point = self.vision.classifier.bundle.manifest.get("operating_point")
+        thresholds = thresholds_for(config.rules, config.emotion.groups, point)
+        self.rules = RuleEngine(config.rules, self.groups, thresholds=thresholds, new_id=new_id)
 
     def process(self, frame: Frame) -> Decision:
         """Look at one frame."""

@@ -56,7 +56,7 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("site: lobby", 1, "mapping"),
         ("rules: angry", 1, "a list"),
         ("rules:\n- dwell_s: 2", 2, "'name' is missing"),
-        ("rules:\n- name: a\n  lower: 0.9", 3, "must not be above upper (0.55)"),
+        ("rules:\n- name: a\n  upper: 0.5\n  lower: 0.9", 4, "must not be above upper (0.5)"),
         ("rules:\n- name: a\n  emotions: [mad]", 3, "angry, happy, neutral, sad, other"),
         ("rules:\n- name: a\n- name: a", 3, "used twice"),
         ("emotion:\n  groups:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),

@@ -16,10 +16,11 @@ from test_trainer import drawn_data, run_folder  # noqa: F401 (fixtures)
 from converter.bundle import demo_faces
 from converter.detector import extract_detectors
 from converter.errors import ConversionError
-from converter.parity import compare, with_temperature
+from converter.parity import compare
 from edge_agent.vision.bundle import MODELS_DIR, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from trainer.datasets import load_fer2013
+from trainer.metrics import with_temperature
 
 
 def converter(*arguments):
@@ -31,10 +32,23 @@ def converter(*arguments):
 @pytest.fixture(scope="module")
 def bundle(run_folder, drawn_data, tmp_path_factory):  # noqa: F811
     out = tmp_path_factory.mktemp("models") / "drawn-1"
-    arguments = ["convert", run_folder, "--data", drawn_data, "--out", out, "--max-accuracy-loss", 0.1]
+    arguments = [
+        "convert",
+        run_folder,
+        "--data",
+        drawn_data,
+        "--out",
+        out,
+        "--max-accuracy-loss",
+        0.1,
+        "--max-ap-loss",
+        1,
+    ]
     result = converter(*arguments)
     assert result.returncode == 0, result.stderr
-    assert "7-class accuracy" in result.stdout
+    assert "accuracy7" in result.stdout
+    assert "recall of angry" in result.stdout
+    assert "99 % of scores moved" in result.stdout
     return out
 
 
@@ -73,6 +87,16 @@ def test_too_great_a_loss_writes_nothing(run_folder, drawn_data, tmp_path):  # n
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_too_great_a_loss_for_angry_faces_writes_nothing(run_folder, drawn_data, tmp_path):  # noqa: F811
+    out = tmp_path / "models" / "x"
+    result = converter(
+        "convert", run_folder, "--data", drawn_data, "--out", out, "--max-accuracy-loss", 1, "--max-ap-loss", -1
+    )
+    assert result.returncode == 2
+    assert "average precision for angry" in result.stderr
+    assert list((tmp_path / "models").iterdir()) == []
+
+
 def test_an_unfinished_run_is_refused(drawn_data, tmp_path):  # noqa: F811
     result = converter("convert", tmp_path, "--data", drawn_data, "--out", tmp_path / "x")
     assert result.returncode == 2
@@ -108,10 +132,10 @@ class TestQuantize:
         dense = self.model(keras.layers.Dense(3, activation="softmax"))
         separate = self.model(keras.layers.Dense(3), keras.layers.Softmax())
         for model in (dense, separate):
-            logits = without_softmax(model)(self.faces(5)).numpy()
+            logits = without_softmax(model, 3)(self.faces(5)).numpy()
             powers = np.exp(logits)
             np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), model(self.faces(5)), atol=1e-5)
-        assert len(quantize(dense, self.faces())) > 500
+        assert len(quantize(dense, self.faces(), classes=3)) > 500
 
     def test_a_model_without_softmax_is_refused(self):
         import keras
@@ -119,7 +143,16 @@ class TestQuantize:
         from converter.quantize import quantize
 
         with pytest.raises(ConversionError, match="not a softmax"):
-            quantize(self.model(keras.layers.Dense(3, activation="sigmoid")), self.faces())
+            quantize(self.model(keras.layers.Dense(3, activation="sigmoid")), self.faces(), classes=3)
+
+    def test_a_model_with_other_labels_than_the_manifest_is_refused(self):
+        import keras
+
+        from converter.quantize import quantize
+
+        model = self.model(keras.layers.Dense(3, activation="softmax"))
+        with pytest.raises(ConversionError, match="not one score for each of 7 labels"):
+            quantize(model, self.faces(), classes=7)
 
     def test_a_calibration_set_of_the_wrong_form_is_refused(self):
         from converter.quantize import check_calibration

@@ -7,13 +7,16 @@ import itertools
 import numpy as np
 import pytest
 
+from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
+from edge_agent.errors import ConfigError
 from edge_agent.vision.faces import Face
 
 FACE = Face(10, 10, 50, 50, 0.9, (20, 25), (40, 25))
 GROUPS = ("angry", "sad")
+POINT = {"emotions": ["angry"], "threshold": 0.3}
 RULE = Rule(
     name="angry", upper=0.6, lower=0.4, dwell_s=1.0, min_observations=3, off_delay_s=2.0, cooldown_s=10.0
 )  # fmt: skip
@@ -24,7 +27,9 @@ class Scene:
 
     def __init__(self, *rules: Rule, rate_hz: float = 10.0) -> None:
         ids = itertools.count(1)
-        self.engine = RuleEngine(rules or (RULE,), GROUPS, new_id=lambda: f"alert-{next(ids)}")
+        rules = rules or (RULE,)
+        thresholds = thresholds_for(rules, {name: (name,) for name in GROUPS}, POINT)
+        self.engine = RuleEngine(rules, GROUPS, thresholds=thresholds, new_id=lambda: f"alert-{next(ids)}")
         self.time_s = 100.0
         self.rate_hz = rate_hz
         self.seen: dict[int, int] = {}
@@ -107,10 +112,31 @@ def test_zones_page_independently():
 
 
 def test_a_rule_may_sum_emotions_and_each_rule_pages_for_itself():
-    sad = Rule(name="sad", emotions=("sad",), dwell_s=1, cooldown_s=5)
+    sad = Rule(name="sad", emotions=("sad",), upper=0.55, dwell_s=1, cooldown_s=5)
     either = Rule(name="upset", emotions=("angry", "sad"), upper=0.8, dwell_s=1, cooldown_s=5)
     steps = Scene(RULE, sad, either).show(3, {1: 0.25}, sad=0.7)
     assert [a.rule.name for a in steps] == ["sad", "upset"]
+
+
+def test_without_thresholds_of_its_own_a_rule_uses_the_models_operating_point():
+    scene = Scene(Rule(name="angry", dwell_s=1, off_delay_s=1, cooldown_s=5))
+    assert scene.show(5, {1: 0.29}) == []
+    assert [a.step for a in scene.show(2, {1: 0.31})] == ["raised"]
+    assert scene.show(3, {1: 0.21}) == []
+    assert [a.step for a in scene.show(2, {1: 0.19})] == ["cleared"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "point", "says"),
+    [
+        (Rule(name="a"), None, "'a' has no upper threshold"),
+        (Rule(name="a", emotions=("angry", "sad")), POINT, "no operating point for angry \\+ sad; give it a number"),
+        (Rule(name="a", lower=0.4), POINT, "lower 0.4 is above its upper threshold 0.3"),
+    ],
+)
+def test_thresholds_that_nobody_chose_are_refused(rule, point, says):
+    with pytest.raises(ConfigError, match=says):
+        thresholds_for((rule,), {name: (name,) for name in GROUPS}, point)
 
 
 def test_staff_answers_are_idempotent():

@@ -16,8 +16,8 @@ from trainer.augment import augment
 from trainer.cleaning import clean_training, split_validation
 from trainer.datasets import LABELS, VOTE_COLUMNS, FaceDataset, load_fer2013
 from trainer.errors import DatasetError
-from trainer.metrics import fit_temperature, judge
-from trainer.targets import ferplus_majority, soft_targets
+from trainer.metrics import calibration_error, fit_temperature, judge, operating_point
+from trainer.targets import class_weights, ferplus_majority, soft_targets
 
 
 def draw(label: int, random: np.random.Generator) -> np.ndarray:
@@ -65,7 +65,8 @@ def run_folder(drawn_data, tmp_path_factory):
     """A network trained for a few epochs, by the command people use."""
     out = tmp_path_factory.mktemp("runs") / "drawn"
     result = trainer(
-        "fit", "--data", drawn_data, "--out", out, "--epochs", 6, "--batch-size", 32, "--learning-rate", 0.003
+        "fit", "--data", drawn_data, "--out", out, "--epochs", 6, "--batch-size", 32, "--learning-rate", 0.05,
+        "--max-faces", 300,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return out
@@ -78,8 +79,20 @@ class TestData:
         assert data.labels[:8].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
         assert ferplus_majority(data.votes)[:7].tolist() == [0, 1, 2, 3, 4, 5, 6]
         assert len(data.only("PublicTest")) == 70
-        with pytest.raises(DatasetError, match="'PrivateTest'; the file has: PublicTest, Training"):
+        with pytest.raises(DatasetError, match="'PrivateTest'; the data has: PublicTest, Training"):
             data.only("PrivateTest")
+
+    def test_classes_can_be_chosen_ordered_and_negated(self, drawn_data):
+        data = load_fer2013(drawn_data)
+        four = data.with_classes(("happy", "angry"))
+        assert (four.classes, len(four)) == (("happy", "angry"), 140)
+        assert four.labels[:2].tolist() == [1, 0]
+        either = data.with_classes(("happy", "not_happy"))
+        assert (either.labels == 0).sum() == 70
+        assert (either.labels == 1).sum() == 420
+        for wrong, says in ((("happy", "cross"), "no class 'cross'"), (("angry", "not_happy"), "overlaps")):
+            with pytest.raises(DatasetError, match=says):
+                data.with_classes(wrong)
 
     def test_the_header_of_the_other_kaggle_file_is_understood(self, tmp_path):
         pixels = " ".join(["7"] * 2304)
@@ -161,6 +174,11 @@ class TestTargets:
         np.testing.assert_allclose(smooth.sum(axis=1), 1, rtol=1e-6)
         assert smooth.min() == pytest.approx(0.1 / 7)
 
+    def test_rare_classes_can_count_more(self):
+        data = FaceDataset(np.zeros((4, 48, 48), np.uint8), np.array([0, 0, 0, 1]), np.array(["Training"] * 4))
+        np.testing.assert_allclose(class_weights(data, 0.0), 1)
+        np.testing.assert_allclose(class_weights(data, 1.0), [2 / 3, 2 / 3, 2 / 3, 2])
+
     def test_ties_contempt_unknown_and_no_face_have_no_majority(self):
         rows = [[5, 5, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 9, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0, 8, 0],
                 [0, 0, 0, 0, 0, 0, 0, 0, 0, 10], [0, 0, 0, 0, 7, 0, 3, 0, 0, 0]]  # fmt: skip
@@ -183,9 +201,36 @@ class TestMetrics:
         assert result["accuracy4"] == pytest.approx(3 / 4)  # disgust is left out, and cannot win
         assert result["angry_precision4"] == pytest.approx(2 / 3)
         assert result["angry_recall4"] == 1
+        assert "angry_threshold" not in result
         assert result["ferplus_accuracy7"] == pytest.approx(2 / 5)
         assert result["confusion"][angry][disgust] == 1
         assert result["labels"] == list(LABELS)
+
+    def test_an_operating_point_keeps_false_alarms_within_the_limit_and_misses_as_little_as_it_can(self):
+        random = np.random.default_rng(5)
+        positive = random.random(3000) < 0.2
+        scores = np.clip(random.normal(0.3 + 0.3 * positive, 0.15), 0, 1).astype(np.float32)
+        point = operating_point(scores, positive, max_false_alarms=0.1)
+        alarms = scores >= point["threshold"]
+        assert point["false_alarms"] == pytest.approx(alarms[~positive].mean())
+        assert 0.095 < point["false_alarms"] <= 0.1
+        assert point["recall"] == pytest.approx(alarms[positive].mean())
+        assert point["precision"] == pytest.approx(positive[alarms].mean())
+
+    def test_figures_at_the_operating_point_count_faces_of_four_classes(self):
+        angry, happy, fear = (LABELS.index(name) for name in ("angry", "happy", "fear"))
+        truth = np.array([angry, angry, happy, happy, fear])
+        scores = np.full((5, 7), 0.01, dtype=np.float32)
+        scores[:, angry] = [0.5, 0.2, 0.4, 0.1, 0.9]
+        data = FaceDataset(np.zeros((5, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 5))
+        result = judge(scores, data, angry_threshold=0.3)
+        assert result["angry_recall4_at_threshold"] == pytest.approx(1 / 2)
+        assert result["angry_precision4_at_threshold"] == pytest.approx(1 / 2)
+
+    def test_the_calibration_error_is_the_gap_between_sure_and_right(self):
+        sure = np.tile(np.array([0.9, 0.1], np.float32), (10, 1))
+        assert calibration_error(sure, np.array([0] * 9 + [1])) == pytest.approx(0, abs=1e-6)
+        assert calibration_error(sure, np.array([0] * 5 + [1] * 5)) == pytest.approx(0.4)
 
     def test_the_temperature_undoes_overconfidence(self):
         random = np.random.default_rng(4)
@@ -201,11 +246,12 @@ class TestMetrics:
 class TestCommands:
     def test_training_leaves_a_run_folder_and_learns(self, run_folder):
         written = {path.name for path in run_folder.iterdir()}
-        assert {"model.keras", "run.json", "history.csv", "curves.png"} <= written
+        assert {"model.keras", "run.json", "history.csv", "report"} <= written
         run = json.loads((run_folder / "run.json").read_text())
         assert run["validation"]["accuracy7"] > 0.5
         assert run["recipe"]["seed"] == 1
-        assert run["cleaning"]["after"] == run["training_faces"] + run["validation_faces"]
+        assert run["training_faces"] == 300
+        assert run["validation_faces"] > 0
 
     @pytest.mark.parametrize(
         ("options", "says"),
@@ -259,13 +305,17 @@ class TestCommands:
     def test_a_keras_file_and_a_bundle_are_judged_alike(self, run_folder, drawn_data):
         keys = {
             "n", "accuracy7", "macro_f1", "angry_average_precision", "accuracy4", "angry_precision4",
-            "angry_recall4", "ferplus_accuracy7", "confusion", "labels",
+            "angry_recall4", "calibration_error4", "ferplus_accuracy7", "confusion", "labels",
         }  # fmt: skip
-        for model in (run_folder / "model.keras", "edge_agent/models/fer-compact-1"):
+        at_threshold = {"angry_threshold", "angry_precision4_at_threshold", "angry_recall4_at_threshold"}
+        for model, expected in (
+            (run_folder / "model.keras", keys),
+            ("edge_agent/models/fer-compact-1", keys | at_threshold),
+        ):
             result = trainer("evaluate", model, "--data", drawn_data, "--usage", "PublicTest", "--json")
             assert result.returncode == 0, result.stderr
             figures = json.loads(result.stdout)
-            assert set(figures) == keys
+            assert set(figures) == expected
             assert (figures["n"], figures["labels"]) == (70, list(LABELS))
             assert np.sum(figures["confusion"]) == 70
 

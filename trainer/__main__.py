@@ -1,4 +1,4 @@
-"""`python -m trainer`: train a network on FER2013, judge any model."""
+"""`python -m trainer`: train the networks of the zoo, judge any model, choose its operating point."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import USAGES, load_fer2013
+from trainer.datasets import USAGES, class_names, load_data
 from trainer.errors import TrainerError
-from trainer.recipe import Recipe
+from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
+from trainer.zoo import NETWORKS, recipe_for
+
+_SVM = "svm"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,97 +46,233 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
-        description="From FER2013 to a judged Keras model.",
-        epilog="example: python -m trainer fit --data data/fer2013 --out runs/compact",
+        description="From pictures of faces to a judged Keras model.",
+        epilog="example: python -m trainer fit --model two_conv --data data/fer2013 --out runs/two_conv",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    models = commands.add_parser("models", help="list the networks that can be trained")
+    models.set_defaults(run=_models)
 
     inspect = commands.add_parser("inspect", help="read and clean the data, print counts")
     inspect.set_defaults(run=_inspect)
 
-    usual = Recipe()
-    fit = commands.add_parser("fit", help="train a network; run again to resume", formatter_class=_Defaults)
-    fit.add_argument("--model", default=usual.model, help="network of trainer/zoo")
+    fit = commands.add_parser("fit", help="train a network; run again to resume")
+    fit.add_argument("--model", default="compact", help="a network of `python -m trainer models`, or svm")
     fit.add_argument("--out", type=Path, required=True, help="run folder to write")
-    fit.add_argument("--epochs", type=int, default=usual.epochs)
-    fit.add_argument("--batch-size", type=int, default=usual.batch_size)
-    fit.add_argument("--learning-rate", type=float, default=usual.learning_rate)
     fit.add_argument(
-        "--ferplus-weight",
-        type=float,
-        default=usual.ferplus_weight,
-        help="share of the FER+ votes in the targets, 0..1",
+        "--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="learn from these finished runs as well"
     )
-    fit.add_argument(
-        "--patience", type=int, default=usual.patience, help="epochs without improvement before stopping early"
-    )
-    fit.add_argument(
-        "--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], default=usual.precision,
-        help="mixed_bfloat16 is faster on processors with AVX512-BF16 and on GPUs",
-    )  # fmt: skip
-    fit.add_argument("--seed", type=int, default=usual.seed)
+    _recipe_arguments(fit)
     fit.set_defaults(run=_fit)
 
-    evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle", formatter_class=_Defaults)
-    evaluate.add_argument("model", type=Path, help=".keras file, bundle folder or id of a shipped bundle")
-    evaluate.add_argument("--usage", choices=USAGES, default="PublicTest")
+    tune = commands.add_parser("tune", help="search the dense layer's width, then train with the best (KerasTuner)")
+    tune.add_argument("--model", default="two_conv", help="two_conv or two_conv_dropout")
+    tune.add_argument("--out", type=Path, required=True, help="run folder to write")
+    tune.add_argument("--trials", type=int, default=8, help="widths to try (8)")
+    tune.add_argument("--trial-epochs", type=int, default=5, help="epochs of each trial (5)")
+    _recipe_arguments(tune)
+    tune.set_defaults(run=_tune, teachers=[])
+
+    evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle")
+    evaluate.add_argument("model", type=Path, help=".keras file, run or bundle folder, or id of a shipped bundle")
+    evaluate.add_argument("--usage", choices=USAGES, default="PublicTest", help="(PublicTest)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
-    for command in (inspect, fit, evaluate):
+    threshold = commands.add_parser(
+        "threshold", help="choose a bundle's operating point on validation faces and write it in the manifest"
+    )
+    threshold.add_argument("bundle", type=Path)
+    threshold.add_argument(
+        "--max-false-alarms", type=float, default=0.08, metavar="SHARE",
+        help="largest share of happy, neutral and sad faces that may be taken for angry, 0..1 (0.08)",
+    )  # fmt: skip
+    threshold.add_argument("--json", action="store_true", help="print one JSON object")
+    threshold.set_defaults(run=_threshold)
+
+    compare = commands.add_parser("compare", help="one table over finished runs, as Markdown")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("--plot", type=Path, metavar="PNG", help="draw it as well")
+    compare.set_defaults(run=_compare)
+
+    for command in (inspect, fit, tune, evaluate, threshold):
         command.add_argument(
-            "--data", type=Path, required=True, help="folder with fer2013.csv and, if at hand, fer2013new.csv (FER+)"
-        )
+            "--data", type=Path, required=True,
+            help="folder with fer2013.csv (and fer2013new.csv, FER+), or with a folder of photographs for each class",
+        )  # fmt: skip
+        if command is not threshold:
+            command.add_argument(
+                "--already-cropped", action="store_true", help="the photographs are faces, framed as FER2013's"
+            )
     return parser
 
 
-class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
-    pass
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what a recipe is made of; unless given, each network's own choice holds."""
+    usual = Recipe()
+    recipe = command.add_argument_group("recipe", "defaults are compact's; other networks have their own")
+    recipe.add_argument(
+        "--classes", help="comma-separated, e.g. angry,happy,neutral,sad or happy,not_happy (all of the data's)"
+    )
+    for name, kind, about in (
+        ("epochs", int, "at most so many"),
+        ("batch-size", int, "faces a step"),
+        ("optimizer", str, " or ".join(OPTIMIZERS)),
+        ("learning-rate", float, "at its highest"),
+        ("weight-decay", float, "per step, times the learning rate"),
+        ("mixup", float, "share of batches whose faces are blended in pairs"),
+        ("label-smoothing", float, "share of each target spread over all classes"),
+        ("ferplus-weight", float, "share of the FER+ votes in the targets"),
+        ("class-balance", float, "0 all faces count alike, 1 all classes count alike"),
+        ("teacher-weight", float, "share of the teachers in the targets"),
+        ("views", int, "augmented copies of each face that teachers judge"),
+        ("max-faces", int, "train on so many faces only"),
+        ("patience", int, "epochs without improvement before stopping early"),
+        ("precision", str, ", ".join(PRECISIONS) + "; mixed_bfloat16 is faster with AVX512-BF16 and on GPUs"),
+        ("seed", int, "of everything that is drawn"),
+        ("dense-units", int, "width of the dense layer of two_conv"),
+        ("weights", str, "of a pre-trained base: imagenet, random or an .h5 file"),
+        ("frozen-epochs", int, "epochs before a pre-trained base is fine-tuned"),
+        ("fine-tune-from", str, "the layer of the base from which up it is"),
+    ):
+        default = getattr(usual, name.replace("-", "_"))
+        recipe.add_argument(
+            f"--{name}", type=kind, metavar=name.upper().replace("-", "_"),
+            help=about + (f" ({default})" if default is not None else ""),
+        )  # fmt: skip
+
+
+def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
+    names = set(Recipe.__dataclass_fields__) - {"model", "teachers", "classes", "validation_fraction"}
+    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.classes:
+        given["classes"] = tuple(name.strip() for name in options.classes.split(","))
+    elif model == _SVM or "classes" not in NETWORKS.get(model, NETWORKS["compact"]).recipe:
+        given["classes"] = class_names(options.data)
+    given["teachers"] = tuple(folder.resolve().name for folder in options.teachers)
+    if model == _SVM:
+        return Recipe(**{**given, "model": _SVM, "batch_size": 2})
+    return recipe_for(model, given)
+
+
+def _models(options: argparse.Namespace) -> int:
+    del options
+    for name, network in NETWORKS.items():
+        classes = network.recipe.get("classes")
+        print(f"{name:18} {network.about}{'; ' + ', '.join(classes) if classes else ''}")
+    print(f"{_SVM:18} a support vector machine on grey values, as a baseline")
+    return 0
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from trainer.cleaning import clean_training
-    from trainer.datasets import LABELS
 
-    data = load_fer2013(options.data)
+    data = load_data(options.data, already_cropped=options.already_cropped)
     cleaned, counts = clean_training(data)
     print(counts)
     for usage in sorted(set(data.usage.tolist())):
         part = data.only(usage)
         print(f"{usage}: {len(part)} faces")
-        for code, label in enumerate(LABELS):
+        for code, label in enumerate(data.classes):
             print(f"  {label:10}{int((part.labels == code).sum()):7}")
     print(f"FER+ votes: {'yes' if cleaned.votes is not None else 'no (put fer2013new.csv beside fer2013.csv)'}")
     return 0
 
 
 def _fit(options: argparse.Namespace) -> int:
-    with native_messages_hidden():
-        importlib.import_module("keras")
-    from trainer.evaluate import as_text
+    recipe = _recipe(options, model=options.model)
+    if recipe.model == _SVM:
+        from trainer.baseline import fit_svm
+
+        return _fitted(
+            fit_svm(recipe, data_dir=options.data, out=options.out, already_cropped=options.already_cropped),
+            options.out,
+        )
+    return _fit_network(recipe, options)
+
+
+def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
+    _import_quietly("keras")
     from trainer.fit import fit
 
-    recipe = Recipe(
-        model=options.model,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        ferplus_weight=options.ferplus_weight,
-        patience=options.patience,
-        precision=options.precision,
-        seed=options.seed,
+    result = fit(
+        recipe,
+        data_dir=options.data,
+        out=options.out,
+        teachers=options.teachers,
+        already_cropped=options.already_cropped,
     )
-    result = fit(recipe, data_dir=options.data, out=options.out)
-    print(f"\nvalidation, best epoch: {as_text(result['validation'])}\n\nwritten to {options.out}")
+    return _fitted(result, options.out)
+
+
+def _fitted(result: dict[str, Any], out: Path) -> int:
+    from trainer.evaluate import as_text
+
+    print(f"\nvalidation, best epoch: {as_text(result['validation'])}")
+    print(f"\nwritten to {out}; look at {out / 'report' / 'index.html'}")
     return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    _import_quietly("keras")
+    try:
+        from trainer.tune import search
+    except ImportError:
+        raise ImportError("KerasTuner is missing") from None
+    from dataclasses import replace
+
+    recipe = _recipe(options, model=options.model)
+    units = search(
+        replace(recipe, epochs=options.trial_epochs),
+        data_dir=options.data,
+        out=options.out,
+        trials=options.trials,
+        already_cropped=options.already_cropped,
+    )
+    return _fit_network(replace(recipe, dense_units=units), options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from trainer.evaluate import as_text, evaluate
 
-    result = evaluate(options.model, data_dir=options.data, usage=options.usage)
+    result = evaluate(
+        options.model, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped
+    )
     print(json.dumps(result) if options.json else as_text(result))
     return 0
+
+
+def _threshold(options: argparse.Namespace) -> int:
+    from trainer.threshold import choose_threshold
+
+    if not 0 < options.max_false_alarms < 1:
+        raise TrainerError(f"--max-false-alarms {options.max_false_alarms:g} is not between 0 and 1")
+    point = choose_threshold(options.bundle, data_dir=options.data, max_false_alarms=options.max_false_alarms)
+    if options.json:
+        print(json.dumps(point))
+    else:
+        print(
+            f"angry from {point['threshold']:.4f} up: recall {point['recall']:.3f}, precision "
+            f"{point['precision']:.3f}, false alarms {point['false_alarms']:.3f} of the others, "
+            f"on {point['chosen_on']}; written in the manifest"
+        )
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from trainer.compare import as_markdown, compare, draw
+
+    rows = compare(options.runs)
+    print(as_markdown(rows))
+    if options.plot:
+        draw(rows, options.plot)
+    return 0
+
+
+def _import_quietly(module: str) -> None:
+    with native_messages_hidden():
+        importlib.import_module(module)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,23 @@ def augment(faces: Faces, random: np.random.Generator) -> Faces:
     return np.stack([_photometry(_geometry(face, random), random) for face in faces])
 
 
+def blend_pairs(
+    inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], random: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Blend each face, and its target, with another of the batch (Zhang et al., "mixup", 2018).
+
+    Args:
+        inputs: float32 (n, side, side, 1).
+        targets: float32 (n, classes), rows sum to 1.
+
+    Returns:
+        Same shapes, dtypes and ranges; one share from Beta(0.4, 0.4) for the whole batch.
+    """
+    share = np.float32(random.beta(0.4, 0.4))
+    other = random.permutation(len(inputs))
+    return share * inputs + (1 - share) * inputs[other], share * targets + (1 - share) * targets[other]
+
+
 def _geometry(face: Faces, random: np.random.Generator) -> Faces:
     side = face.shape[0]
     centre = (side / 2 - 0.5, side / 2 - 0.5)

@@ -76,14 +76,36 @@ def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[
     Args:
         fraction: share of hash groups that goes to validation, 0..1.
     """
-    hashes = _difference_hashes(data.faces)
-    _, group = np.unique(hashes, return_inverse=True)
+    group = near_duplicate_groups(data.faces, bits=0)
     chosen = np.random.default_rng(seed).random(int(group.max()) + 1) < fraction
     in_validation = chosen[group]
     return data.take(~in_validation), data.take(in_validation)
 
 
+def near_duplicate_groups(faces: npt.NDArray[np.uint8], *, bits: int) -> npt.NDArray[np.int64]:
+    """Return which group of near-duplicates each face belongs to.
+
+    A group's 64-bit difference hashes differ in at most `bits` bits from one to the next.
+
+    Args:
+        faces: uint8 (n, height, width), grey.
+
+    Returns:
+        int64 (n,), group numbers from 0.
+    """
+    codes, group = np.unique(_difference_hashes(faces), return_inverse=True)
+    if bits == 0:
+        return np.asarray(group, dtype=np.int64)
+    unpacked = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
+    root = np.arange(len(codes))
+    for row, code in enumerate(unpacked):
+        near = np.flatnonzero(np.abs(unpacked[: row + 1] - code).sum(axis=1) <= bits)
+        root[np.isin(root, root[near])] = root[near].min()
+    _, joined = np.unique(root, return_inverse=True)
+    return np.asarray(joined, dtype=np.int64)[group]
+
+
 def _difference_hashes(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     small = np.stack([cv2.resize(face, (9, 8), interpolation=cv2.INTER_AREA) for face in faces]).astype(np.int16)
-    bits = (small[:, :, 1:] > small[:, :, :-1]).reshape(len(faces), 64)
-    return np.packbits(bits, axis=1).view(np.uint64).ravel()
+    differences = (small[:, :, 1:] > small[:, :, :-1]).reshape(len(faces), 64)
+    return np.packbits(differences, axis=1).view(np.uint64).ravel()

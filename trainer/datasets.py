@@ -35,15 +35,17 @@ class FaceDataset:
 
     Attributes:
         faces: uint8 (n, 48, 48), grey, 0..255.
-        labels: int64 (n,), codes into LABELS.
+        labels: int64 (n,), codes into classes.
         usage: str (n,), one of USAGES.
         votes: uint8 (n, 10), FER+ votes in VOTE_COLUMNS order, 0..10; None without fer2013new.csv.
+        classes: names of the labels, in the order of their codes.
     """
 
     faces: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     usage: npt.NDArray[np.str_]
-    votes: npt.NDArray[np.uint8] | None
+    votes: npt.NDArray[np.uint8] | None = None
+    classes: tuple[str, ...] = LABELS
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +53,7 @@ class FaceDataset:
     def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceDataset:
         """Return the rows chosen by a mask, bool (n,), or by indices, int64 (m,)."""
         votes = None if self.votes is None else self.votes[rows]
-        return FaceDataset(self.faces[rows], self.labels[rows], self.usage[rows], votes)
+        return FaceDataset(self.faces[rows], self.labels[rows], self.usage[rows], votes, self.classes)
 
     def only(self, usage: str) -> FaceDataset:
         """Return the rows of one usage.
@@ -62,8 +64,59 @@ class FaceDataset:
         chosen = self.take(self.usage == usage)
         if not len(chosen):
             present = ", ".join(sorted(set(self.usage.tolist()))) or "none"
-            raise DatasetError(f"no rows with Usage {usage!r}; the file has: {present}")
+            raise DatasetError(f"no rows with Usage {usage!r}; the data has: {present}")
         return chosen
+
+    def with_classes(self, classes: tuple[str, ...]) -> FaceDataset:
+        """Return the faces of these classes only, coded in this order.
+
+        `not_NAME` stands for every class but NAME. FER+ votes go along only with all of LABELS.
+
+        Raises:
+            DatasetError: a class is unknown, or claimed twice.
+        """
+        if classes == self.classes:
+            return self
+        code = np.full(len(self.classes), -1, dtype=np.int64)
+        for number, name in enumerate(classes):
+            absent = name.removeprefix("not_")
+            if absent not in self.classes:
+                raise DatasetError(f"no class {name!r}; the data has {', '.join(self.classes)} (and not_NAME for each)")
+            members = [i for i, c in enumerate(self.classes) if (c == name if absent == name else c != absent)]
+            if (code[members] >= 0).any():
+                raise DatasetError(f"the class {name!r} overlaps with another of {', '.join(classes)}")
+            code[members] = number
+        labels = code[self.labels]
+        keep = labels >= 0
+        return FaceDataset(self.faces[keep], labels[keep], self.usage[keep], None, classes)
+
+
+def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: bool = False) -> FaceDataset:
+    """Read a data set: FER2013 (`fer2013.csv`) or photographs (`CLASS/*.jpg`).
+
+    Args:
+        classes: see `FaceDataset.with_classes`; empty for all there are.
+        already_cropped: photographs are faces already; none is searched for.
+
+    Raises:
+        DatasetError: it is neither, or cannot be read.
+    """
+    from trainer.photos import load_photos
+
+    photos = _photo_folders(folder)
+    data = load_photos(folder, already_cropped=already_cropped) if photos else load_fer2013(folder)
+    return data.with_classes(classes) if classes else data
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Return the classes `load_data` would find, without reading a picture."""
+    return tuple(path.name for path in _photo_folders(folder)) or LABELS
+
+
+def _photo_folders(folder: Path) -> list[Path]:
+    from trainer.photos import class_folders
+
+    return [] if (folder / "fer2013.csv").exists() else class_folders(folder)
 
 
 def load_fer2013(folder: Path) -> FaceDataset:
@@ -133,7 +186,8 @@ def _rows(path: Path, required: set[str]) -> list[tuple[int, dict[str, str]]]:
             return rows
     except FileNotFoundError:
         raise DatasetError(
-            f"{path} is missing; download the FER2013 challenge data from Kaggle and unpack fer2013.csv there"
+            f"{path} is missing; download the FER2013 challenge data from Kaggle and unpack fer2013.csv there, "
+            "or name a folder with one folder of photographs for each expression"
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read {path}: {error}") from None

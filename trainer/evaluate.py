@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer.datasets import load_fer2013
+from trainer.datasets import load_data
 from trainer.judges import load_judge
 from trainer.metrics import judge
 
 
-def evaluate(model: Path, *, data_dir: Path, usage: str) -> dict[str, Any]:
+def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool = False) -> dict[str, Any]:
     """Return the figures of `metrics.judge`; every face of the usage counts, none is cleaned away.
 
     Raises:
@@ -18,24 +18,28 @@ def evaluate(model: Path, *, data_dir: Path, usage: str) -> dict[str, Any]:
         DatasetError: the data cannot be used.
     """
     scores = load_judge(model)
-    data = load_fer2013(data_dir).only(usage)
-    return judge(scores(data.faces), data)
+    data = load_data(data_dir, classes=scores.classes, already_cropped=already_cropped).only(usage)
+    return judge(scores(data.faces), data, angry_threshold=scores.angry_threshold)
 
 
 def as_text(result: dict[str, Any]) -> str:
     """Return the figures and the confusion matrix for a terminal."""
+    labels = result["labels"]
     names = {
-        "accuracy7": "7-class accuracy",
+        f"accuracy{len(labels)}": f"{len(labels)}-class accuracy",
         "macro_f1": "macro-F1",
         "angry_average_precision": "angry average precision",
         "accuracy4": "4-class accuracy",
         "angry_precision4": "angry precision, 4 classes",
         "angry_recall4": "angry recall, 4 classes",
+        "calibration_error4": "calibration error, 4 classes",
+        "angry_threshold": "operating point, angry",
+        "angry_precision4_at_threshold": "  precision there, 4 classes",
+        "angry_recall4_at_threshold": "  recall there, 4 classes",
         "ferplus_accuracy7": "accuracy against FER+",
     }
     lines = [f"{result['n']} faces"]
-    lines += [f"{name:28}{result[key]:.4f}" for key, name in names.items() if result[key] is not None]
-    labels = result["labels"]
+    lines += [f"{name:30}{result[key]:.4f}" for key, name in names.items() if result.get(key) is not None]
     lines += ["", "true \\ predicted " + "".join(f"{label:>10}" for label in labels)]
     for label, row in zip(labels, result["confusion"], strict=True):
         lines.append(f"{label:17}" + "".join(f"{count:10}" for count in row))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,32 +15,71 @@ from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
 from trainer.datasets import LABELS, SIDE_PX
-from trainer.errors import ModelError
+from trainer.errors import ModelError, TrainerError
+from trainer.metrics import Probabilities, with_temperature
+from trainer.runs import read_run
 
-#: Takes uint8 (n, 48, 48), grey; returns float32 (n, 7), probabilities in LABELS order.
-Judge = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Score = Callable[[npt.NDArray[np.uint8]], Probabilities]
 
 
-def load_judge(path: Path) -> Judge:
-    """Return a function that scores faces with the model at `path`.
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Scores faces when called: uint8 (n, 48, 48), grey → float32 (n, classes), probabilities.
+
+    Attributes:
+        classes: what its columns mean.
+        angry_threshold: operating point of a bundle, 0..1; None if it states none.
+    """
+
+    score: Score
+    classes: tuple[str, ...]
+    angry_threshold: float | None = None
+
+    def __call__(self, faces: npt.NDArray[np.uint8]) -> Probabilities:
+        """Return float32 (n, classes)."""
+        return self.score(faces)
+
+
+def load_judge(path: Path, *, temperature: float | None = None) -> Judge:
+    """Return the model at `path` as a judge.
+
+    Args:
+        path: a `.keras` file, a run folder that holds one, a bundle folder, or the id of a shipped bundle.
+        temperature: of a `.keras` file's softmax; None for the one its run.json states, or 1.
 
     Raises:
-        ModelError: there is no model, it is refused, or it has other labels or another input than FER2013.
+        ModelError: there is no model, it is refused, or it takes other faces than 48x48 grey ones.
     """
+    if (path / "model.keras").is_file():
+        path = path / "model.keras"
     if path.suffix == ".keras":
-        return _keras_judge(path)
+        return _keras_judge(path, temperature)
     try:
         bundle = load_bundle(find_bundle(str(path)), kind="emotion-classifier")
         classifier = EmotionClassifier(bundle)
     except AgentError as error:
         raise ModelError(str(error)) from None
-    if sorted(classifier.labels) != sorted(LABELS) or classifier.side_px != SIDE_PX:
-        raise ModelError(f"{path} does not judge FER2013's seven labels on {SIDE_PX}x{SIDE_PX} faces")
-    columns = [classifier.labels.index(label) for label in LABELS]
-    return lambda faces: classifier.classify(list(faces))[:, columns]
+    if classifier.side_px != SIDE_PX:
+        raise ModelError(f"{path} does not judge {SIDE_PX}x{SIDE_PX} faces")
+    labels = LABELS if sorted(classifier.labels) == sorted(LABELS) else classifier.labels
+    columns = [classifier.labels.index(label) for label in labels]
+    point = bundle.manifest.get("operating_point")
+    return Judge(
+        lambda faces: classifier.classify(list(faces))[:, columns], labels, point["threshold"] if point else None
+    )
 
 
-def _keras_judge(path: Path) -> Judge:
+def as_judge(model: Any) -> Score:
+    """Return a function that scores faces with a Keras model of the zoo."""
+
+    def score(faces: npt.NDArray[np.uint8]) -> Probabilities:
+        inputs = faces[..., None].astype(np.float32) / 255
+        return np.asarray(model.predict(inputs, batch_size=256, verbose=0), dtype=np.float32)
+
+    return score
+
+
+def _keras_judge(path: Path, temperature: float | None) -> Judge:
     if not path.is_file():
         raise ModelError(f"no model at {path}")
     with native_messages_hidden():
@@ -48,14 +89,17 @@ def _keras_judge(path: Path) -> Judge:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for files that are not its own
         raise ModelError(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from None
-    if model.input_shape[1:] != (SIDE_PX, SIDE_PX, 1) or model.output_shape[1:] != (len(LABELS),):
+    labels, stated = LABELS, 1.0
+    if (path.parent / "run.json").exists():
+        try:
+            run = read_run(path.parent)
+        except TrainerError as error:
+            raise ModelError(str(error)) from None
+        labels, stated = tuple(run["labels"]), float(run["temperature"])
+    if model.input_shape[1:] != (SIDE_PX, SIDE_PX, 1) or model.output_shape[1:] != (len(labels),):
         raise ModelError(
             f"{path} maps {model.input_shape[1:]} to {model.output_shape[1:]}; "
-            f"expected {(SIDE_PX, SIDE_PX, 1)} to {(len(LABELS),)}"
+            f"expected {(SIDE_PX, SIDE_PX, 1)} to {(len(labels),)}; is its run.json beside it?"
         )
-
-    def judge(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        inputs = faces[..., None].astype(np.float32) / 255
-        return np.asarray(model.predict(inputs, batch_size=256, verbose=0), dtype=np.float32)
-
-    return judge
+    score, chosen = as_judge(model), stated if temperature is None else temperature
+    return Judge(lambda faces: with_temperature(score(faces), chosen), labels)

@@ -4,43 +4,86 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainer.datasets import LABELS
 from trainer.errors import TrainerError
 
+#: Stochastic gradient descent with Nesterov momentum 0.9, and AdamW.
+OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+_LIMITS = {
+    "epochs": (1, 10_000),
+    "batch_size": (2, 100_000),
+    "learning_rate": (1e-7, 10),
+    "weight_decay": (0, 1),
+    "mixup": (0, 1),
+    "label_smoothing": (0, 0.9),
+    "ferplus_weight": (0, 1),
+    "class_balance": (0, 1),
+    "teacher_weight": (0, 1),
+    "views": (1, 1000),
+    "validation_fraction": (0.01, 0.5),
+    "max_faces": (2, 10_000_000),
+    "patience": (1, 10_000),
+    "frozen_epochs": (1, 10_000),
+    "dense_units": (1, 100_000),
+    "seed": (0, 2**31),
+}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that decides how a run turns out.
 
     Attributes:
-        validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
+        classes: see `FaceDataset.with_classes`.
+        optimizer: one of OPTIMIZERS; the learning rate warms up over two epochs and falls as a cosine.
+        mixup: share of the batches whose faces are blended in pairs (Zhang et al., "mixup", 2018), 0..1.
         ferplus_weight: share of the FER+ votes in the targets, 0..1.
-        precision: Keras dtype policy while training; the saved model is float32 always.
+        class_balance: faces count by their class's rarity to this power; 0 all alike, 1 all classes alike.
+        teachers: names of finished runs whose mean probabilities are taught (Hinton et al., "Distilling the
+            Knowledge in a Neural Network", 2015).
+        teacher_weight: share of the teachers' probabilities in the targets, 0..1.
+        views: augmented copies of each face that the teachers judge beforehand.
+        validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
+        max_faces: train on so many faces, drawn at random; None for all.
         patience: epochs without a better validation accuracy before training stops.
+        precision: Keras dtype policy while training; the saved model is float32 always.
+        frozen_epochs, fine_tune_from, weights: of networks with a pre-trained base.
+        dense_units: of networks whose dense layer can be chosen.
     """
 
     model: str = "compact"
-    epochs: int = 80
+    classes: tuple[str, ...] = LABELS
+    epochs: int = 100
     batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 5e-2
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-3
+    mixup: float = 0.3
     label_smoothing: float = 0.05
     ferplus_weight: float = 0.3
+    class_balance: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.8
+    views: int = 24
     validation_fraction: float = 0.1
+    max_faces: int | None = None
     patience: int = 25
     precision: str = "float32"
     seed: int = 1
+    frozen_epochs: int | None = None
+    fine_tune_from: str | None = None
+    weights: str | None = None
+    dense_units: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {
-            "epochs": (1, 10_000),
-            "batch_size": (2, 100_000),
-            "learning_rate": (1e-7, 10),
-            "label_smoothing": (0, 0.9),
-            "ferplus_weight": (0, 1),
-            "validation_fraction": (0.01, 0.5),
-            "patience": (1, 10_000),
-            "seed": (0, 2**31),
-        }
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise TrainerError(f"{name} {getattr(self, name):g} is not from {low:g} to {high:g}")
+        if self.optimizer not in OPTIMIZERS:
+            raise TrainerError(f"optimizer {self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+        if self.precision not in PRECISIONS:
+            raise TrainerError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        if len(self.classes) < 2:
+            raise TrainerError("at least two classes are needed")
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise TrainerError(f"{name} {value:g} is not from {low:g} to {high:g}")

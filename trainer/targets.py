@@ -11,24 +11,39 @@ from trainer.datasets import LABELS, VOTE_COLUMNS, VOTE_INDEX, FaceDataset
 def soft_targets(data: FaceDataset, *, ferplus_weight: float, label_smoothing: float) -> npt.NDArray[np.float32]:
     """Mix one-hot labels with the distribution of FER+ votes (Barsoum et al., 2016).
 
-    A face without votes for any of the seven labels keeps its original label alone.
+    A face without votes for any of the seven labels keeps its original label alone, as do faces of other classes.
 
     Args:
         ferplus_weight: share of the votes in the target, 0..1.
         label_smoothing: share spread evenly over all classes, 0..1.
 
     Returns:
-        float32 (n, 7), rows sum to 1.
+        float32 (n, classes), rows sum to 1.
     """
-    classes = len(LABELS)
+    classes = len(data.classes)
     target = np.eye(classes, dtype=np.float32)[data.labels]
-    if data.votes is not None and ferplus_weight > 0:
+    if data.votes is not None and data.classes == LABELS and ferplus_weight > 0:
         votes = data.votes[:, VOTE_INDEX].astype(np.float32)
         total = votes.sum(axis=1, keepdims=True)
         shares = np.divide(votes, total, out=target.copy(), where=total > 0)
         target = (1 - ferplus_weight) * target + ferplus_weight * shares
     smoothed = (1 - label_smoothing) * target + label_smoothing / classes
     return smoothed.astype(np.float32)
+
+
+def class_weights(data: FaceDataset, balance: float) -> npt.NDArray[np.float32]:
+    """Return how much each face counts: its class's rarity to the power `balance`, 1 on average.
+
+    Args:
+        balance: 0 all faces alike, 1 all classes alike.
+
+    Returns:
+        float32 (n,).
+    """
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    rarity: npt.NDArray[np.float64] = len(data) / np.maximum(counts, 1)[data.labels]
+    weights = rarity**balance
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 
 def ferplus_majority(votes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

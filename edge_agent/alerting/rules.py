@@ -8,10 +8,11 @@ Pure: time comes in with each call, ids from a function passed in, and what happ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
 
@@ -66,10 +67,19 @@ class RuleEngine:
 
     Args:
         groups: names of the columns of `Track.scores`.
+        thresholds: rule name → its thresholds.
         new_id: makes the id of a new alert.
     """
 
-    def __init__(self, rules: Sequence[Rule], groups: Sequence[str], *, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        groups: Sequence[str],
+        *,
+        thresholds: Mapping[str, Thresholds],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._thresholds = thresholds
         self._rules = [(rule, [groups.index(name) for name in rule.emotions]) for rule in rules]
         self._new_id = new_id
         self._episodes: dict[tuple[str, str], _Episode] = {}
@@ -123,11 +133,10 @@ class RuleEngine:
     def _dwelt(pending: _Pending, track: Track) -> float:
         return track.last_s - pending.since_s
 
-    @staticmethod
-    def _update_pending(episode: _Episode, rule: Rule, here: list[Track], scores: dict[int, float]) -> None:
+    def _update_pending(self, episode: _Episode, rule: Rule, here: list[Track], scores: dict[int, float]) -> None:
         kept = {}
         for track in here:
-            if scores[track.id] >= rule.upper:
+            if scores[track.id] >= self._thresholds[rule.name].upper:
                 started = _Pending(track.last_s, track.observations)
                 kept[track.id] = episode.pending.get(track.id, started)
         episode.pending = kept
@@ -146,7 +155,7 @@ class RuleEngine:
             return episode.alert
         if highest > alert.score:
             episode.alert = alert = replace(alert, score=highest)
-        if highest > rule.lower:
+        if highest > self._thresholds[rule.name].lower:
             episode.calm_since_s = None
             return None
         if episode.calm_since_s is None:

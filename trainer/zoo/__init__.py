@@ -1,4 +1,4 @@
-"""The networks, one a file; each has `build(...)` that returns an uncompiled Keras model.
+"""The networks, one a file; each has `build(classes, ...)` that returns an uncompiled Keras model.
 
 Every network takes float32 (n, 48, 48, 1), grey, 0..1 and returns float32 (n, classes) softmax
 probabilities, so that any of them can be trained, judged and converted by the same commands.
@@ -6,11 +6,91 @@ probabilities, so that any of them can be trained, judged and converted by the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import keras
+from trainer.errors import TrainerError
+from trainer.recipe import Recipe
 
-from trainer.zoo import compact
+if TYPE_CHECKING:
+    import keras
 
-#: Name on the command line → builder taking the number of classes.
-BUILDERS: dict[str, Callable[[int], keras.Model]] = {"compact": compact.build}
+_FOUR = ("angry", "happy", "neutral", "sad")
+_HAPPY_OR_NOT = ("happy", "not_happy")
+_HAPPY_OR_SAD = ("happy", "sad")
+_PLAIN = {
+    "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "mixup": 0.0, "label_smoothing": 0.0,
+    "ferplus_weight": 0.0, "epochs": 40, "batch_size": 64, "patience": 8,
+}  # fmt: skip
+_PRETRAINED = {**_PLAIN, "learning_rate": 3e-4, "epochs": 20, "batch_size": 32, "frozen_epochs": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network of the zoo; its module, named as it is, is imported when it is built.
+
+    Attributes:
+        about: one line for people.
+        recipe: what differs from Recipe's defaults when it is trained as published.
+        options: fields of Recipe that its `build` takes.
+    """
+
+    about: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+
+
+NETWORKS = {
+    "compact": Network("what ships: residual, ReLU6, quantizes well"),
+    "teacher": Network("compact, wider: teaches it, never ships"),
+    "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
+    "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
+    "happy_base": Network("3 convolutions, dense 112-112", {**_PLAIN, "classes": _HAPPY_OR_NOT}),
+    "happy_tuned": Network(
+        "3 wide convolutions without pooling, dense 80",
+        {**_PLAIN, "classes": _HAPPY_OR_NOT, "epochs": 3, "batch_size": 16, "max_faces": 600},
+    ),
+    "happy_sad_dense": Network("no convolution, dense 256-64", {**_PLAIN, "classes": _HAPPY_OR_SAD}),
+    "happy_sad_shallow": Network("1 convolution", {**_PLAIN, "classes": _HAPPY_OR_SAD}),
+    "happy_sad_deep": Network("4 convolutions, batch norm, dropout", {**_PLAIN, "classes": _HAPPY_OR_SAD}),
+    "custom_cnn": Network("3 convolutions, 2 dense, batch norm everywhere, late dropout", _PLAIN),
+    "resnet50": Network("ResNet50 on ImageNet, then fine-tuned", _PRETRAINED, ("weights",)),
+    "vgg16": Network("VGG16 on ImageNet or VGGFace, then fine-tuned", _PRETRAINED, ("weights",)),
+    "efficientnetb0": Network("EfficientNetB0 on ImageNet, then fine-tuned", _PRETRAINED, ("weights",)),
+}
+
+
+def recipe_for(model: str, given: Mapping[str, Any]) -> Recipe:
+    """Return a network's recipe with some choices replaced.
+
+    Raises:
+        TrainerError: there is no such network, or a choice is not possible for it.
+    """
+    network = _network(model)
+    for name in ("dense_units", "weights"):
+        if given.get(name) is not None and name not in network.options:
+            raise TrainerError(f"{model} takes no --{name.replace('_', '-')}")
+    for name in ("frozen_epochs", "fine_tune_from"):
+        if given.get(name) is not None and "weights" not in network.options:
+            raise TrainerError(f"{model} has no pre-trained base; --{name.replace('_', '-')} is for those that have")
+    return Recipe(**{"model": model, **network.recipe, **given})
+
+
+def build(recipe: Recipe) -> keras.Model:
+    """Return the recipe's network, uncompiled: float32 (n, 48, 48, 1), grey, 0..1 → (n, classes), softmax.
+
+    Raises:
+        TrainerError: there is no such network, or its pre-trained weights are not to be had.
+    """
+    network = _network(recipe.model)
+    given = {name: getattr(recipe, name) for name in network.options}
+    module = importlib.import_module(f"trainer.zoo.{recipe.model}")
+    return module.build(len(recipe.classes), **{name: value for name, value in given.items() if value is not None})
+
+
+def _network(name: str) -> Network:
+    if name not in NETWORKS:
+        raise TrainerError(f"no network {name!r}; there are: {', '.join(NETWORKS)}, and svm as a baseline")
+    return NETWORKS[name]

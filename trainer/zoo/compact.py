@@ -11,24 +11,30 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-INPUT_SHAPE = (48, 48, 1)
-_WIDTHS = (32, 64, 128, 192)
+from trainer.zoo.plain import face_input, finish
 
 
 def build(classes: int) -> keras.Model:
     """Return the network: float32 (n, 48, 48, 1), grey, 0..1 → float32 (n, classes), softmax."""
-    image = keras.Input(INPUT_SHAPE, name="face")
-    x = _conv(image, 32, kernel=5, stride=2)  # 24 x 24
-    x = _residual(x, _WIDTHS[0], stride=1)
-    x = _residual(x, _WIDTHS[1], stride=2)  # 12 x 12
-    x = _residual(x, _WIDTHS[1], stride=1)
-    x = _residual(x, _WIDTHS[2], stride=2)  # 6 x 6
-    x = _residual(x, _WIDTHS[2], stride=1)
-    x = _residual(x, _WIDTHS[3], stride=2)  # 3 x 3
+    return residual_net("compact", classes, stem=16, stages=[(48, 1), (96, 2), (144, 2), (192, 1)], dropout=0.3)
+
+
+def residual_net(name: str, classes: int, *, stem: int, stages: list[tuple[int, int]], dropout: float) -> keras.Model:
+    """Return a residual net of the family that `compact` and its teacher belong to.
+
+    Args:
+        stem: channels of the one convolution at full size, 48 x 48.
+        stages: (channels, residual blocks) at 24 x 24, 12 x 12, 6 x 6, ...
+        dropout: share of the pooled features that is dropped in training, 0..1.
+    """
+    image = face_input()
+    x = _conv(image, stem)
+    x = _conv(x, stages[0][0], stride=2)
+    for stage, (width, blocks) in enumerate(stages):
+        for block in range(blocks):
+            x = _residual(x, width, stride=2 if stage and not block else 1)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.3)(x)
-    logits = layers.Dense(classes, name="logits")(x)
-    return keras.Model(image, layers.Softmax(name="probabilities")(logits), name="compact")
+    return finish(name, image, layers.Dropout(dropout)(x), classes)
 
 
 def _conv(

@@ -1,0 +1,114 @@
+"""Photographs sorted into one folder for each expression, as people collect them with a phone.
+
+The largest face of each photograph is found and cropped exactly as the agent does it, so that a network sees in
+training what it will see at work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.camera.frames import Image
+from edge_agent.vision.blazeface import BlazeFace
+from edge_agent.vision.bundle import find_bundle, load_bundle
+from edge_agent.vision.faces import Framing, crop_face
+from trainer.cleaning import near_duplicate_groups
+from trainer.datasets import SIDE_PX, FaceDataset
+from trainer.errors import DatasetError
+
+#: How each detector's box becomes FER2013's framing: side in box widths, downward shift in box heights.
+FRAMING = {
+    "blazeface-full-range": Framing(side=1.20, shift_y=-0.05),
+    "blazeface-short-range": Framing(side=1.12, shift_y=-0.10),
+    "yunet": Framing(side=1.26, shift_y=-0.02),
+}
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+TEST_FRACTION = 0.15
+#: Difference hashes of a burst's pictures differ in a few of 64 bits; those of two people in twenty and more.
+_BURST_BITS = 8
+_MAX_SIDE_PX = 1280
+_DETECTOR = "blazeface-full-range"
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the subfolders that hold pictures, sorted by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _pictures(path))
+
+
+def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -> FaceDataset:
+    """Read `folder/CLASS/*.jpg`; the class names are the folders', in alphabetical order.
+
+    About TEST_FRACTION of the faces become PublicTest, the rest Training; near-duplicates, such as the pictures
+    of one burst, stay on one side.
+
+    Args:
+        already_cropped: pictures are faces framed as FER2013's; they are only shrunk and made grey.
+
+    Raises:
+        DatasetError: a picture cannot be read, or no face is found in any picture of a class.
+    """
+    folders = class_folders(folder)
+    if len(folders) < 2:
+        raise DatasetError(f"{folder} has pictures in {len(folders)} folders; at least two classes are needed")
+    cropper = _shrink if already_cropped else _FaceCropper()
+    faces: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    faceless: list[Path] = []
+    for code, class_folder in enumerate(folders):
+        for path in _pictures(class_folder):
+            face = cropper(_read(path))
+            if face is None:
+                faceless.append(path)
+            else:
+                faces.append(face)
+                labels.append(code)
+        if code not in labels:
+            raise DatasetError(
+                f"no face was found in any picture of {class_folder}; "
+                "if they are cropped already, say --already-cropped"
+            )
+    if faceless:
+        print(f"no face found in {len(faceless)} of {len(faceless) + len(faces)} pictures, {faceless[0]} first")
+    stacked = np.stack(faces)
+    group = near_duplicate_groups(stacked, bits=_BURST_BITS)
+    held_out = np.random.default_rng(seed).random(int(group.max()) + 1) < TEST_FRACTION
+    usage = np.where(held_out[group], "PublicTest", "Training")
+    return FaceDataset(stacked, np.array(labels, dtype=np.int64), usage, None, tuple(f.name for f in folders))
+
+
+class _FaceCropper:
+    """Finds the largest face with the agent's detector and crops it as the agent does."""
+
+    def __init__(self) -> None:
+        self._detector = BlazeFace(load_bundle(find_bundle(_DETECTOR), kind="face-detector"))
+
+    def __call__(self, image: Image) -> npt.NDArray[np.uint8] | None:
+        faces = self._detector.detect(image)
+        if not faces:
+            return None
+        return crop_face(image, max(faces, key=lambda face: face.width), FRAMING[_DETECTOR], SIDE_PX)
+
+
+def _shrink(image: Image) -> npt.NDArray[np.uint8]:
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # turns the picture as its EXIF orientation says
+    if image is None:
+        raise DatasetError(f"{path} is not a picture that can be read; remove it")
+    shrink = _MAX_SIDE_PX / max(image.shape[:2])
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    return np.asarray(image, dtype=np.uint8)

@@ -1,0 +1,129 @@
+"""Run folders: who owns one, how its data was split, and what run.json says about it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.cleaning import CleaningCounts, clean_training, split_validation
+from trainer.datasets import FaceDataset
+from trainer.errors import TrainerError
+from trainer.metrics import FOUR, fit_temperature, four_class, judge, with_temperature
+from trainer.recipe import Recipe
+
+HISTORY = "history.csv"
+
+
+def claim(out: Path, recipe: Recipe) -> None:
+    """Make the folder this recipe's, or find that it is already.
+
+    Raises:
+        TrainerError: it holds a finished run, or was begun with another recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "run.json").exists():
+        raise TrainerError(f"{out} holds a finished run; choose another --out or remove it")
+    mark, mine = out / "recipe.json", json.dumps(asdict(recipe), indent=1)
+    if mark.exists() and mark.read_text() != mine:
+        raise TrainerError(f"{out} was begun with another recipe ({mark}); use the same options to resume it")
+    mark.write_text(mine)
+
+
+def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, CleaningCounts]:
+    """Return the run's training and validation faces, the same for the same data and recipe.
+
+    Raises:
+        TrainerError: there are too few of either.
+    """
+    cleaned, counts = clean_training(data)
+    training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.seed)
+    if recipe.max_faces is not None:
+        chosen = np.random.default_rng(recipe.seed).permutation(len(training))[: recipe.max_faces]
+        training = training.take(np.sort(chosen))
+    if len(training) < recipe.batch_size or not len(validation):
+        raise TrainerError(
+            f"{len(training)} training and {len(validation)} validation faces are too few "
+            f"for batches of {recipe.batch_size}"
+        )
+    return training, validation, counts
+
+
+def describe(
+    recipe: Recipe,
+    counts: CleaningCounts,
+    training: FaceDataset,
+    validation: FaceDataset,
+    probabilities: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    """Return what run.json says about any kind of model.
+
+    The temperature makes the four-class probabilities likeliest where there are those four, all of them elsewhere.
+
+    Args:
+        probabilities: float32 (n, classes), of the validation faces, at temperature 1.
+    """
+    judged, truth = probabilities, validation.labels
+    if set(FOUR) <= set(validation.classes):
+        judged, truth = four_class(probabilities, validation)
+    temperature = fit_temperature(judged, truth)
+    return {
+        "recipe": asdict(recipe),
+        "labels": list(validation.classes),
+        "cleaning": asdict(counts),
+        "training_faces": len(training),
+        "validation_faces": len(validation),
+        "temperature": temperature,
+        "validation": judge(with_temperature(probabilities, temperature), validation),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what every run uses."""
+    return {"python": sys.version.split()[0], "numpy": np.__version__}
+
+
+def write_run(out: Path, result: dict[str, Any]) -> None:
+    """Write run.json, which marks the run as finished."""
+    (out / "run.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return a finished run's run.json.
+
+    Raises:
+        TrainerError: there is none.
+    """
+    try:
+        result: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainerError(f"{folder} is not a finished run of `python -m trainer fit`: {error}") from None
+    return result
+
+
+def recipe_of(run: dict[str, Any]) -> Recipe:
+    """Return the recipe that run.json or a bundle's manifest states.
+
+    Raises:
+        TrainerError: it states none, or one of another version.
+    """
+    try:
+        stated = run["recipe"].items()
+        return Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in stated})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise TrainerError(f"the run's recipe cannot be read: {error}") from None
+
+
+def read_history(out: Path) -> list[dict[str, str]]:
+    """Return the rows of history.csv, one an epoch; none if there is no such file."""
+    path = out / HISTORY
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

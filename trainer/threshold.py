@@ -1,0 +1,58 @@
+"""Chooses a bundle's operating point on validation faces and writes it into the manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.errors import AgentError
+from edge_agent.vision.bundle import find_bundle, load_bundle
+from trainer.datasets import load_data
+from trainer.errors import ModelError
+from trainer.judges import load_judge
+from trainer.metrics import FOUR, operating_point
+from trainer.runs import recipe_of, split
+
+
+def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: float) -> dict[str, Any]:
+    """Return the operating point for angry faces, now also in the bundle's manifest.
+
+    It is chosen among angry, happy, neutral and sad faces of the validation split that the model's training left
+    aside; the score is the model's probability for angry among all its labels.
+
+    Args:
+        max_false_alarms: largest share of the faces that are not angry that may raise an alarm, 0..1.
+
+    Raises:
+        ModelError: the bundle is not usable, or does not say how its data was split.
+        DatasetError: the data cannot be read.
+    """
+    judge = load_judge(bundle_path)
+    if not set(FOUR) <= set(judge.classes):
+        raise ModelError(f"{bundle_path} does not tell {', '.join(FOUR)} apart")
+    try:
+        bundle = load_bundle(find_bundle(str(bundle_path)), kind="emotion-classifier")
+        recipe = recipe_of(bundle.get("training"))
+    except AgentError as error:
+        raise ModelError(str(error)) from None
+    _, validation, _ = split(load_data(data_dir, classes=judge.classes), recipe)
+    validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
+    angry = judge.classes.index("angry")
+    point = operating_point(
+        judge(validation.faces)[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms
+    )
+    stated_point = {
+        "emotions": ["angry"],
+        **{key: round(value, 4) for key, value in point.items()},
+        "max_false_alarms": max_false_alarms,
+        "chosen_on": f"{len(validation)} validation faces: {', '.join(FOUR)}",
+    }
+    path = bundle.folder / "manifest.json"
+    temporary = path.with_suffix(".tmp")
+    manifest = {**bundle.manifest, "operating_point": stated_point}
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return stated_point

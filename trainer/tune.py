@@ -1,0 +1,77 @@
+"""Random search over the width of a network's dense layer, by KerasTuner, on validation loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from trainer.batches import Augmented, FaceBatches, to_input
+from trainer.datasets import load_data
+from trainer.errors import TrainerError
+from trainer.recipe import Recipe
+from trainer.runs import split
+from trainer.targets import class_weights, soft_targets
+from trainer.zoo import NETWORKS, build
+
+UNITS = (16, 512, 16)
+
+
+def search(
+    recipe: Recipe,
+    *,
+    data_dir: Path,
+    out: Path,
+    trials: int,
+    already_cropped: bool = False,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Try `trials` widths for recipe.epochs each and return the one with the lowest validation loss.
+
+    Widths come from UNITS (lowest, highest, step). `out/tuning.json` lists every trial; the same command continues
+    an interrupted search.
+
+    Raises:
+        DatasetError: the data cannot be read.
+        TrainerError: the network has no dense layer to choose.
+    """
+    if "dense_units" not in NETWORKS[recipe.model].options:
+        able = ", ".join(name for name, network in NETWORKS.items() if "dense_units" in network.options)
+        raise TrainerError(f"{recipe.model} has no dense layer to search; {able} have")
+    data = load_data(data_dir, classes=recipe.classes, already_cropped=already_cropped)
+    training, validation, counts = split(data, recipe)
+    say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
+    targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
+
+    def hypermodel(choices: Any) -> keras.Model:
+        low, high, step = UNITS
+        model = build(replace(recipe, dense_units=choices.Int("dense_units", low, high, step=step)))
+        model.compile(
+            optimizer=keras.optimizers.Adam(recipe.learning_rate),
+            loss="categorical_crossentropy",
+            weighted_metrics=[],
+            metrics=["accuracy"],
+        )
+        return model
+
+    tuner = keras_tuner.RandomSearch(
+        hypermodel, objective="val_loss", max_trials=trials, seed=recipe.seed, directory=out, project_name="tuning"
+    )
+    batches = FaceBatches(
+        Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
+        batch_size=recipe.batch_size, mixup=recipe.mixup, seed=recipe.seed,
+    )  # fmt: skip
+    one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
+    tuner.search(batches, epochs=recipe.epochs, validation_data=(to_input(validation.faces), one_hot), verbose=0)
+    ranking = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.score)
+    table = [{"dense_units": t.hyperparameters.get("dense_units"), "validation_loss": t.score} for t in ranking]
+    (out / "tuning.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    for row in table:
+        say(f"dense_units {row['dense_units']:4}  validation loss {row['validation_loss']:.4f}")
+    return int(table[0]["dense_units"])

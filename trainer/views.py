@@ -1,0 +1,89 @@
+"""Knowledge distillation: teachers judge augmented views of every face once, a small network learns from them.
+
+Teacher and student see the same view (Beyer et al., "Knowledge distillation: A good teacher is patient and
+consistent", 2022). The views are kept on disk, so that the teachers' work is done once however long the student
+learns, and an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.augment import augment
+from trainer.batches import Faces, Targets
+from trainer.errors import TrainerError
+from trainer.judges import Judge, load_judge
+
+
+def load_teachers(folders: Sequence[Path], classes: tuple[str, ...]) -> list[Judge]:
+    """Load the models of finished runs.
+
+    Raises:
+        TrainerError: a folder holds no finished run, or one with other classes.
+        ModelError: a model cannot be loaded.
+    """
+    judges = []
+    for folder in folders:
+        if not (folder / "model.keras").is_file():
+            raise TrainerError(f"{folder} is not a finished run to learn from")
+        judge = load_judge(folder)
+        if judge.classes != classes:
+            raise TrainerError(f"{folder} tells {', '.join(judge.classes)} apart, not {', '.join(classes)}")
+        judges.append(judge)
+    return judges
+
+
+def judge_both_ways(judges: Sequence[Judge], faces: Faces) -> Targets:
+    """Return the mean of the judges' probabilities for faces and their mirror images, float32 (n, classes)."""
+    mirrored = np.ascontiguousarray(faces[:, :, ::-1])
+    scores = [judge(view) for judge in judges for view in (faces, mirrored)]
+    return np.asarray(np.mean(scores, axis=0), dtype=np.float32)
+
+
+class Taught:
+    """Views of each face with the teachers' mean probabilities mixed into the targets.
+
+    Args:
+        faces: uint8 (n, 48, 48).
+        targets: float32 (n, classes), what the labels say.
+        folder: where the views are kept.
+        count: views of each face; epoch e uses view e modulo count, half of them mirrored.
+        weight: share of the teachers in the targets, 0..1.
+    """
+
+    def __init__(
+        self, faces: Faces, targets: Targets, judges: Sequence[Judge],
+        *, folder: Path, count: int, weight: float, seed: int, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        self._targets, self._weight = targets, weight
+        self._views: list[Faces] = []
+        self._taught: list[Targets] = []
+        for number in range(count):
+            path = folder / f"view-{number:03d}.npz"
+            if not path.exists():
+                say(f"teachers judge view {number + 1} of {count} ...")
+                view = augment(faces, np.random.default_rng([seed, number]))
+                temporary = path.with_suffix(".tmp")
+                with temporary.open("wb") as file:
+                    np.savez(file, faces=view, probabilities=judge_both_ways(judges, view).astype(np.float16))
+                temporary.replace(path)
+            with np.load(path) as kept:
+                self._views.append(kept["faces"])
+                self._taught.append(kept["probabilities"])
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
+        """See batches.Lessons."""
+        number = epoch % len(self._views)
+        faces = self._views[number][rows]
+        mirrored = random.random(len(rows)) < 0.5
+        faces[mirrored] = faces[mirrored, :, ::-1]
+        taught = self._taught[number][rows].astype(np.float32)
+        return faces, self._weight * taught + (1 - self._weight) * self._targets[rows]

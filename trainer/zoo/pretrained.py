@@ -1,0 +1,93 @@
+"""Networks on a pre-trained base: its input made of the grey face, its weights brought, and two phases of training.
+
+First the base is frozen and only the new head learns; then the base's upper layers are fine-tuned. Batch norm stays
+frozen throughout: its statistics come from millions of pictures, a batch of faces would only spoil them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from trainer.errors import ModelError, TrainerError
+from trainer.zoo.plain import face_input, finish
+
+BASE = "base"
+#: What --weights takes besides the path of a file.
+IMAGENET, RANDOM = "imagenet", "random"
+
+
+def build_on(
+    base: Callable[..., keras.Model],
+    *,
+    classes: int,
+    weights: str,
+    side_px: int,
+    scale: float,
+    means: tuple[float, float, float],
+    url: str,
+) -> keras.Model:
+    """Return a network on one of keras.applications: float32 (n, 48, 48, 1), grey, 0..1 → (n, classes), softmax.
+
+    Args:
+        base: builder of keras.applications.
+        weights: IMAGENET (downloaded by Keras), RANDOM, or the path of an .h5 file for the same layers.
+        side_px: the face is enlarged to this side.
+        scale, means: the base's input is scale * grey - means, channel by channel as it was trained.
+        url: where the file with ImageNet weights is, for the error message.
+
+    Raises:
+        ModelError: the weights cannot be had or do not fit.
+    """
+    face = face_input()
+    x = layers.Resizing(side_px, side_px)(face)
+    x = layers.Concatenate()([x, x, x])
+    x = layers.Rescaling(scale, offset=[-mean for mean in means])(x)
+    body = _with_weights(base, weights, side_px, url)
+    body.name = BASE
+    freeze(body)
+    x = layers.GlobalAveragePooling2D()(body(x, training=False))
+    x = layers.Dropout(0.3)(layers.Dense(256, activation="relu")(x))
+    return finish(base.__name__.lower(), face, x, classes)
+
+
+def _with_weights(base: Callable[..., keras.Model], weights: str, side_px: int, url: str) -> keras.Model:
+    shape: dict[str, Any] = {"include_top": False, "input_shape": (side_px, side_px, 3)}
+    if weights not in (IMAGENET, RANDOM) and not Path(weights).is_file():
+        raise ModelError(f"no weights at {weights}; --weights takes {IMAGENET}, {RANDOM} or the path of an .h5 file")
+    try:
+        return base(weights={IMAGENET: "imagenet", RANDOM: None}.get(weights, weights), **shape)
+    except Exception as error:  # Keras raises whatever the network or the file brings up
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if weights == IMAGENET:
+            raise ModelError(
+                f"Keras cannot download the ImageNet weights ({reason}); on a computer with internet access fetch "
+                f"{url} and pass it with "
+                "--weights FILE, or try without: --weights random"
+            ) from None
+        raise ModelError(f"{weights} does not fit {base.__name__} without its top: {reason}") from None
+
+
+def freeze(body: keras.Model) -> None:
+    """Let nothing of the base learn."""
+    body.trainable = False
+
+
+def unfreeze_from(model: keras.Model, layer_name: str) -> None:
+    """Let the base learn from a named layer up; its batch norm stays frozen.
+
+    Raises:
+        TrainerError: the base has no such layer.
+    """
+    body = model.get_layer(BASE)
+    names = [layer.name for layer in body.layers]
+    if layer_name not in names:
+        raise TrainerError(f"the base has no layer {layer_name!r}; it has: {', '.join(names)}")
+    body.trainable = True
+    first = names.index(layer_name)
+    for index, layer in enumerate(body.layers):
+        layer.trainable = index >= first and not isinstance(layer, layers.BatchNormalization)
