@@ -14,7 +14,14 @@ TENSORFLOW = [
     "tensorflow>=2.19,<2.22; platform_machine != 'x86_64'",
 ]
 DEMO = ["amqtt==0.12.1"]
-TRAIN = [*TENSORFLOW, "keras>=3.10,<4", "keras-tuner>=1.4.7", "tensorboard>=2.19", "scikit-learn>=1.5", "matplotlib>=3.9"]
+TRAIN = [
+    *TENSORFLOW,
+    "keras>=3.10,<4",
+    "keras-tuner>=1.4.7",
+    "tensorboard>=2.19",
+    "scikit-learn>=1.5",
+    "matplotlib>=3.9",
+]
 
 setup(
     name="edge-agent",

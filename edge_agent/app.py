@@ -13,7 +13,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
+from typing import Any
 
 import edge_agent
 from edge_agent.alerting.rules import Alert
@@ -22,7 +24,17 @@ from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
 from edge_agent.config import Config, read_password
 from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, MqttBus, Received
 from edge_agent.delivery.dispatcher import Dispatcher
-from edge_agent.delivery.messages import Composer, Message, MessageError, State, Topics, parse_ack, parse_object
+from edge_agent.delivery.episodes import Episodes, from_text, to_text
+from edge_agent.delivery.messages import (
+    Composer,
+    Message,
+    MessageError,
+    State,
+    Topics,
+    parse_ack,
+    parse_object,
+    parse_snooze,
+)
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
@@ -32,6 +44,7 @@ from edge_agent.vision.runtime import RUNTIMES, Choice
 log = logging.getLogger("edge_agent")
 
 _IDLE_S = 0.25
+_EPISODES = "episodes"
 
 Watcher = Callable[[Frame, Decision], None]
 
@@ -82,6 +95,7 @@ class Agent:
             wake=self._wakeup.set,
         )
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        self._set_aside = outbox.set_aside
         self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
         self._capture = Capture(
             camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
@@ -108,11 +122,13 @@ class Agent:
 
     def run(self) -> None:
         """Watch until `stop` is called."""
+        self._resume()
         self._bus.start()
         self._capture.start()
         log.info(
             "watching",
             extra=fields(
+                device=f"{self._config.site.name}/{self._config.site.device}",
                 camera=self._config.camera.source,
                 model=self.pipeline.vision.classifier.bundle.id,
                 broker=f"{self._config.mqtt.host}:{self._config.mqtt.port}",
@@ -127,6 +143,22 @@ class Agent:
         finally:
             self._shut_down()
 
+    def _resume(self) -> None:
+        """Go on with the alerts of a run that could not end them."""
+        if self._set_aside is not None:
+            detail = f"the outbox could not be read and was moved to {self._set_aside}"
+            log.error(detail)
+            self._dispatcher.add(self._composer.event("outbox_set_aside", detail), expiry_s=3600)
+        text = self._dispatcher.note(_EPISODES)
+        if text is None:
+            return
+        episodes, over = from_text(text, self._config.rules, time_s=self._alert_time_s(), unix_s=time.time())
+        self._composer.raised_unix_s.update(episodes.raised_unix_s)
+        self.pipeline.rules.restore(episodes.alerts, episodes.quiet)
+        for alert in episodes.alerts:
+            log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
+        self._report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
+
     def _turn(self) -> None:
         for event in self._bus.events():
             self._handle(event)
@@ -139,6 +171,7 @@ class Agent:
             self._camera_changed(status)
         if frame is None and status.state == "ended":
             self._report(self.pipeline.without_frame(self._alert_time_s()))
+        self._report(self.pipeline.rules.escalate_due(self._alert_time_s()))
         for topic in self._dispatcher.pump():
             log.error("message expired", extra=fields(topic=topic))
             self._dispatcher.add(
@@ -182,7 +215,11 @@ class Agent:
 
     def _report(self, alerts: list[Alert]) -> None:
         for alert in alerts:
-            self._dispatcher.add(self._composer.alert(alert), expiry_s=self._composer.alert_expiry_s(alert))
+            self._dispatcher.add(
+                self._composer.alert(alert),
+                expiry_s=self._composer.alert_expiry_s(alert),
+                note=(_EPISODES, self._episodes_text()),
+            )
             log.warning(
                 f"alert {alert.step}",
                 extra=fields(
@@ -191,6 +228,7 @@ class Agent:
                     zone=alert.zone,
                     score=round(alert.score, 3),
                     people=alert.people,
+                    groups=",".join(alert.groups),
                     after_s=round(alert.changed_s - alert.raised_s, 1),
                     by=alert.by,
                     reason=alert.reason,
@@ -198,6 +236,11 @@ class Agent:
             )
         if alerts:
             self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+
+    def _episodes_text(self) -> str:
+        rules = self.pipeline.rules
+        episodes = Episodes(rules.open_alerts(), rules.quiet(), self._composer.raised_unix_s)
+        return to_text(episodes, time_s=self._alert_time_s(), unix_s=time.time())
 
     def _publish(self, message: Message) -> None:
         self._bus.publish(message)
@@ -210,7 +253,9 @@ class Agent:
             self._dispatcher.connection_lost()
             log.warning(f"{event.problem}; trying again")
         elif isinstance(event, Delivered):
-            self._dispatcher.delivered(event)
+            unheard = self._dispatcher.delivered(event)
+            if unheard:
+                self._nobody_listens(unheard)
         else:
             try:
                 self._received(event)
@@ -223,14 +268,30 @@ class Agent:
                 ack = parse_ack(event.payload)
                 if ack.alert_id != alert_id:
                     raise MessageError("topic and payload name different alerts")
-                changed = self.pipeline.rules.act(alert_id, ack.action, by=ack.by, time_s=self._alert_time_s())
-                if changed is not None:
+                changed = self.pipeline.rules.act(
+                    alert_id, ack.action, by=ack.by, time_s=self._alert_time_s(), snooze_s=ack.snooze_s
+                )
+                if changed is None:
+                    log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
+                else:
                     self._report([changed])
             case ["cmd", verb] if not event.retained:
                 body = parse_object(event.payload, schema="command")
-                self._command(verb, str(body.get("request_id", "")))
+                self._command(verb, str(body.get("request_id", "")), body)
 
-    def _command(self, verb: str, request_id: str) -> None:
+    def _nobody_listens(self, topic: str) -> None:
+        """Page the next level at once when nobody is subscribed to an open alert."""
+        match self._topics.below(topic):
+            case ["alert", alert_id]:
+                open_ids = {alert.id for alert in self.pipeline.rules.open_alerts()}
+                if alert_id not in open_ids:
+                    return
+                log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=alert_id))
+                escalated = self.pipeline.rules.escalate(alert_id, self._alert_time_s())
+                if escalated is not None:
+                    self._report([escalated])
+
+    def _command(self, verb: str, request_id: str, body: dict[str, Any]) -> None:
         if re.fullmatch("[A-Za-z0-9_-]{1,64}", request_id) is None:
             raise MessageError("request_id must be 1 to 64 letters, digits, - or _")
         if verb == "ping":
@@ -241,8 +302,15 @@ class Agent:
                 # For pagers that came late; others know these steps by id and revision.
                 self._publish(self._composer.alert(alert))
             answer = self._composer.response(request_id, ok=True, detail="state, info and open alerts published")
+        elif verb == "snooze":
+            snooze_s = parse_snooze(body)
+            self.pipeline.rules.snooze(self._alert_time_s() + snooze_s)
+            self._dispatcher.write_note(_EPISODES, self._episodes_text())
+            log.warning("snoozed", extra=fields(snooze_s=snooze_s))
+            answer = self._composer.response(request_id, ok=True, detail=f"no new alert for {snooze_s:g} s")
         else:
-            answer = self._composer.response(request_id, ok=False, detail="unknown command; there are ping, rebirth")
+            detail = "unknown command; there are ping, rebirth, snooze"
+            answer = self._composer.response(request_id, ok=False, detail=detail)
         self._publish(answer)
 
     def _birth(self) -> None:

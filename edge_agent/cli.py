@@ -152,6 +152,7 @@ def _add_pager(commands: Commands) -> None:
     command.add_argument("--site", default="+", help="watch one site (default: all)")
     command.add_argument("--device", default="+", help="watch one device (default: all)")
     command.add_argument("--name", default="", help="who acknowledges (default: your login)")
+    command.add_argument("--group", help="show only pages for this group, e.g. manager (default: all)")
     command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
     command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
     command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
@@ -189,7 +190,11 @@ def _pager(options: argparse.Namespace) -> int:
     )
     stop = threading.Event()
     pager = TerminalPager(
-        Pager(bus, name=name), wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait
+        Pager(bus, name=name, group=options.group),
+        wake,
+        out=sys.stdout,
+        auto_ack_s=options.auto_ack,
+        must_connect=not options.wait,
     )
 
     for number in (signal.SIGTERM, signal.SIGINT):

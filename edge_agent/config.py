@@ -120,6 +120,15 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True)
+class Escalation:
+    """One level of a rule's ladder: whom to page as well while nobody acknowledges."""
+
+    after_s: float = option(low=1, high=86400)
+    group: str = option(pattern=SEGMENT)
+    severity: Literal["info", "warning", "critical"] = option("critical")
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """When a look becomes a page. Times in seconds, thresholds are probabilities."""
 
@@ -133,6 +142,8 @@ class Rule:
     cooldown_s: float = option(30.0, low=0.0, high=86400)
     severity: Literal["info", "warning", "critical"] = option("warning")
     message: str = option("Please send assistance", pattern=r".{1,200}")
+    group: str = option("staff", pattern=SEGMENT)
+    escalation: tuple[Escalation, ...] = option(())
     expiry_s: float = option(120.0, low=1, high=86400)
 
     def __post_init__(self) -> None:
@@ -140,6 +151,9 @@ class Rule:
             raise InvalidValueError("name at least one group", "emotions")
         if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise InvalidValueError(f"must not be above upper ({self.upper:g})", "lower")
+        times_s = [level.after_s for level in self.escalation]
+        if times_s != sorted(times_s):
+            raise InvalidValueError("after_s must grow from level to level", "escalation")
 
 
 @dataclass(frozen=True, slots=True)

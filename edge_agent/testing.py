@@ -7,6 +7,7 @@ They keep the ports' promises: `FakeBus` answers each publish once, loses the co
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -50,6 +51,11 @@ class FakeBus:
     def connected(self) -> bool:
         """Whether publishing makes sense now."""
         return self._connected
+
+    @property
+    def turned_s(self) -> float:
+        """Now: a broker in memory is always at work."""
+        return time.monotonic()
 
     def start(self) -> None:
         """Connect at once."""

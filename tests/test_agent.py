@@ -17,8 +17,8 @@ from edge_agent.app import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Config, Outbox
 from edge_agent.demo import CLIPS
-from edge_agent.pager.client import Link, Page, Pager
-from edge_agent.testing import FakeBus
+from edge_agent.pager.client import GIVE_UP_S, Link, Page, Pager
+from edge_agent.testing import FakeBus, FakeClock
 
 
 @pytest.fixture
@@ -145,6 +145,9 @@ def test_ping_and_rebirth_are_answered_and_junk_is_survived(edge_agent, listen, 
     command("explode", request_id="two")
     listener.wait_for_json("/rsp/two", ok=False)
     before = len(listener.bodies("/info"))
+    command("snooze", request_id="four", snooze_s=5)
+    assert "5 s" in listener.wait_for_json("/rsp/four", ok=True)["detail"]
+    command("snooze", request_id="five", snooze_s="long")
     command("rebirth", request_id="three")
     listener.wait_for_json("/rsp/three", ok=True)
     assert len(listener.bodies("/info")) == before + 1
@@ -170,11 +173,12 @@ def test_what_cannot_work_is_refused_at_the_start_in_one_line(run_command, write
 
 def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_back(site):
     bus = FakeBus()
-    pager = Pager(bus, name="kim", unix=lambda: 0.0)
+    clock = FakeClock()
+    pager = Pager(bus, name="kim", unix=lambda: 0.0, monotonic=clock)
     topic = f"kiosk/v1/{site}/kiosk-1/alert/{ULID}"
     body = {
         "schema": "alert", "version": 1, "session": ULID, "id": ULID, "revision": 1, "step": "raised",
-        "severity": "warning",
+        "severity": "warning", "groups": ["staff"],
         "message": "help\x1b[2J", "place": "till", "zone": "view", "site": site, "device": "kiosk-1",
         "emotions": ["angry"], "score": 0.8, "by": "", "reason": "", "future": 1,
     }  # fmt: skip
@@ -206,8 +210,77 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     assert pager.poll() == []
     active = {"schema": "active", "version": 1, "session": "the run after a power cut", "ids": []}
     bus.receive(topic.replace(ULID, "active"), json.dumps(active).encode())
+    assert pager.poll() == []
+    clock.advance(GIVE_UP_S)
     [ended] = pager.poll()
     assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
+
+
+def test_a_pager_of_one_group_shows_what_that_group_is_paged_with(site):
+    bus = FakeBus()
+    pager = Pager(bus, name="max", group="manager")
+    bus.start()
+    body = {
+        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "severity": "warning", "message": "help",
+        "place": "till", "zone": "view", "site": site, "device": "kiosk-1", "emotions": ["angry"], "score": 0.8,
+        "by": "", "reason": "",
+    }  # fmt: skip
+    shown = []
+    for revision, (step, groups) in enumerate(
+        (("raised", ["staff"]), ("escalated", ["staff", "manager"]), ("acked", ["staff", "manager"])), start=1
+    ):
+        message = {**body, "revision": revision, "step": step, "groups": groups}
+        bus.receive(f"kiosk/v1/{site}/kiosk-1/alert/{ULID}", json.dumps(message).encode())
+        shown += [item.step for item in pager.poll() if isinstance(item, Page)]
+    assert shown == ["escalated", "acked"]
+
+
+def test_an_alert_survives_a_kill_and_its_acknowledgement_too(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    config_file = write_config(camera={"loop": True}, rules=[{"name": "angry", "off_delay_s": 60, "upper": 0.5}])
+    agent = edge_agent("run", "--config", config_file)
+    raised = listener.wait_for_json("/alert/0", step="raised")
+    agent.kill()
+    agent.wait()
+    ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "ack", "by": "kim"}
+    listener.client.publish(f"kiosk/v1/{site}/kiosk-1/ack/{raised['id']}", json.dumps(ack), qos=1).wait_for_publish(5)
+    again = edge_agent("run", "--config", config_file)
+    acked = listener.wait_for_json("/alert/0", step="acked")
+    assert (acked["id"], acked["by"], acked["revision"]) == (raised["id"], "kim", 2)
+    assert acked["raised_at"] == raised["raised_at"]
+    assert acked["session"] != raised["session"]
+    again.terminate()
+    again.communicate(timeout=PATIENCE_S)
+    assert [a["step"] for a in {a["revision"]: a for a in listener.bodies("/alert/0")}.values()] == [
+        "raised",
+        "acked",
+        "cleared",
+    ]
+    for message in listener.messages:
+        validate(message.payload)
+
+
+def test_a_page_that_reaches_nobody_is_escalated_at_once(edge_agent, listen, site, write_config):
+    rule = {"name": "angry", "escalation": [{"after_s": 3600, "group": "manager"}]}
+    agent = edge_agent("run", "--config", write_config(rules=[rule]))
+    lines = (json.loads(line) for line in agent.stderr)
+    steps = [line for line in lines if line["event"].startswith(("alert ", "nobody"))][:3]
+    assert [step["event"] for step in steps] == [
+        "alert raised",
+        "nobody is subscribed to this alert; is a pager running?",
+        "alert escalated",
+    ]
+    assert steps[2]["groups"] == "staff,manager"
+
+
+def test_an_unreadable_outbox_is_set_aside_and_reported(edge_agent, listen, site, write_config, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "outbox.sqlite3").write_bytes(b"not what it was" * 1000)
+    listener = listen(f"kiosk/v1/{site}/#")
+    edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+    event = listener.wait_for_json("/event", kind="outbox_set_aside")
+    assert "outbox.sqlite3.unreadable-" in event["detail"]
+    listener.wait_for_json("/state", state="online")
 
 
 def test_a_pager_that_comes_late_still_gets_the_open_page(edge_agent, listen, broker, site, write_config):

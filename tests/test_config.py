@@ -57,6 +57,11 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("rules: angry", 1, "a list"),
         ("rules:\n- dwell_s: 2", 2, "'name' is missing"),
         ("rules:\n- name: a\n  upper: 0.5\n  lower: 0.9", 4, "must not be above upper (0.5)"),
+        (
+            "rules:\n- name: a\n  escalation: [{after_s: 9, group: b}, {after_s: 5, group: c}]",
+            3,
+            "after_s must grow from level to level",
+        ),
         ("rules:\n- name: a\n  emotions: [mad]", 3, "angry, happy, neutral, sad, other"),
         ("rules:\n- name: a\n- name: a", 3, "used twice"),
         ("emotion:\n  groups:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),

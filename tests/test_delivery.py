@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -172,10 +173,40 @@ class TestOutbox:
         with pytest.raises(StateError, match=r"outbox\.state_dir"):
             Outbox(blocker / "state", max_bytes=1000, unix=clock)
 
-    def test_a_file_that_is_no_spool_is_refused(self, tmp_path, clock):
+    def test_what_the_next_run_must_know_is_committed_with_the_message(self, outbox, tmp_path, clock):
+        outbox.add(Message("t", b"x"), note=("episodes", "one"))
+        outbox.write_note("episodes", "two")
+        outbox.close()
+        again = Outbox(tmp_path, max_bytes=1000, unix=clock)
+        assert (again.note("episodes"), again.note("other")) == ("two", None)
+        again.close()
+
+    def test_a_full_spool_gives_up_summaries_first_and_alerts_last(self, outbox):
+        for topic in ("d/alert/1", "d/event", "d/summary", "d/alert/2"):
+            outbox.add(Message(topic, b"x" * 240))
+        given_up = [row.message.topic for _ in range(4) for row in outbox.add(Message("d/alert/3", b"x" * 240))[1]]
+        assert given_up == ["d/summary", "d/event", "d/alert/1", "d/alert/2"]
+
+    def test_a_file_that_is_no_spool_is_set_aside(self, tmp_path, clock):
         (tmp_path / FILE_NAME).write_bytes(b"these are not the pages you are looking for" * 100)
-        with pytest.raises(StateError, match="not a database"):
-            Outbox(tmp_path, max_bytes=1000, unix=clock)
+        box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+        box.add(Message("t", b"fresh"))
+        box.close()
+        assert box.set_aside == tmp_path / f"{FILE_NAME}.unreadable-1000"
+        assert box.set_aside.read_bytes().startswith(b"these are not")
+
+    def test_a_spool_whose_pages_are_damaged_is_set_aside(self, tmp_path, clock):
+        box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
+        for _ in range(50):
+            box.add(Message("t", os.urandom(500)))
+        box.close()
+        content = bytearray((tmp_path / FILE_NAME).read_bytes())
+        content[4096 * 2 : 4096 * 6] = os.urandom(4096 * 4)
+        (tmp_path / FILE_NAME).write_bytes(content)
+        box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
+        assert box.set_aside is not None
+        assert box.depth() == (0, 0)
+        box.close()
 
 
 class Client:
@@ -273,6 +304,46 @@ class TestBus:
         client.wait_for(Connected, 2)
         client.bus.publish(Message(f"{site}/x", b"still here"))
         assert client.wait_for(Received)[0].payload == b"still here"
+
+    def test_two_clients_of_one_name_are_told(self, connect, broker, site):
+        settings = Mqtt(port=broker.port)
+        twins = [connect(settings, client_id=site) for _ in range(2)]
+        named = [
+            event for event in twins[0].wait_for(Disconnected, 3) if "another client uses the name" in event.problem
+        ]
+        assert named
+        assert site in named[0].problem
+
+    def test_a_port_that_takes_connections_but_speaks_no_mqtt_is_given_up(self, connect, monkeypatch):
+        monkeypatch.setattr("edge_agent.delivery.bus.CONNACK_TIMEOUT_S", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            client = connect(Mqtt(port=mute.getsockname()[1]))
+            assert "does not answer as an MQTT broker" in client.wait_for(Disconnected)[0].problem
+
+    def test_a_message_that_was_not_handled_before_a_crash_comes_again(self, connect, broker, site):
+        settings, topic = Mqtt(port=broker.port), f"{site}/ack"
+        script = (
+            "import os, sys, threading\n"
+            "from edge_agent.config import Mqtt\n"
+            "from edge_agent.delivery.bus import Connected, MqttBus, Received\n"
+            "woken = threading.Event()\n"
+            f"bus = MqttBus(Mqtt(port={broker.port}), client_id='{site}', password=None, subscriptions=['{topic}'],\n"
+            "              wake=woken.set)\n"
+            "bus.start()\n"
+            "while True:\n"
+            "    woken.wait(20); woken.clear()\n"
+            "    for event in bus.events():\n"
+            "        if isinstance(event, Connected): print('up', flush=True)\n"
+            "        if isinstance(event, Received): os.kill(os.getpid(), 9)\n"
+        )
+        doomed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert doomed.stdout.readline() == "up\n"
+        mouth = connect(settings)
+        mouth.wait_for(Connected)
+        mouth.bus.publish(Message(topic, b"resolve"))
+        assert doomed.wait(20) == -9
+        doomed.stdout.close()
+        assert connect(settings, client_id=site, subscriptions=[topic]).wait_for(Received)[0].payload == b"resolve"
 
     def test_a_wrong_password_is_named(self, connect, start_mosquitto, tmp_path):
         passwords = tmp_path / "passwords"

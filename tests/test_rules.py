@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Rule
+from edge_agent.config import Escalation, Rule
+from edge_agent.delivery.episodes import Episodes, from_text, to_text
 from edge_agent.errors import ConfigError
 from edge_agent.vision.faces import Face
 
@@ -152,6 +154,122 @@ def test_staff_answers_are_idempotent():
     assert (closed.step, closed.reason, closed.by) == ("cleared", "false_alarm", "lee")
     assert scene.engine.act(alert.id, "resolve", by="kim", time_s=scene.time_s) is None
     assert scene.engine.act("unknown", "ack", by="kim", time_s=scene.time_s) is None
+
+
+LADDER = (Escalation(after_s=5, group="manager"), Escalation(after_s=12, group="owner", severity="critical"))
+
+
+class TestEscalation:
+    @pytest.fixture
+    def scene(self):
+        return Scene(replace(RULE, escalation=LADDER))
+
+    def test_an_alert_that_nobody_acknowledges_climbs_the_ladder_once_a_level(self, scene):
+        [alert] = scene.show(1.2, {1: 0.9})
+        assert (alert.level, alert.groups, alert.severity) == (0, ("staff",), "warning")
+        steps = []
+        for _ in range(40):
+            scene.show(0.5, {1: 0.9})
+            steps += scene.engine.escalate_due(scene.time_s)
+        assert [(s.step, s.level, s.groups[-1], s.severity) for s in steps] == [
+            ("escalated", 1, "manager", "critical"),
+            ("escalated", 2, "owner", "critical"),
+        ]
+        assert [s.revision for s in steps] == [2, 3]
+        assert steps[0].changed_s - alert.raised_s == pytest.approx(5, abs=0.6)
+
+    def test_an_acknowledged_alert_does_not(self, scene):
+        [alert] = scene.show(1.2, {1: 0.9})
+        scene.engine.act(alert.id, "ack", by="kim", time_s=scene.time_s)
+        scene.show(20, {1: 0.9})
+        assert scene.engine.escalate_due(scene.time_s) == []
+        assert scene.engine.escalate(alert.id, scene.time_s) is None
+
+    def test_a_page_that_reached_nobody_takes_the_next_level_at_once(self, scene):
+        [alert] = scene.show(1.2, {1: 0.9})
+        levels = [scene.engine.escalate(alert.id, scene.time_s) for _ in range(3)]
+        assert [level.level if level else None for level in levels] == [1, 2, None]
+        assert scene.engine.escalate("unknown", scene.time_s) is None
+
+
+def test_snoozing_keeps_a_rule_quiet_in_its_zone_for_as_long_as_asked():
+    scene = Scene()
+    [alert] = scene.show(1.2, {1: 0.9})
+    snoozed = scene.engine.act(alert.id, "snooze", by="kim", time_s=scene.time_s, snooze_s=30)
+    assert snoozed is not None
+    assert (snoozed.step, snoozed.reason) == ("cleared", "snooze")
+    assert scene.show(29, {1: 0.9}) == []
+    assert [a.step for a in scene.show(2, {1: 0.9})] == ["raised"]
+
+
+def test_snoozing_everything_keeps_every_zone_quiet():
+    scene = Scene()
+    scene.engine.snooze(scene.time_s + 20)
+    assert scene.show(10, {1: 0.9}, zone="a") + scene.show(9, {2: 0.9}, zone="b") == []
+    assert [a.zone for a in scene.show(3, {2: 0.9}, zone="b")] == ["b"]
+
+
+class TestNextRun:
+    """What a run that was killed hands to the next."""
+
+    def hand_over(self, scene: Scene, *, gap_s: float, rules=(RULE,)) -> tuple[Scene, list[Alert]]:
+        engine = scene.engine
+        raised = {alert.id: 1_800_000_000.0 for alert in engine.open_alerts()}
+        text = to_text(
+            Episodes(engine.open_alerts(), engine.quiet(), raised), time_s=scene.time_s, unix_s=1_800_000_010
+        )
+        after = Scene(*rules)
+        after.time_s = 7.0
+        episodes, over = from_text(text, rules, time_s=after.time_s, unix_s=1_800_000_010 + gap_s)
+        after.engine.restore(episodes.alerts, episodes.quiet)
+        return after, over
+
+    def test_an_open_alert_goes_on_under_its_id_and_can_be_acknowledged(self):
+        before = Scene()
+        [alert] = before.show(1.2, {1: 0.9})
+        after, over = self.hand_over(before, gap_s=4)
+        assert over == []
+        assert after.show(5, {1: 0.9}) == []
+        acked = after.engine.act(alert.id, "ack", by="kim", time_s=after.time_s)
+        assert acked is not None
+        assert (acked.revision, acked.step) == (2, "acked")
+        assert [(a.id, a.step, a.reason) for a in after.show(3, {})] == [(alert.id, "cleared", "out_of_view")]
+
+    def test_the_ladder_goes_on_where_it_was(self):
+        rule = replace(RULE, escalation=LADDER)
+        before = Scene(rule)
+        before.show(3.2, {1: 0.9})
+        after, _ = self.hand_over(before, gap_s=2, rules=(rule,))
+        assert after.engine.escalate_due(after.time_s) == []
+        assert [a.level for a in after.engine.escalate_due(after.time_s + 1.5)] == [1]
+
+    def test_pauses_go_on(self):
+        before = Scene()
+        [alert] = before.show(1.2, {1: 0.9})
+        before.engine.act(alert.id, "snooze", by="kim", time_s=before.time_s, snooze_s=60)
+        after, _ = self.hand_over(before, gap_s=20)
+        assert after.show(39, {1: 0.9}) == []
+        assert [a.step for a in after.show(3, {1: 0.9})] == ["raised"]
+
+    @pytest.mark.parametrize(("gap_s", "rules"), [(301, (RULE,)), (5, (replace(RULE, name="another"),))])
+    def test_alerts_that_nobody_watched_or_whose_rule_is_gone_are_over(self, gap_s, rules):
+        before = Scene()
+        [alert] = before.show(1.2, {1: 0.9})
+        after, over = self.hand_over(before, gap_s=gap_s, rules=rules)
+        assert [a.id for a in over] == [alert.id]
+        assert after.engine.open_alerts() == []
+
+    def test_a_clock_that_was_set_back_makes_an_alert_no_younger_than_it_is(self):
+        before = Scene()
+        before.show(3.2, {1: 0.9})
+        after, _ = self.hand_over(before, gap_s=-3600)
+        [alert] = after.engine.open_alerts()
+        assert after.time_s - alert.raised_s == pytest.approx(2.1, abs=0.2)
+
+    @pytest.mark.parametrize("text", ["", "null", "{}", '{"written_unix_s": 1, "alerts": [{}], "quiet": []}', "["])
+    def test_junk_is_nothing_to_go_on_with(self, text):
+        episodes, over = from_text(text, (RULE,), time_s=1, unix_s=1)
+        assert (list(episodes.alerts), dict(episodes.quiet), over) == ([], {}, [])
 
 
 def test_a_resolved_alert_does_not_return_while_the_cooldown_lasts():

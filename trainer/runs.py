@@ -114,8 +114,10 @@ def recipe_of(run: dict[str, Any]) -> Recipe:
         TrainerError: it states none, or one of another version.
     """
     try:
-        stated = run["recipe"].items()
-        return Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in stated})
+        stated: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in run["recipe"].items()
+        }
+        return Recipe(**stated)
     except (AttributeError, KeyError, TypeError) as error:
         raise TrainerError(f"the run's recipe cannot be read: {error}") from None
 

@@ -1,7 +1,8 @@
 """When a look becomes a page: one state machine for each rule and zone.
 
-idle → pending (a track over `upper` for `dwell_s` and `min_observations`) → raised → acked → cleared (nobody
-over `lower` for `off_delay_s`, or staff resolved it) → refractory for `cooldown_s` → idle.
+idle → pending (a track over `upper` for `dwell_s` and `min_observations`) → raised → escalated, level by level,
+while nobody acknowledges → acked → cleared (nobody over `lower` for `off_delay_s`, or staff resolved it) →
+refractory for `cooldown_s`, or for as long as staff snoozed it → idle.
 
 Pure: time comes in with each call, ids from a function passed in, and what happened comes back as a list.
 """
@@ -10,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
 
-Step = Literal["raised", "acked", "cleared"]
-Action = Literal["ack", "resolve", "false_alarm"]
+Step = Literal["raised", "escalated", "acked", "cleared"]
+Action = Literal["ack", "resolve", "false_alarm", "snooze"]
+#: How long `snooze` keeps a rule quiet unless the pager says otherwise.
+SNOOZE_S = 600.0
+#: Stands for every rule and zone among pauses.
+EVERYWHERE = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,9 @@ class Alert:
         people: tracks in the zone over the rule's upper threshold when it was raised.
         raised_s, changed_s: on the alerting clock.
         by: who acknowledged or closed it; empty while nobody did.
-        reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm` or `stopped`; empty before.
+        reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm`, `snooze` or `stopped`; empty
+            before.
+        level: of the rule's ladder that was reached; 0 for none.
     """
 
     id: str
@@ -46,6 +53,17 @@ class Alert:
     changed_s: float
     by: str = ""
     reason: str = ""
+    level: int = 0
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Everybody paged so far, the rule's own group first."""
+        return tuple(dict.fromkeys([self.rule.group, *(e.group for e in self.rule.escalation[: self.level])]))
+
+    @property
+    def severity(self) -> str:
+        """The severity of the level that was reached."""
+        return self.rule.escalation[self.level - 1].severity if self.level else self.rule.severity
 
 
 @dataclass(slots=True)
@@ -82,6 +100,7 @@ class RuleEngine:
         self._thresholds = thresholds
         self._rules = [(rule, [groups.index(name) for name in rule.emotions]) for rule in rules]
         self._new_id = new_id
+        self._snoozed_until_s = float("-inf")
         self._episodes: dict[tuple[str, str], _Episode] = {}
 
     def update(self, tracks: Iterable[Track], time_s: float) -> list[Alert]:
@@ -104,18 +123,65 @@ class RuleEngine:
                     steps.append(step)
         return steps
 
-    def act(self, alert_id: str, action: Action, *, by: str, time_s: float) -> Alert | None:
+    def act(self, alert_id: str, action: Action, *, by: str, time_s: float, snooze_s: float = SNOOZE_S) -> Alert | None:
         """Apply what staff decided; None if it changes nothing (unknown, closed, or done before)."""
+        episode = self._episode_of(alert_id)
+        if episode is None or episode.alert is None:
+            return None
+        if action == "ack":
+            return None if episode.alert.step == "acked" else self._advance(episode, "acked", time_s, by=by)
+        cleared = self._clear(episode, episode.alert, time_s, by=by, reason=action)
+        if action == "snooze":
+            episode.refractory_until_s = time_s + snooze_s
+        return cleared
+
+    def escalate_due(self, time_s: float) -> list[Alert]:
+        """Take the next level of every alert that nobody acknowledged in time."""
+        due = []
         for episode in self._episodes.values():
             alert = episode.alert
-            if alert is not None and alert.id == alert_id:
-                if action == "ack":
-                    if alert.step == "acked":
-                        return None
-                    episode.alert = replace(alert, step="acked", revision=alert.revision + 1, changed_s=time_s, by=by)
-                    return episode.alert
-                return self._clear(episode, alert, time_s, by=by, reason=action)
-        return None
+            if alert is None or alert.step == "acked" or alert.level >= len(alert.rule.escalation):
+                continue
+            if time_s - alert.raised_s >= alert.rule.escalation[alert.level].after_s:
+                due.append(self._advance(episode, "escalated", time_s, level=alert.level + 1))
+        return due
+
+    def escalate(self, alert_id: str, time_s: float) -> Alert | None:
+        """Take an alert's next level at once, because its page reached nobody; None if there is none."""
+        episode = self._episode_of(alert_id)
+        if episode is None or (alert := episode.alert) is None or alert.step == "acked":
+            return None
+        if alert.level >= len(alert.rule.escalation):
+            return None
+        return self._advance(episode, "escalated", time_s, level=alert.level + 1)
+
+    def snooze(self, until_s: float) -> None:
+        """Raise nothing new until then, whatever the rule and zone."""
+        self._snoozed_until_s = until_s
+
+    def quiet(self) -> dict[tuple[str, str], float]:
+        """Return (rule, zone), or EVERYWHERE, → the time until which it raises nothing."""
+        quiet = {key: episode.refractory_until_s for key, episode in self._episodes.items()}
+        return {**quiet, EVERYWHERE: self._snoozed_until_s}
+
+    def restore(self, alerts: Iterable[Alert], quiet: Mapping[tuple[str, str], float]) -> None:
+        """Go on with the open alerts and pauses of an earlier run, on this run's clock."""
+        self._snoozed_until_s = quiet.get(EVERYWHERE, self._snoozed_until_s)
+        for key, until_s in quiet.items():
+            self._episodes.setdefault(key, _Episode()).refractory_until_s = until_s
+        for alert in alerts:
+            self._episodes.setdefault((alert.rule.name, alert.zone), _Episode()).alert = alert
+
+    def _episode_of(self, alert_id: str) -> _Episode | None:
+        found = (e for e in self._episodes.values() if e.alert is not None and e.alert.id == alert_id)
+        return next(found, None)
+
+    @staticmethod
+    def _advance(episode: _Episode, step: Step, time_s: float, **changes: Any) -> Alert:
+        assert episode.alert is not None
+        revision = episode.alert.revision + 1
+        episode.alert = replace(episode.alert, step=step, revision=revision, changed_s=time_s, **changes)
+        return episode.alert
 
     def close_all(self, *, reason: str, time_s: float) -> list[Alert]:
         """Clear every open alert, because nobody will watch it any more."""
@@ -126,7 +192,7 @@ class RuleEngine:
         ]
 
     def open_alerts(self) -> list[Alert]:
-        """Return alerts that are raised or acked."""
+        """Return alerts that are not cleared."""
         return [episode.alert for episode in self._episodes.values() if episode.alert is not None]
 
     @staticmethod
@@ -147,7 +213,8 @@ class RuleEngine:
         highest = max(scores.values(), default=0.0)
         alert = episode.alert
         if alert is None:
-            if time_s < episode.refractory_until_s or not any(self._is_due(episode, rule, track) for track in here):
+            quiet_until_s = max(episode.refractory_until_s, self._snoozed_until_s)
+            if time_s < quiet_until_s or not any(self._is_due(episode, rule, track) for track in here):
                 return None
             people = len(episode.pending)
             episode.alert = Alert(self._new_id(), rule, zone, "raised", 1, highest, people, time_s, time_s)

@@ -10,12 +10,13 @@ import queue
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -28,6 +29,14 @@ from edge_agent.errors import ConfigError
 FAILURE = 128
 #: The broker has the message, but nobody is subscribed to it.
 NO_SUBSCRIBERS = 16
+#: MQTT 5: another client connected with the same id.
+_TAKEN_OVER = 142
+#: A broker that takes the TCP connection has this long to answer.
+CONNACK_TIMEOUT_S = 10.0
+#: A link that breaks sooner is no sign of a broker in order: pauses keep growing.
+_STABLE_S = 10.0
+#: So many links in a row that the broker ended at once mean that somebody else uses our name.
+_DUPLICATE_AFTER = 3
 _SESSION_EXPIRY_S = 3600
 
 
@@ -68,12 +77,29 @@ class Received:
 Event = Connected | Disconnected | Delivered | Received
 
 
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """Number of the connection a message came by, its id there, and its quality of service."""
+
+    link: int
+    mid: int
+    qos: int
+
+
 class Bus(Protocol):
-    """The port to a broker; `MqttBus` is the real one."""
+    """The port to a broker; `MqttBus` is the real one.
+
+    A received message counts as handled when `events` is called again after the call that returned it; one that was
+    not is delivered again after a restart.
+    """
 
     @property
     def connected(self) -> bool:
         """Whether publishing makes sense now."""
+
+    @property
+    def turned_s(self) -> float:
+        """When the network thread was last seen at work, on time.monotonic's clock."""
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -86,6 +112,19 @@ class Bus(Protocol):
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop."""
+
+
+class _Client(paho.Client):
+    """paho's client, with word that its loop turns."""
+
+    def __init__(self, *arguments: Any, turned: Callable[[], None], **options: Any) -> None:
+        self._turned = turned
+        super().__init__(*arguments, **options)
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Note the turn; paho's loop calls this about once a second."""
+        self._turned()
+        return super().loop_misc()
 
 
 class MqttBus:
@@ -117,20 +156,28 @@ class MqttBus:
     ) -> None:
         self._keep_session = keep_session
         self._settings, self._subscriptions, self._wake, self._jitter = settings, subscriptions, wake, jitter
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        #: Each with what the broker waits to see acknowledged, if it is a message.
+        self._events: queue.SimpleQueue[tuple[Event, _Receipt | None]] = queue.SimpleQueue()
+        self._link = 0
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
-        self._up = self._accepted = False
+        self._up = False
+        self._accepted_s: float | None = None
+        self._turned_s = time.monotonic()
+        self._cut_short, self._taken_over, self._client_id = 0, False, client_id
+        self._handled: list[_Receipt] = []
         self._refusal = ""
         self._v5 = settings.protocol == "5"
         protocol = MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311
-        self._client = paho.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
+            turned=self._note_turn,
             client_id=client_id,
             clean_session=None if self._v5 else not keep_session,
             protocol=protocol,
             reconnect_on_failure=False,
+            manual_ack=True,
         )
         if settings.username is not None:
             self._client.username_pw_set(settings.username, password)
@@ -163,14 +210,26 @@ class MqttBus:
         info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties)
         return info.mid
 
+    @property
+    def turned_s(self) -> float:
+        """When the network thread was last seen at work, on time.monotonic's clock."""
+        return self._turned_s
+
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
+        for receipt in self._handled:
+            if receipt.link == self._link:
+                self._client.ack(receipt.mid, receipt.qos)
+        self._handled = []
         collected: list[Event] = []
         while True:
             try:
-                collected.append(self._events.get_nowait())
+                event, came_by = self._events.get_nowait()
             except queue.Empty:
                 return collected
+            collected.append(event)
+            if came_by is not None:
+                self._handled.append(came_by)
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop; gives up on the broker after `timeout_s`."""
@@ -199,26 +258,51 @@ class MqttBus:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            self._refusal, self._accepted = "", False
-            try:
-                # What was on its way may be out of date; its owner hands it over again if it is not.
-                self._client.drop_out_messages()
-                self._ended.clear()
-                self._connect()
-                self._client.loop_start()
-                while not self._ended.wait(1.0) and self._client.socket() is not None:
-                    pass
-                self._client.loop_stop()
-                problem = self._refusal or "the connection was lost"
-            except (OSError, ValueError) as error:
-                problem = f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
-            failures = 0 if self._accepted else failures + 1
+            problem = self._one_link()
+            lasted_s = 0.0 if self._accepted_s is None else time.monotonic() - self._accepted_s
+            failures = 0 if lasted_s >= _STABLE_S else failures + 1
             self._up = False
             if self._stopping.is_set():
                 return
             self._emit(Disconnected(problem))
             ceiling_s = min(2.0 ** min(failures, 30) / 2, self._settings.connect_retry_max_s)
-            self._stopping.wait(ceiling_s * self._jitter())
+            pause_until_s = time.monotonic() + ceiling_s * self._jitter()
+            while time.monotonic() < pause_until_s and not self._stopping.wait(
+                min(1.0, max(0.0, pause_until_s - time.monotonic()))
+            ):
+                self._turned_s = time.monotonic()
+
+    def _one_link(self) -> str:
+        """Connect and serve until the connection is gone; return why it is."""
+        self._refusal, self._accepted_s = "", None
+        try:
+            # What was on its way may be out of date; its owner hands it over again if it is not.
+            self._client.drop_out_messages()
+            self._ended.clear()
+            self._connect()
+            connected_s = time.monotonic()
+            self._client.loop_start()
+            while not self._ended.wait(1.0) and self._client.socket() is not None:
+                if self._accepted_s is None and time.monotonic() - connected_s > CONNACK_TIMEOUT_S:
+                    self._refusal = f"{self._settings.host}:{self._settings.port} does not answer as an MQTT broker"
+                    break
+            self._client.loop_stop()
+        except (OSError, ValueError) as error:
+            return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
+        if self._named_twice():
+            return (
+                f"another client uses the name {self._client_id!r} and the broker ends one link for the other; "
+                "give each device its own site.name and site.device"
+            )
+        return self._refusal or "the connection was lost"
+
+    def _named_twice(self) -> bool:
+        """Tell whether the broker ends our links again and again soon after it accepted them."""
+        accepted_s, taken_over = self._accepted_s, self._taken_over
+        self._taken_over = False
+        soon = accepted_s is not None and time.monotonic() - accepted_s < _STABLE_S
+        self._cut_short = self._cut_short + 1 if soon and not self._stopping.is_set() else 0
+        return taken_over or self._cut_short >= _DUPLICATE_AFTER
 
     def _connect(self) -> None:
         host, port, keepalive_s = self._settings.host, self._settings.port, self._settings.keepalive_s
@@ -239,9 +323,12 @@ class MqttBus:
         properties.SessionExpiryInterval = 0
         return properties
 
-    def _emit(self, event: Event) -> None:
-        self._events.put(event)
+    def _emit(self, event: Event, receipt: _Receipt | None = None) -> None:
+        self._events.put((event, receipt))
         self._wake()
+
+    def _note_turn(self) -> None:
+        self._turned_s = time.monotonic()
 
     def _on_connect(self, client: paho.Client, _: Any, __: Any, reason: ReasonCode, ___: Any) -> None:
         if reason.is_failure or self._stopping.is_set():
@@ -250,11 +337,13 @@ class MqttBus:
             return
         if self._subscriptions:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
-        self._up = self._accepted = True
+        self._link += 1
+        self._up, self._accepted_s = True, time.monotonic()
         self._emit(Connected())
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
         self._up = False
+        self._taken_over = int(reason.value) == _TAKEN_OVER
         if reason.is_failure and not self._refusal:
             self._refusal = f"disconnected: {reason}"
         self._ended.set()
@@ -264,4 +353,7 @@ class MqttBus:
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) <= MAX_PAYLOAD_BYTES:
-            self._emit(Received(message.topic, bytes(message.payload), message.retain))
+            receipt = _Receipt(self._link, message.mid, message.qos)
+            self._emit(Received(message.topic, bytes(message.payload), message.retain), receipt)
+        else:
+            self._client.ack(message.mid, message.qos)

@@ -51,23 +51,25 @@ class Dispatcher:
         #: Messages the disk did not take, under negative numbers.
         self._memory: dict[int, _Waiting] = {}
         self._memory_numbers = itertools.count(-1, -1)
-        self._in_flight: dict[int, int] = {}
+        #: Token of the bus → number and topic of the message.
+        self._in_flight: dict[int, tuple[int, str]] = {}
         self._done: set[int] = set()
         self._refused_until_s: dict[int, float] = {}
         self._probe_s = 0.0
         #: What is wrong with the disk, one line; empty while it works.
         self.problem = ""
 
-    def add(self, message: Message, *, expiry_s: float | None) -> None:
+    def add(self, message: Message, *, expiry_s: float | None, note: tuple[str, str] | None = None) -> None:
         """Take a message; when this returns it is on the disk, or `problem` says why it is in memory.
 
         Args:
             expiry_s: after which it is not worth sending any more; None for never.
+            note: name and text of what the next run must know, committed with the message.
         """
         deadline_s = None if expiry_s is None else self._monotonic() + expiry_s
         try:
             expires_s = None if expiry_s is None else self._unix() + expiry_s
-            seq, evicted = self._outbox.add(message, expires_s=expires_s)
+            seq, evicted = self._outbox.add(message, expires_s=expires_s, note=note)
         except StateError as error:
             self._memory[next(self._memory_numbers)] = _Waiting(message, deadline_s)
             if len(self._memory) > MAX_IN_MEMORY:
@@ -101,7 +103,7 @@ class Dispatcher:
     def _hand_over(self) -> list[str]:
         expired = []
         now_s = self._monotonic()
-        given = self._done.union(self._in_flight.values())
+        given = self._done.union(seq for seq, _ in self._in_flight.values())
         for seq, waiting in self._candidates(now_s, limit=MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
             if seq in given or self._refused_until_s.get(seq, now_s) > now_s:
                 continue
@@ -115,7 +117,7 @@ class Dispatcher:
             token = self._bus.publish(replace(waiting.message, expiry_s=left_s))
             if token is None:
                 break
-            self._in_flight[token] = seq
+            self._in_flight[token] = (seq, waiting.message.topic)
         return expired
 
     def _candidates(self, now_s: float, *, limit: int) -> Iterator[tuple[int, _Waiting]]:
@@ -128,9 +130,9 @@ class Dispatcher:
             return None
         return self._deadlines_s.get(row.seq, now_s + row.expires_s - self._unix())
 
-    def delivered(self, event: Delivered) -> None:
-        """Note the broker's answer to a message."""
-        seq = self._in_flight.pop(event.token, None)
+    def delivered(self, event: Delivered) -> str:
+        """Note the broker's answer to a message; return its topic if nobody is subscribed to it, else nothing."""
+        seq, topic = self._in_flight.pop(event.token, (None, ""))
         if event.reason >= FAILURE:
             log.error(
                 "the broker refuses a message; check its access rules", extra={"fields": {"reason": event.reason}}
@@ -138,9 +140,25 @@ class Dispatcher:
             if seq is not None:
                 self._refused_until_s[seq] = self._monotonic() + REFUSED_RETRY_S
         elif seq is not None:
-            if event.reason == NO_SUBSCRIBERS:
-                log.warning("the broker took a message that nobody is subscribed to; is a pager running?")
             self._finish(seq)
+            if event.reason == NO_SUBSCRIBERS:
+                return topic
+        return ""
+
+    def note(self, name: str) -> str | None:
+        """Return what an earlier run left; None where there is nothing or the disk fails."""
+        try:
+            return self._outbox.note(name)
+        except StateError as error:
+            self._failed(error)
+            return None
+
+    def write_note(self, name: str, body: str) -> None:
+        """Leave something for the next run, if the disk takes it."""
+        try:
+            self._outbox.write_note(name, body)
+        except StateError as error:
+            self._failed(error)
 
     def connection_lost(self) -> None:
         """Take back what the broker has not answered; it is handed over again."""

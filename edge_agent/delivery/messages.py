@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_agent import config
-from edge_agent.alerting.rules import Action, Alert
+from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
 
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
 MAX_PAYLOAD_BYTES = 16 * 1024
 CLOSING_EXPIRY_S = 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
-_ACTIONS: tuple[Action, ...] = ("ack", "resolve", "false_alarm")
+_ACTIONS: tuple[Action, ...] = ("ack", "resolve", "false_alarm", "snooze")
+MAX_SNOOZE_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Composer:
         self._site = settings.site
         self._session, self._unix, self._monotonic = session, unix, monotonic
         self._boot_id = boot_id()
+        #: Alert id → wall-clock time of its page.
+        self.raised_unix_s: dict[str, float] = {}
         self._health_interval_s = settings.logging.health_interval_s
         self.topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
 
@@ -107,16 +110,17 @@ class Composer:
         return self._message("health", self.topic("health"), figures, retain=True, expiry_s=3 * self._health_interval_s)
 
     def alert(self, alert: Alert) -> Message:
-        """One step of an alert, the whole of it each time."""
-        now_s = self._unix()
-        raised_unix_s = now_s - (alert.changed_s - alert.raised_s)
+        """One step of an alert, the whole of it each time; when it was raised stays as it was first said."""
+        raised_unix_s = self.raised_unix_s.setdefault(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
         body = {
             "id": alert.id,
             "revision": alert.revision,
             "step": alert.step,
             "rule": alert.rule.name,
             "emotions": list(alert.rule.emotions),
-            "severity": alert.rule.severity,
+            "severity": alert.severity,
+            "groups": list(alert.groups),
+            "level": alert.level,
             "message": alert.rule.message,
             "zone": alert.zone,
             "place": self._site.place,
@@ -127,12 +131,15 @@ class Composer:
             "by": alert.by,
             "reason": alert.reason,
         }
+        if alert.step == "cleared":
+            del self.raised_unix_s[alert.id]
         return self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
 
     @staticmethod
     def alert_expiry_s(alert: Alert) -> float:
         """Return how long a step is worth delivering: a page soon, its end for as long as a pager may show it."""
-        return alert.rule.expiry_s if alert.step == "raised" else max(alert.rule.expiry_s, CLOSING_EXPIRY_S)
+        paging = alert.step in ("raised", "escalated")
+        return alert.rule.expiry_s if paging else max(alert.rule.expiry_s, CLOSING_EXPIRY_S)
 
     def active(self, alerts: Sequence[Alert]) -> Message:
         """Retained: ids of the alerts now open."""
@@ -167,11 +174,16 @@ class Composer:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What a pager says of an alert."""
+    """What a pager says of an alert.
+
+    Attributes:
+        snooze_s: with the action snooze, how long the rule shall keep quiet in that zone, up to MAX_SNOOZE_S.
+    """
 
     alert_id: str
     action: Action
     by: str
+    snooze_s: float = SNOOZE_S
 
     def payload(self, *, unix_s: float) -> bytes:
         """Return the JSON to publish on `ack/<id>`."""
@@ -183,7 +195,7 @@ class Ack:
             "by": self.by,
             "time": rfc3339(unix_s),
         }
-        return _encode(body)
+        return _encode({**body, "snooze_s": self.snooze_s} if self.action == "snooze" else body)
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
@@ -210,7 +222,19 @@ def parse_ack(payload: bytes) -> Ack:
         raise MessageError("'by' must be a name of 1 to 64 printable characters")
     if not isinstance(alert_id, str) or not is_ulid(alert_id):
         raise MessageError("'id' must be a ULID")
-    return Ack(alert_id, action, by)
+    return Ack(alert_id, action, by, parse_snooze(body))
+
+
+def parse_snooze(body: Mapping[str, Any]) -> float:
+    """Return `snooze_s` of an ack or a command, seconds.
+
+    Raises:
+        MessageError: it is not a number up to MAX_SNOOZE_S.
+    """
+    snooze_s = body.get("snooze_s", SNOOZE_S)
+    if isinstance(snooze_s, bool) or not isinstance(snooze_s, int | float) or not 0 < snooze_s <= MAX_SNOOZE_S:
+        raise MessageError(f"snooze_s must be a number of seconds from 0 to {MAX_SNOOZE_S:g}")
+    return float(snooze_s)
 
 
 def parse_object(payload: bytes, *, schema: str) -> dict[str, Any]:

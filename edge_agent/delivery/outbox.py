@@ -1,12 +1,13 @@
 """The spool between an alert and the broker: what was raised survives a power cut.
 
 SQLite in WAL mode with `synchronous=FULL`: when `add` returns, the message is on the disk. One thread owns
-the database. Rows leave only when the broker took them, when they expired, or, oldest first, when the spool
-outgrew its limit; the last two are reported, never silent.
+the database. Rows leave only when the broker took them, when they expired, or when the spool outgrew its limit,
+alerts last; the last two are reported, never silent. A file that SQLite cannot read is set aside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_NAME = "outbox.sqlite3"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,8 +31,14 @@ CREATE TABLE IF NOT EXISTS message (
     retain      INTEGER NOT NULL,
     added_s     REAL    NOT NULL,  -- seconds since 1970
     expires_s   REAL               -- seconds since 1970, NULL for never
-) STRICT
+) STRICT;
+CREATE TABLE IF NOT EXISTS note (  -- what the next run must know
+    name        TEXT PRIMARY KEY,
+    body        TEXT NOT NULL
+) STRICT;
 """
+#: What makes room first when the spool is too large; alerts go last.
+_EVICTION_ORDER = "CASE WHEN topic LIKE '%/summary' THEN 0 WHEN topic LIKE '%/alert/%' THEN 2 ELSE 1 END, seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +62,67 @@ class Outbox:
         max_bytes: of payloads kept.
         unix: wall clock, seconds since 1970.
 
+    Attributes:
+        set_aside: where a file that could not be read was moved to; None if there was none.
+
     Raises:
-        StateError: the folder cannot be made or written, or the file is not a spool of this version.
+        StateError: the folder cannot be made or written, or another agent uses it.
     """
 
     def __init__(self, state_dir: Path, *, max_bytes: int, unix: Callable[[], float]) -> None:
         self._path, self._max_bytes, self._unix = state_dir / FILE_NAME, max_bytes, unix
+        self.set_aside: Path | None = None
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
-            # Opened by whoever builds the agent, then used by its loop alone.
-            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=1.0, check_same_thread=False)
+            try:
+                self._db = self._open()
+            except sqlite3.DatabaseError as error:
+                if not _is_corrupt(error):
+                    raise
+                self.set_aside = self._move_away()
+                self._db = self._open()
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
-        with self._guard():
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _SCHEMA_VERSION):
-                raise StateError(f"{self._path} was written by another version of the agent; move it away")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            # Two agents on one spool would send everything twice: whoever comes second is turned away.
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-            self._db.execute("COMMIT")
 
-    def add(self, message: Message, *, expires_s: float | None = None) -> tuple[int, list[Row]]:
-        """Commit a message to disk; return its number and older rows that had to make room.
+    def _open(self) -> sqlite3.Connection:
+        # Opened by whoever builds the agent, then used by its loop alone.
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=1.0, check_same_thread=False)
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _SCHEMA_VERSION:
+                raise sqlite3.DatabaseError("malformed: written by a later version of the agent")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            # Two agents on one spool would send everything twice: whoever comes second is turned away.
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            db.execute("BEGIN EXCLUSIVE")
+            for statement in _SCHEMA.split(";")[:-1]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+            db.execute("COMMIT")
+            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _move_away(self) -> Path:
+        target = self._path.with_name(f"{FILE_NAME}.unreadable-{int(self._unix())}")
+        self._path.replace(target)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(FILE_NAME + suffix).replace(target.with_name(target.name + suffix))
+        return target
+
+    def add(
+        self, message: Message, *, expires_s: float | None = None, note: tuple[str, str] | None = None
+    ) -> tuple[int, list[Row]]:
+        """Commit a message to disk; return its number and other rows that had to make room.
+
+        Args:
+            note: name and text of what the next run must know, committed with it.
 
         Raises:
             StateError: the disk is full or failing; nothing was changed.
@@ -93,7 +134,9 @@ class Outbox:
                     "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
                     (message.topic, message.payload, message.retain, self._unix(), expires_s),
                 )
-                evicted = self._evict()
+                if note is not None:
+                    self._write_note(*note)
+                evicted = self._evict(spare=cursor.lastrowid)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -102,17 +145,39 @@ class Outbox:
         assert cursor.lastrowid is not None
         return cursor.lastrowid, evicted
 
-    def _evict(self) -> list[Row]:
+    def _evict(self, *, spare: int | None) -> list[Row]:
         used = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
         evicted: list[Row] = []
         if used > self._max_bytes:
-            for row in self.pending(limit=1_000_000)[:-1]:
+            for row in self._rows(f"WHERE seq IS NOT ? ORDER BY {_EVICTION_ORDER}", spare):
                 if used <= self._max_bytes:
                     break
                 evicted.append(row)
                 used -= len(row.message.payload)
             self.remove([row.seq for row in evicted])
         return evicted
+
+    def note(self, name: str) -> str | None:
+        """Return what an earlier run left under a name.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._guard():
+            found = self._db.execute("SELECT body FROM note WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def write_note(self, name: str, body: str) -> None:
+        """Leave something for the next run.
+
+        Raises:
+            StateError: the disk is full or failing.
+        """
+        with self._guard():
+            self._write_note(name, body)
+
+    def _write_note(self, name: str, body: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO note (name, body) VALUES (?, ?)", (name, body))
 
     def pending(self, *, limit: int) -> list[Row]:
         """Return the oldest messages.
@@ -121,9 +186,10 @@ class Outbox:
             StateError: the file cannot be read.
         """
         with self._guard():
-            rows = self._db.execute(
-                "SELECT seq, topic, payload, retain, expires_s FROM message ORDER BY seq LIMIT ?", (limit,)
-            ).fetchall()
+            return self._rows("ORDER BY seq LIMIT ?", limit)
+
+    def _rows(self, condition: str, value: int | None) -> list[Row]:
+        rows = self._db.execute(f"SELECT seq, topic, payload, retain, expires_s FROM message {condition}", (value,))
         return [
             Row(seq, Message(topic, payload, bool(retain)), expires_s)
             for seq, topic, payload, retain, expires_s in rows
@@ -170,3 +236,8 @@ class Outbox:
                 f"{self._path} is in use by another agent; stop it or give outbox.state_dir another value"
             )
         return StateError(f"cannot use {self._path}: {error}; is outbox.state_dir writable and the disk not full?")
+
+
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    """Tell a file that holds nonsense from a disk that fails or another agent that holds the lock."""
+    return any(sign in str(error) for sign in ("malformed", "not a database", "file is encrypted"))

@@ -14,6 +14,8 @@ from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Rec
 from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object
 
 ACK_EXPIRY_S = 600
+#: A page its agent no longer knows is closed after so long.
+GIVE_UP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Page:
     Attributes:
         device_topic: topic of the device; the alert came below it, acknowledgements go there.
         session: the run of the agent that raised it.
-        step: raised, acked or cleared.
+        step: raised, escalated, acked or cleared.
+        groups: everybody paged so far.
     """
 
     device_topic: str
@@ -32,6 +35,7 @@ class Page:
     revision: int
     step: str
     severity: str
+    groups: tuple[str, ...]
     message: str
     place: str
     zone: str
@@ -55,11 +59,22 @@ class Pager:
     Args:
         bus: subscribed to the alerts of the devices to watch.
         name: who acknowledges.
+        group: show only pages that this group is paged with; None for all.
     """
 
-    def __init__(self, bus: Bus, *, name: str, unix: Callable[[], float] = time.time) -> None:
-        self._bus, self._name, self._unix = bus, name, unix
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        name: str,
+        group: str | None = None,
+        unix: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus, self._name, self._group, self._unix, self._monotonic = bus, name, group, unix, monotonic
         self._revisions: dict[str, int] = {}
+        #: Open pages that their agent no longer counts among its open alerts → since when.
+        self._missing_s: dict[str, float] = {}
         self._acks: list[Message] = []
         self._in_flight: dict[int, Message] = {}
         self.open: dict[str, Page] = {}
@@ -78,41 +93,50 @@ class Pager:
             elif isinstance(event, Delivered):
                 self._in_flight.pop(event.token, None)
             elif event.topic.endswith("/alert/active"):
-                news += self._ended_before(event)
-                if event.retained:
-                    self._ask_again(event)
+                self._compare(event)
             else:
                 page = _parse(event.topic, event.payload)
                 if page is not None and page.revision > self._revisions.get(page.id, 0):
+                    shown = page.id in self.open
                     self._remember(page)
-                    news.append(page)
-        return news
+                    if shown or page.id in self.open:
+                        news.append(page)
+        return news + self._given_up()
 
-    def _ask_again(self, event: Received) -> None:
-        """Have the agent repeat alerts that were raised before this pager was there."""
+    def _compare(self, event: Received) -> None:
+        """Compare the open pages with the alerts their agent says are open.
+
+        Alerts that this pager never saw are asked for. Pages that the agent does not know are given up after
+        GIVE_UP_S: their last step may still be on its way.
+        """
         try:
             known_ids = parse_object(event.payload, schema="active").get("ids")
         except MessageError:
             return
-        if isinstance(known_ids, list) and any(alert_id not in self.open for alert_id in known_ids):
-            body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
-            topic = event.topic.removesuffix("alert/active") + "cmd/rebirth"
-            self._bus.publish(Message(topic, json.dumps(body).encode(), expiry_s=60))
-
-    def _ended_before(self, event: Received) -> list[Page]:
-        """Close pages of earlier runs of an agent, which its present run knows nothing of."""
-        try:
-            body = parse_object(event.payload, schema="active")
-        except MessageError:
-            return []
+        if not isinstance(known_ids, list):
+            return
         device_topic = event.topic.removesuffix("/alert/active")
-        gone = [
-            replace(page, step="cleared", reason="stopped", revision=page.revision + 1)
-            for page in self.open.values()
-            if page.device_topic == device_topic and page.session != body.get("session")
-        ]
-        for page in gone:
-            self._remember(page)
+        for page in self.open.values():
+            if page.device_topic == device_topic:
+                if page.id in known_ids:
+                    self._missing_s.pop(page.id, None)
+                else:
+                    self._missing_s.setdefault(page.id, self._monotonic())
+        if event.retained and any(alert_id not in self._revisions for alert_id in known_ids):
+            body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
+            self._bus.publish(Message(f"{device_topic}/cmd/rebirth", json.dumps(body).encode(), expiry_s=60))
+
+    def _given_up(self) -> list[Page]:
+        """Close pages that their agent has not known of for a while."""
+        now_s = self._monotonic()
+        gone = []
+        for alert_id, since_s in list(self._missing_s.items()):
+            page = self.open.get(alert_id)
+            if page is None:
+                del self._missing_s[alert_id]
+            elif now_s - since_s >= GIVE_UP_S:
+                gone.append(replace(page, step="cleared", reason="stopped", revision=page.revision + 1))
+                self._remember(gone[-1])
         return gone
 
     def act(self, page: Page, action: Action) -> None:
@@ -131,7 +155,8 @@ class Pager:
             del self._revisions[next(iter(self._revisions))]
         if page.step == "cleared":
             self.open.pop(page.id, None)
-        else:
+            self._missing_s.pop(page.id, None)
+        elif self._group is None or self._group in page.groups:
             self.open[page.id] = page
 
 
@@ -149,6 +174,7 @@ def _parse(topic: str, payload: bytes) -> Page | None:
             revision=int(body["revision"]),
             step=str(body["step"]),
             severity=str(body["severity"])[:20],
+            groups=tuple(_plain(name) for name in body["groups"]),
             message=_plain(body["message"]),
             place=_plain(body["place"]),
             zone=_plain(body["zone"]),

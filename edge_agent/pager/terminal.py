@@ -15,8 +15,9 @@ from edge_agent.alerting.rules import Action
 from edge_agent.errors import BrokerError
 from edge_agent.pager.client import Link, Page, Pager
 
-KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm"}
-_DONE = {"ack": "acknowledged", "resolve": "resolved", "false_alarm": "marked as false alarm"}
+KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm", "s": "snooze"}
+_DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
+_PAGING = ("raised", "escalated")
 _WHY = {
     "calm": "customer is calm again",
     "out_of_view": "customer is out of view",
@@ -74,7 +75,7 @@ class TerminalPager:
         for alert_id, due_s in list(self._due_s.items()):
             if time.monotonic() >= due_s:
                 del self._due_s[alert_id]
-                if (page := self._pager.open.get(alert_id)) is not None and page.step == "raised":
+                if (page := self._pager.open.get(alert_id)) is not None and page.step in _PAGING:
                     self._act(page, "ack")
         return pages
 
@@ -86,7 +87,7 @@ class TerminalPager:
                 self._wake.wait(0.2)
                 self._wake.clear()
                 for page in self.turn():
-                    if page.step == "raised":
+                    if page.step in _PAGING:
                         raised.add(page.id)
                     elif once and page.id in raised:
                         return
@@ -94,15 +95,17 @@ class TerminalPager:
     def _show(self, page: Page) -> None:
         if page.step == "cleared":
             self._answered.discard(page.id)
-        if page.step == "raised":
+        if page.step in _PAGING:
             self._selected = page.id
+            self._answered.discard(page.id)
             if self._auto_ack_s is not None:
                 self._due_s[page.id] = time.monotonic() + self._auto_ack_s
             what = f"{'/'.join(page.emotions)} {page.score:.2f}"
             where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
-            keys = "" if self._auto_ack_s is not None else "   [a]cknowledge [r]esolve [f]alse alarm"
+            keys = "" if self._auto_ack_s is not None else "   [a]cknowledge [r]esolve [f]alse alarm [s]nooze"
             bell = "\a" if self._colour else ""
-            headline = self._paint(f"▲ {page.message.upper()}", page.severity)
+            mark = "▲" if page.step == "raised" else f"▲▲ nobody acknowledged, now {' and '.join(page.groups)}:"
+            headline = self._paint(f"{mark} {page.message.upper()}", page.severity)
             self._say(f"{bell}{headline}  {where} ({page.device}): {what}{keys}")
         elif page.step == "acked":
             self._say(f"✓ {page.place}: acknowledged by {page.by}")
@@ -123,7 +126,9 @@ class TerminalPager:
             else:
                 self._act(page, KEYS[key])
         elif key.strip():
-            self._say("keys: a acknowledge, r resolve, f false alarm, 1-9 choose among open pages, Ctrl-C quit")
+            self._say(
+                "keys: a acknowledge, r resolve, f false alarm, s snooze, 1-9 choose among open pages, Ctrl-C quit"
+            )
 
     def _target(self, action: Action) -> Page | None:
         """Return the selected page, or the newest one that the action would change."""
@@ -131,7 +136,7 @@ class TerminalPager:
         selected = next((page for page in pages if page.id == self._selected), None)
         return (
             selected
-            or next((page for page in reversed(pages) if page.step == "raised"), None)
+            or next((page for page in reversed(pages) if page.step in _PAGING), None)
             or (pages[-1] if pages and action != "ack" else None)
         )
 
