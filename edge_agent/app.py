@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import edge_agent
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
+from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
 from edge_agent.config import Config, read_password
 from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, MqttBus, Received
 from edge_agent.delivery.dispatcher import Dispatcher
@@ -38,6 +40,7 @@ from edge_agent.delivery.messages import (
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
+from edge_agent.operations.watchdog import Watchdog
 from edge_agent.pipeline import Decision, Pipeline
 from edge_agent.vision.runtime import RUNTIMES, Choice
 
@@ -105,6 +108,10 @@ class Agent:
         )
         self.health = Health(start_s=time.monotonic())
         self._camera_status = self._capture.status()
+        self._picture, self._picture_problem = PictureWatch(), ""
+        self._live_camera = config.camera.source != "opencv" or not Path(config.camera.device).exists()
+        self._next_restart_s = 0.0
+        self._watchdog = Watchdog(monotonic=time.monotonic)
         self._state: State = "online"
         self._problem = self._frame_problem = ""
         self._next_health_s = 0.0
@@ -178,6 +185,11 @@ class Agent:
                 self._composer.event("expired", f"{topic} could not be delivered in time"), expiry_s=3600
             )
         self._update_state()
+        self._watchdog.turn(
+            frames=0 if self._picture_problem == FROZEN_PROBLEM else self.health.frames,
+            network_turned_s=self._bus.turned_s,
+            status=self._problem or "watching",
+        )
         if time.monotonic() >= self._next_health_s and self._bus.connected:
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._publish(self._health_message())
@@ -197,6 +209,7 @@ class Agent:
     def _process(self, frame: Frame) -> None:
         started_s = time.monotonic()
         self._frame_s, self._frame_taken_s = frame.time_s, started_s
+        self._look_at_picture(frame)
         try:
             decision = self.pipeline.process(frame)
         except Exception as error:  # one odd frame of an exotic driver must not end the watch
@@ -209,9 +222,21 @@ class Agent:
         self._people = len(decision.tracks)
         self._report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
-        self.health.frame(faces=decision.faces, latency_s=time.monotonic() - captured_s)
+        self.health.frame(faces=decision.faces, latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
         if self._on_decision is not None:
             self._on_decision(frame, decision)
+
+    def _look_at_picture(self, frame: Frame) -> None:
+        """Note a picture that shows nothing; a frozen one is a camera that wants to be opened anew."""
+        if not self._live_camera:
+            return
+        problem = self._picture.look(frame)
+        if problem != self._picture_problem:
+            self._picture_problem = problem
+            log.log(logging.ERROR if problem else logging.INFO, problem or "the picture is in order again")
+        if problem == FROZEN_PROBLEM and time.monotonic() >= self._next_restart_s:
+            self._next_restart_s = time.monotonic() + self._config.camera.retry_max_s
+            self._capture.restart(problem)
 
     def _report(self, alerts: list[Alert]) -> None:
         for alert in alerts:
@@ -332,7 +357,9 @@ class Agent:
             self._dispatcher.add(self._composer.event("camera_back", ""), expiry_s=3600)
 
     def _update_state(self) -> None:
-        problem = self._camera_status.problem or self._frame_problem or self._dispatcher.problem
+        problem = (
+            self._camera_status.problem or self._picture_problem or self._frame_problem or self._dispatcher.problem
+        )
         if problem != self._problem:
             self._state, self._problem = "degraded" if problem else "online", problem
             self._publish(self._composer.state(self._state, problem))
@@ -368,10 +395,14 @@ class Agent:
                 "outbox_depth": depth,
                 "outbox_oldest_s": round(oldest_s, 1),
                 "temperature_c": temperature_c(),
+                "frame_age_s": _rounded(self.health.frame_age_s(now_s)),
+                "network_age_s": _rounded(max(0.0, now_s - self._bus.turned_s)),
+                "problem": self._problem[:300],
             }
         )
 
     def _shut_down(self) -> None:
+        self._watchdog.stopping()
         self._report(self.pipeline.rules.close_all(reason="stopped", time_s=self._alert_time_s()))
         self._dispatcher.pump()
         self._publish(self._composer.active([]))
@@ -382,6 +413,10 @@ class Agent:
         waiting = self._dispatcher.close()
         self._capture.stop(0.3)
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _runtime_version(choice: Choice) -> str:

@@ -100,6 +100,14 @@ class Capture:
         if sum(thread.is_alive() for thread in self._threads) < MAX_HUNG_THREADS:
             self.start()
 
+    def restart(self, problem: str) -> None:
+        """Close the camera and open it anew, because what it delivers is of no use."""
+        with self._condition:
+            generation = self._generation
+        self._set(generation, "lost", problem)
+        if sum(thread.is_alive() for thread in self._threads) < MAX_HUNG_THREADS:
+            self.start()
+
     def status(self) -> CaptureStatus:
         """Return what the capture thread is doing."""
         with self._condition:

@@ -20,13 +20,19 @@ class Health:
         self._interval_frames = 0
         self.frames = 0
         self.faces = 0
+        self._last_frame_s: float | None = None
 
-    def frame(self, *, faces: int, latency_s: float) -> None:
+    def frame(self, *, faces: int, latency_s: float, now_s: float) -> None:
         """Count one processed frame, `latency_s` after it was captured."""
+        self._last_frame_s = now_s
         self.frames += 1
         self.faces += faces
         self._interval_frames += 1
         self._latencies_s.append(latency_s)
+
+    def frame_age_s(self, now_s: float) -> float | None:
+        """Return seconds since a frame was processed; None before the first."""
+        return None if self._last_frame_s is None else now_s - self._last_frame_s
 
     def uptime_s(self, now_s: float) -> float:
         """Return seconds since the start."""
