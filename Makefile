@@ -2,6 +2,7 @@
 # make test    everything CI checks
 # make check   formatting, lint, types
 # make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
+# make install, make uninstall   the service, as root; see systemd/install.sh
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test check train clean
+.PHONY: demo test check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -37,6 +38,9 @@ train: $(VENV)/.test
 	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
 	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
+
+install uninstall:
+	sh systemd/install.sh $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -267,7 +267,7 @@ def read_password(mqtt: Mqtt) -> str | None:
     try:
         if path.stat().st_mode & stat.S_IROTH:
             raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the password file {path}: {error}") from None
 

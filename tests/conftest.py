@@ -48,13 +48,14 @@ def start_mosquitto(tmp_path_factory) -> Iterator[Callable[..., Broker]]:
     """Starts brokers with given configuration lines; stops them at the end."""
     brokers: list[Broker] = []
 
-    def start(*lines: str, port: int | None = None) -> Broker:
+    def start(*lines: str, port: int | None = None, listener: bool = True) -> Broker:
         port = port or free_port()
         folder = tmp_path_factory.mktemp("mosquitto")
         config = folder / "mosquitto.conf"
-        config.write_text("\n".join([f"listener {port} 127.0.0.1", *lines]) + "\n")
+        lines = (f"listener {port} 127.0.0.1", *lines) if listener else lines
+        config.write_text("\n".join(lines) + "\n")
         command = [find_mosquitto(), "-c", str(config)]
-        if "user" not in " ".join(lines):
+        if not any(line.startswith("user ") for line in lines):
             config.write_text(config.read_text() + "user root\n")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         broker = Broker("127.0.0.1", port, process)

@@ -1,0 +1,168 @@
+"""The service files: hardened, valid, and enough for the broker example to keep kiosks apart."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+
+import paho.mqtt.client as paho
+import pytest
+from conftest import PATIENCE_S, REPOSITORY, free_port
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+SYSTEMD = REPOSITORY / "systemd"
+MAX_EXPOSURE = 1.7
+
+
+def run(*command, **options):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+class TestUnit:
+    def test_its_exposure_is_low(self):
+        result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / "edge-agent.service")
+        exposure = re.search(r"Overall exposure level for edge-agent.service: ([\d.]+)", result.stdout)
+        assert exposure is not None, result.stderr
+        assert float(exposure[1]) <= MAX_EXPOSURE
+
+    def test_systemd_understands_every_line(self, tmp_path):
+        unit = tmp_path / "edge-agent.service"
+        text = (SYSTEMD / "edge-agent.service").read_text()
+        unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+        assert "edge-agent.service" not in run("systemd-analyze", "verify", "--man=no", unit).stderr
+
+
+class TestBrokerExample:
+    """mosquitto with the shipped access rules and certificates."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def certificates(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("certificates")
+        script = SYSTEMD / "mosquitto" / "make-certificates.sh"
+        for _ in range(2):  # a kiosk is added later
+            result = run("sh", script, folder, "localhost", "lobby/kiosk-1")
+            assert result.returncode == 0, result.stderr
+        result = run("sh", script, folder, "localhost", "lobby/kiosk-2")
+        assert sorted(result.stdout.split()) == ["broker.pem", "ca.pem", "lobby-kiosk-1.pem", "lobby-kiosk-2.pem"]
+        return folder
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def port(cls, certificates, tmp_path_factory, start_mosquitto):
+        folder = tmp_path_factory.mktemp("broker")
+        passwords = folder / "passwords"
+        for flags, user in ((["-c"], "lobby/kiosk-1"), ([], "lobby/kiosk-2"), ([], "staff")):
+            made = run(
+                shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd", *flags, "-b", passwords, user, user
+            )
+            assert made.returncode == 0, made.stderr
+        lines = (SYSTEMD / "mosquitto" / "edge-agent.conf").read_text()
+        port = free_port()
+        for old, new in (
+            ("/etc/mosquitto/edge-agent.passwords", passwords),
+            ("/etc/mosquitto/edge-agent.acl", SYSTEMD / "mosquitto" / "edge-agent.acl"),
+            ("/etc/mosquitto/certs", certificates),
+            ("listener 8883", f"listener {port} 127.0.0.1"),
+            ("persistence true", "persistence false"),
+        ):
+            assert old in lines
+            lines = lines.replace(old, str(new))
+        start_mosquitto(*lines.splitlines(), port=port, listener=False)
+        return port
+
+    @pytest.fixture
+    def connect(self, certificates, port):
+        clients = []
+
+        def note(client, _, message) -> None:
+            with client.arrived:
+                client.heard.append(message.topic)
+                client.arrived.notify_all()
+
+        def start(user: str, *topics: str):
+            client = paho.Client(CallbackAPIVersion.VERSION2, client_id=user, protocol=MQTTProtocolVersion.MQTTv5)
+            client.username_pw_set(user, user)
+            client.tls_set(ca_certs=str(certificates / "ca.pem"))
+            client.heard, client.ready, client.arrived = [], threading.Event(), threading.Condition()
+            client.on_message = note
+            client.on_connect = lambda c, *_: c.subscribe([(topic, 1) for topic in topics or ("none",)])
+            client.on_subscribe = lambda c, *_: c.ready.set()
+            client.connect("localhost", port)
+            client.loop_start()
+            clients.append(client)
+            assert client.ready.wait(PATIENCE_S), user
+            return client
+
+        yield start
+        for client in clients:
+            client.disconnect()
+            client.loop_stop()
+
+    def reason(self, client, topic: str) -> int:
+        reasons, answered = [], threading.Event()
+        client.on_publish = lambda _c, _u, _mid, reason, _p: (reasons.append(reason.value), answered.set())
+        client.publish(topic, b"{}", qos=1)
+        assert answered.wait(PATIENCE_S)
+        return reasons[0]
+
+    def test_a_kiosk_writes_below_its_own_topic_only(self, connect):
+        kiosk = connect("lobby/kiosk-1")
+        for topic in ("state", "health", "alert/active", "alert/01", "event", "rsp/1"):
+            assert self.reason(kiosk, f"kiosk/v1/lobby/kiosk-1/{topic}") < 128, topic
+        for topic in (
+            "kiosk/v1/lobby/kiosk-2/state",
+            "kiosk/v1/lobby/kiosk-1/ack/01",
+            "kiosk/v1/lobby/kiosk-2/cmd/ping",
+        ):
+            assert self.reason(kiosk, topic) == 135, topic
+
+    def test_a_pager_answers_and_a_kiosk_hears_only_its_own(self, connect):
+        kiosk = connect("lobby/kiosk-1", "kiosk/v1/+/+/ack/+", "kiosk/v1/lobby/kiosk-1/ack/+")
+        staff = connect("staff", "kiosk/v1/#")
+        assert self.reason(staff, "kiosk/v1/lobby/kiosk-2/ack/01") in (0, 16)
+        assert self.reason(staff, "kiosk/v1/lobby/kiosk-1/ack/02") in (0, 16)
+        assert self.reason(staff, "kiosk/v1/lobby/kiosk-1/alert/02") == 135
+        assert self.reason(kiosk, "kiosk/v1/lobby/kiosk-1/state") in (0, 16)
+        assert set(kiosk.heard) == {"kiosk/v1/lobby/kiosk-1/ack/02"}
+
+    def test_the_agent_works_under_these_rules(self, edge_agent, certificates, port, connect, tmp_path):
+        staff = connect("staff", "kiosk/v1/#")
+        (tmp_path / "password").write_text("lobby/kiosk-2")
+        (tmp_path / "password").chmod(0o600)
+        settings = {
+            "site": {"name": "lobby", "device": "kiosk-2"},
+            "camera": {"source": "synthetic"},
+            "mqtt": {
+                "host": "localhost", "port": port, "username": "lobby/kiosk-2",
+                "password_file": str(tmp_path / "password"),
+                "tls": {"enabled": True, "ca_file": str(certificates / "ca.pem")},
+            },
+            "outbox": {"state_dir": str(tmp_path / "state")},
+            "logging": {"health_interval_s": 1, "format": "json"},
+        }  # fmt: skip
+        (tmp_path / "config.yaml").write_text(json.dumps(settings))
+        agent = edge_agent("run", "--config", tmp_path / "config.yaml")
+        connected = next(line for line in agent.stderr if "connected to the broker" in line)
+        assert connected
+        staff.publish(
+            "kiosk/v1/lobby/kiosk-2/cmd/ping", '{"schema": "command", "version": 1, "request_id": "r"}', qos=1
+        )
+        wanted = {f"kiosk/v1/lobby/kiosk-2/{end}" for end in ("state", "info", "health", "alert/active", "rsp/r")}
+        with staff.arrived:
+            assert staff.arrived.wait_for(lambda: wanted <= set(staff.heard), PATIENCE_S), staff.heard
+        agent.terminate()
+        _, rest = agent.communicate(timeout=PATIENCE_S)
+        assert "refuses" not in rest
+
+
+def test_the_installer_teaches_and_refuses_what_it_cannot_do():
+    script = SYSTEMD / "install.sh"
+    assert run("sh", "-n", script).returncode == 0
+    result = run("sh", script, "nonsense")
+    assert result.returncode in (1, 2)
+    assert "install" in result.stderr
