@@ -112,6 +112,7 @@ class Agent:
         self._live_camera = config.camera.source != "opencv" or not Path(config.camera.device).exists()
         self._next_restart_s = 0.0
         self._watchdog = Watchdog(monotonic=time.monotonic)
+        self._shadow_pages = 0
         self._state: State = "online"
         self._problem = self._frame_problem = ""
         self._next_health_s = 0.0
@@ -142,6 +143,11 @@ class Agent:
                 topics=self._topics.base,
             ),
         )
+        if not self._config.privacy.notice_posted:
+            log.warning(
+                "shadow mode: nobody is paged until a sign is up and privacy.notice_posted is true; "
+                "`edge-agent notice` prints one"
+            )
         try:
             while not self._stopping:
                 self._wakeup.wait(_IDLE_S)
@@ -193,7 +199,7 @@ class Agent:
         if time.monotonic() >= self._next_health_s and self._bus.connected:
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._publish(self._health_message())
-            self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+            self._publish(self._composer.active(self._open_alerts()))
         if status.state == "ended" and frame is None and not self.ended.is_set():
             self.ended.set()
         if self._stop_at_end and self.ended.is_set() and self._settled():
@@ -239,6 +245,10 @@ class Agent:
             self._capture.restart(problem)
 
     def _report(self, alerts: list[Alert]) -> None:
+        if not self._config.privacy.notice_posted:
+            # In shadow mode alerts are counted; nobody is paged.
+            self._shadow_pages += sum(alert.step == "raised" for alert in alerts)
+            return
         for alert in alerts:
             self._dispatcher.add(
                 self._composer.alert(alert),
@@ -260,7 +270,10 @@ class Agent:
                 ),
             )
         if alerts:
-            self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+            self._publish(self._composer.active(self._open_alerts()))
+
+    def _open_alerts(self) -> list[Alert]:
+        return self.pipeline.rules.open_alerts() if self._config.privacy.notice_posted else []
 
     def _episodes_text(self) -> str:
         rules = self.pipeline.rules
@@ -323,7 +336,7 @@ class Agent:
             answer = self._composer.response(request_id, ok=True, detail="pong")
         elif verb == "rebirth":
             self._birth()
-            for alert in self.pipeline.rules.open_alerts():
+            for alert in self._open_alerts():
                 # For pagers that came late; others know these steps by id and revision.
                 self._publish(self._composer.alert(alert))
             answer = self._composer.response(request_id, ok=True, detail="state, info and open alerts published")
@@ -341,7 +354,7 @@ class Agent:
     def _birth(self) -> None:
         self._publish(self._composer.state(self._state, self._problem))
         self._publish(self._composer.info(self._facts()))
-        self._publish(self._composer.active(self.pipeline.rules.open_alerts()))
+        self._publish(self._composer.active(self._open_alerts()))
 
     def _camera_changed(self, status: CaptureStatus) -> None:
         before, self._camera_status = self._camera_status, status
@@ -398,6 +411,7 @@ class Agent:
                 "frame_age_s": _rounded(self.health.frame_age_s(now_s)),
                 "network_age_s": _rounded(max(0.0, now_s - self._bus.turned_s)),
                 "problem": self._problem[:300],
+                "shadow_pages": self._shadow_pages,
             }
         )
 

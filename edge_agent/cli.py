@@ -55,7 +55,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edge-agent {edge_agent.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_run, _add_pager, _add_classify, _add_check_config, _add_bench):
+    for add in (
+        _add_demo,
+        _add_run,
+        _add_pager,
+        _add_classify,
+        _add_check_config,
+        _add_notice,
+        _add_doctor,
+        _add_bench,
+    ):
         add(commands)
     return parser
 
@@ -275,6 +284,56 @@ def _check_config(options: argparse.Namespace) -> int:
     rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
     print(f"{options.file}: ok; rules: {rules}")
     return 0
+
+
+def _add_notice(commands: Commands) -> None:
+    command = commands.add_parser("notice", help="print the sign that tells people about the camera")
+    command.add_argument("--config", type=Path, help="configuration whose place and rules it names")
+    command.set_defaults(run=_notice)
+
+
+def _notice(options: argparse.Namespace) -> int:
+    from edge_agent.config import Config, load_config
+    from edge_agent.operations.notice import notice
+
+    print(notice(load_config(options.config) if options.config else Config()))
+    return 0
+
+
+def _add_doctor(commands: Commands) -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="try everything a configuration needs; --privacy proves that no picture leaves",
+        description="Tries models, camera, broker, disk and clock, one line each. With --privacy, runs the agent under "
+        "strace and names every file it wrote and every address it talked to beside its outbox and its broker.",
+    )
+    command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    command.add_argument("--privacy", action="store_true", help="prove what is written and sent, and by how much")
+    command.add_argument(
+        "--seconds", type=float, default=20.0, help="how long to watch the agent (default %(default)s)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.operations import doctor, privacy
+
+    config = load_config(options.config)
+    checks = (
+        privacy.prove(config, options.config, seconds=options.seconds) if options.privacy else doctor.examine(config)
+    )
+    failed = False
+    found = []
+    for check in checks:
+        failed |= not check.ok
+        found.append({"check": check.name, "ok": check.ok, "detail": check.detail})
+        if not options.json:
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", flush=True)
+    if options.json:
+        print(json.dumps(found))
+    return 1 if failed else 0
 
 
 def _add_bench(commands: Commands) -> None:

@@ -19,6 +19,12 @@ from edge_agent.yaml_loader import InvalidValueError, option
 
 #: What may stand in a level of an MQTT topic.
 SEGMENT = r"[A-Za-z0-9_.-]{1,64}"
+#: The zone of everybody who stands in no configured one.
+WHOLE_VIEW = "view"
+#: Countries of the European Economic Area, where Regulation (EU) 2024/1689 applies; ISO 3166-1.
+EEA = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()  # noqa: SIM905
+)
 #: Corners as (x, y) shares of picture width and height, 0..1.
 Polygon = tuple[tuple[float, float], ...]
 
@@ -30,6 +36,7 @@ class Site:
     name: str = option("site", pattern=SEGMENT)
     device: str = option("kiosk-1", pattern=SEGMENT)
     place: str = option("front desk", pattern=r".{1,120}")
+    jurisdiction: str | None = option(None, pattern=r"[A-Z]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,9 @@ class Rule:
     cooldown_s: float = option(30.0, low=0.0, high=86400)
     severity: Literal["info", "warning", "critical"] = option("warning")
     message: str = option("Please send assistance", pattern=r".{1,200}")
+    role: Literal["customer", "staff"] = option("customer")
+    watch: Literal["presence", "absence"] = option("presence")
+    zones: tuple[str, ...] = option(())
     group: str = option("staff", pattern=SEGMENT)
     escalation: tuple[Escalation, ...] = option(())
     expiry_s: float = option(120.0, low=1, high=86400)
@@ -194,6 +204,13 @@ class Outbox:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """What people in front of the camera are owed."""
+
+    notice_posted: bool = option(default=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Performance:
     """How much of the computer the agent may use."""
 
@@ -223,6 +240,7 @@ class Config:
     rules: tuple[Rule, ...] = option(factory=lambda: (Rule(name="angry-customer"),))
     mqtt: Mqtt = option(factory=Mqtt)
     outbox: Outbox = option(factory=Outbox)
+    privacy: Privacy = option(factory=Privacy)
     performance: Performance = option(factory=Performance)
     logging: Logging = option(factory=Logging)
 
@@ -234,8 +252,28 @@ class Config:
                     raise InvalidValueError(
                         f"{name!r} is not a group; emotion.groups has {known}", "rules", index, "emotions"
                     )
+            self._check_lawful(rule, index)
+            for name in rule.zones:
+                if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
+                    raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
         _check_unique([rule.name for rule in self.rules], "rules")
         _check_unique([zone.name for zone in self.zones], "zones")
+
+    def _check_lawful(self, rule: Rule, index: int) -> None:
+        """Refuse rules about staff where nobody said that they are lawful."""
+        if rule.role != "staff":
+            return
+        where = self.site.jurisdiction
+        if where is None:
+            raise InvalidValueError(
+                "rules about staff need site.jurisdiction, the country's two letters", "rules", index, "role"
+            )
+        if where in EEA:
+            raise InvalidValueError(
+                f"in {where}, Article 5(1)(f) of Regulation (EU) 2024/1689 prohibits inferring the emotions of people "
+                "at work",
+                "rules", index, "role",
+            )  # fmt: skip
 
     def fingerprint(self) -> str:
         """Return a short hash that tells whether two devices run the same configuration."""

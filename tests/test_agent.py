@@ -27,6 +27,7 @@ def write_config(tmp_path, broker, site):
         values = {
             "site": {"name": site, "place": "till"},
             "camera": {"device": str(CLIPS["one"])},
+            "privacy": {"notice_posted": True},
             "mqtt": {"port": port or broker.port},
             "outbox": {"state_dir": str(tmp_path / "state")},
             "logging": {"format": "json", "health_interval_s": 1.0},
@@ -271,6 +272,19 @@ def test_a_page_that_reaches_nobody_is_escalated_at_once(edge_agent, listen, sit
         "alert escalated",
     ]
     assert steps[2]["groups"] == "staff,manager"
+
+
+def test_until_a_notice_is_posted_pages_are_counted_and_nobody_is_paged(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    config_file = write_config(privacy={"notice_posted": False})
+    agent = edge_agent("run", "--config", config_file)
+    _, err = agent.communicate(timeout=60)
+    assert agent.returncode == 0
+    assert "shadow mode" in err
+    assert listener.wait_for_json("/state", state="stopped")["mode"] == "shadow"
+    assert listener.bodies("/alert/0") == []
+    assert all(body["ids"] == [] for body in listener.bodies("/alert/active"))
+    assert listener.bodies("/health")[-1]["shadow_pages"] == 1
 
 
 def test_an_unreadable_outbox_is_set_aside_and_reported(edge_agent, listen, site, write_config, tmp_path):

@@ -57,6 +57,14 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("rules: angry", 1, "a list"),
         ("rules:\n- dwell_s: 2", 2, "'name' is missing"),
         ("rules:\n- name: a\n  upper: 0.5\n  lower: 0.9", 4, "must not be above upper (0.5)"),
+        ("rules:\n- name: a\n  zones: [till]", 3, "'till' is not a zone"),
+        ("rules:\n- name: a\n  role: staff", 3, "need site.jurisdiction"),
+        (
+            "site: {jurisdiction: DE}\nrules:\n- name: a\n  role: staff",
+            4,
+            "Article 5(1)(f) of Regulation (EU) 2024/1689",
+        ),
+        ("site: {jurisdiction: de}", 1, "jurisdiction"),
         (
             "rules:\n- name: a\n  escalation: [{after_s: 9, group: b}, {after_s: 5, group: c}]",
             3,

@@ -156,6 +156,17 @@ def test_staff_answers_are_idempotent():
     assert scene.engine.act("unknown", "ack", by="kim", time_s=scene.time_s) is None
 
 
+def test_a_rule_may_watch_for_what_is_missing_in_its_own_zone():
+    smile = Rule(
+        name="smile", emotions=("angry",), watch="absence", zones=("desk",), upper=0.9, dwell_s=60, role="staff"
+    )
+    scene = Scene(smile)
+    assert scene.show(70, {1: 0.02}, zone="view") == []
+    assert scene.show(59, {2: 0.02}, zone="desk") == []
+    assert [(a.rule.name, a.zone) for a in scene.show(3, {2: 0.02}, zone="desk")] == [("smile", "desk")]
+    assert [a.step for a in scene.show(5, {2: 0.6}, zone="desk")] == ["cleared"]
+
+
 LADDER = (Escalation(after_s=5, group="manager"), Escalation(after_s=12, group="owner", severity="critical"))
 
 

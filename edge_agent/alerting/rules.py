@@ -115,8 +115,12 @@ class RuleEngine:
         steps = []
         for rule, columns in self._rules:
             for zone, here in zones.items():
+                if rule.zones and zone not in rule.zones:
+                    continue
                 episode = self._episodes.setdefault((rule.name, zone), _Episode())
                 scores = {track.id: float(track.scores[columns].sum()) for track in here}
+                if rule.watch == "absence":
+                    scores = {number: 1 - score for number, score in scores.items()}
                 self._update_pending(episode, rule, here, scores)
                 step = self._step(episode, rule, zone, here, scores, time_s)
                 if step is not None:

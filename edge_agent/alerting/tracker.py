@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.config import Tracking, Zone
+from edge_agent.config import WHOLE_VIEW, Tracking, Zone
 from edge_agent.vision.faces import Face
 
 #: How long somebody must be in another zone to belong to it; faces jitter on borders.
 ZONE_HOLD_S = 1.0
-#: The zone of everybody who stands in no configured one.
-WHOLE_VIEW = "view"
 Scores = npt.NDArray[np.float32]
 
 

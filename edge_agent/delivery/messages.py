@@ -92,6 +92,7 @@ class Composer:
         self._site = settings.site
         self._session, self._unix, self._monotonic = session, unix, monotonic
         self._boot_id = boot_id()
+        self._mode = "live" if settings.privacy.notice_posted else "shadow"
         #: Alert id → wall-clock time of its page.
         self.raised_unix_s: dict[str, float] = {}
         self._health_interval_s = settings.logging.health_interval_s
@@ -99,7 +100,8 @@ class Composer:
 
     def state(self, state: State, problem: str = "") -> Message:
         """Retained: is the device watching? `problem` says why it is degraded."""
-        return self._message("state", self.topic("state"), {"state": state, "problem": problem[:300]}, retain=True)
+        body = {"state": state, "mode": self._mode, "problem": problem[:300]}
+        return self._message("state", self.topic("state"), body, retain=True)
 
     def info(self, facts: Mapping[str, str]) -> Message:
         """Retained: versions and hashes."""

@@ -81,6 +81,7 @@ class Demo:
                 self._settings,
                 mqtt=config.Mqtt(port=broker.port, protocol="3.1.1"),
                 outbox=dataclasses.replace(self._settings.outbox, state_dir=Path(folder)),
+                privacy=config.Privacy(notice_posted=True),  # whoever runs the demo knows
             )
             agent = Agent(settings, every_frame=self._every_frame, on_decision=self._watch)
             self._timeline = Timeline(agent.pipeline.groups)

@@ -1,0 +1,145 @@
+"""Tries everything a configuration needs and says what to do about what fails."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.camera import make_camera
+from edge_agent.config import Config, read_password
+from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus
+from edge_agent.delivery.messages import Composer
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.errors import AgentError, StateError
+from edge_agent.operations.health import temperature_c
+from edge_agent.pipeline import Pipeline
+
+_SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+_HOT_C = 80.0
+#: The agent was written after this; a clock before it was never set.
+_EARLIEST_UNIX_S = 1_767_225_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Try models, camera, disk, broker, clock and temperature, in this order."""
+    for name, attempt in (
+        ("models", _models),
+        ("camera", _camera),
+        ("disk", _disk),
+        ("broker", _broker),
+        ("clock", _clock),
+        ("temperature", _temperature),
+        ("notice", _notice),
+    ):
+        yield _tried(name, attempt, config)
+
+
+def _tried(name: str, attempt: Callable[[Config], str], config: Config) -> Check:
+    try:
+        return Check(name, ok=True, detail=attempt(config))
+    except AgentError as error:
+        return Check(name, ok=False, detail=str(error))
+
+
+def _models(config: Config) -> str:
+    pipeline = Pipeline(config, new_id=lambda: "0" * 26)
+    return f"{config.faces.detector} and {pipeline.vision.classifier.bundle.id} load, golden vectors hold"
+
+
+def _camera(config: Config) -> str:
+    camera = make_camera(config.camera)
+    camera.open()
+    try:
+        frame = camera.read()
+    finally:
+        camera.close()
+    if frame is None:
+        raise AgentError("the camera opens but gives no frame")
+    height, width = frame.image.shape[:2]
+    return f"{config.camera.source} gives {width}x{height} pixels, mean brightness {frame.image.mean():.0f} of 255"
+
+
+def _disk(config: Config) -> str:
+    folder = config.outbox.state_dir
+    try:
+        outbox = Outbox(folder, max_bytes=config.outbox.max_bytes, unix=time.time)
+    except StateError as error:
+        if "in use" in str(error):
+            return f"{folder} is in use by a running agent"
+        raise
+    depth, _ = outbox.depth()
+    outbox.close()
+    return f"{folder} can be written; {depth} messages wait"
+
+
+def _broker(config: Config) -> str:
+    wake = threading.Event()
+    composer = Composer(config, session="0" * 26, unix=time.time, monotonic=time.monotonic)
+    bus = MqttBus(
+        config.mqtt,
+        client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
+        password=read_password(config.mqtt),
+        subscriptions=(),
+        wake=wake.set,
+        keep_session=False,
+    )
+    bus.start()
+    give_up_s = time.monotonic() + 15
+    try:
+        while time.monotonic() < give_up_s:
+            wake.wait(1.0)
+            wake.clear()
+            for event in bus.events():
+                if isinstance(event, Disconnected):
+                    raise AgentError(event.problem)
+                if isinstance(event, Connected):
+                    bus.publish(composer.event("doctor", "a test of the connection"))
+                if isinstance(event, Delivered):
+                    if event.reason >= FAILURE:
+                        raise AgentError(
+                            f"the broker refuses messages on {composer.topic('event')} (reason {event.reason}); "
+                            "check its access rules for this user"
+                        )
+                    return f"{config.mqtt.host}:{config.mqtt.port} takes messages on {composer.topic('event')}"
+    finally:
+        bus.stop()
+    raise AgentError(f"{config.mqtt.host}:{config.mqtt.port} did not answer within 15 s")
+
+
+def _clock(config: Config) -> str:
+    del config
+    if time.time() < _EARLIEST_UNIX_S:
+        raise AgentError(
+            "the clock was never set; messages will carry wrong times until it is (NTP, or a clock battery)"
+        )
+    known = "synchronised" if _SYNCHRONIZED.exists() else "set, whether by a time server is not known"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}, {known}"
+
+
+def _temperature(config: Config) -> str:
+    del config
+    now_c = temperature_c()
+    if now_c is not None and now_c >= _HOT_C:
+        raise AgentError(
+            f"{now_c:.0f} °C; the processor slows down from {_HOT_C:.0f} °C on: give it air or a heat sink"
+        )
+    return "not known here" if now_c is None else f"{now_c:.0f} °C"
+
+
+def _notice(config: Config) -> str:
+    if config.privacy.notice_posted:
+        return "a sign is said to be up; alerts page staff"
+    return "shadow mode: nobody is paged until privacy.notice_posted is true"

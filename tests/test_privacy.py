@@ -1,0 +1,68 @@
+"""No picture leaves: proved on the running agent, and the proof is shown to notice what it must."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+from conftest import free_port
+from test_agent import write_config  # noqa: F401
+
+from edge_agent.operations.privacy import schemas, trace
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+def test_no_message_has_room_for_a_picture():
+    assert schemas().ok, schemas().detail
+
+
+@needs_strace
+def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_command, write_config, broker):  # noqa: F811
+    result = run_command("doctor", "--privacy", "--seconds", 15, "--json", "--config", write_config())
+    assert result.code == 0, result.out + result.err
+    checks = {check["check"]: check for check in json.loads(result.out)}
+    assert set(checks) == {"messages", "live view", "agent", "files written", "addresses"}
+    assert f"127.0.0.1:{broker.port}" in checks["addresses"]["detail"]
+
+
+@needs_strace
+def test_a_program_that_leaks_is_found_out(tmp_path):
+    script = (
+        "import cv2, numpy, os, socket\n"
+        f"cv2.imwrite({str(tmp_path / 'face.jpg')!r}, numpy.zeros((48, 48), 'uint8'))\n"
+        f"open({str(tmp_path / 'a')!r}, 'w').close(); os.rename({str(tmp_path / 'a')!r}, {str(tmp_path / 'b')!r})\n"
+        "try: socket.create_connection(('127.0.0.2', 9))\n"
+        "except OSError: pass\n"
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.3', 99))\n"
+    )
+    observed, _ = trace([sys.executable, "-c", script], seconds=60)
+    assert {str(tmp_path / name) for name in ("face.jpg", "a", "b")} <= set(observed.written)
+    assert {("AF_INET", "127.0.0.2", 9), ("AF_INET", "127.0.0.3", 99)} <= set(observed.addresses)
+
+
+def test_a_doctor_names_what_does_not_work(run_command, write_config):  # noqa: F811
+    config_file = write_config(port=free_port(), camera={"device": "nowhere.mp4"}, outbox={"state_dir": "/proc/x"})
+    result = run_command("doctor", "--config", config_file)
+    assert result.code == 1
+    verdicts = {line.split(":")[0].split()[1]: line.startswith("ok") for line in result.out.splitlines()}
+    assert verdicts == {
+        "models": True, "camera": False, "disk": False, "broker": False, "clock": True, "temperature": True,
+        "notice": True,
+    }  # fmt: skip
+    assert "Traceback" not in result.err
+
+
+def test_a_doctor_finds_a_good_setup_good(run_command, write_config):  # noqa: F811
+    result = run_command("doctor", "--json", "--config", write_config())
+    assert result.code == 0, result.out
+    assert all(check["ok"] for check in json.loads(result.out))
+
+
+def test_the_notice_names_place_and_emotions(run_command, write_config):  # noqa: F811
+    result = run_command("notice", "--config", write_config(site={"place": "the main entrance"}))
+    assert result.code == 0
+    assert "the main entrance" in result.out
+    assert "looks angry" in result.out
