@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import edge_agent
+from edge_agent.alerting.drift import Drift
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
@@ -47,7 +48,10 @@ from edge_agent.vision.runtime import RUNTIMES, Choice
 log = logging.getLogger("edge_agent")
 
 _IDLE_S = 0.25
-_EPISODES = "episodes"
+#: Names of what the next run must know.
+_EPISODES, _BASELINE = "episodes", "drift-baseline"
+#: Quantities whose drift is watched: score of the first group, brightness of the face, its width over the frame's.
+_DRIFT = {"score": (0.0, 1.0), "brightness": (0.0, 255.0), "face_width": (0.0, 0.5)}
 
 Watcher = Callable[[Frame, Decision], None]
 
@@ -100,6 +104,7 @@ class Agent:
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
         self._set_aside = outbox.set_aside
         self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
+        self._drift = Drift(_DRIFT, baseline=self._dispatcher.note(_BASELINE))
         self._capture = Capture(
             camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
             config.camera,
@@ -228,9 +233,23 @@ class Agent:
         self._people = len(decision.tracks)
         self._report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
-        self.health.frame(faces=decision.faces, latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
+        self._note_drift(decision, frame)
+        self.health.frame(faces=len(decision.judged), latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
         if self._on_decision is not None:
             self._on_decision(frame, decision)
+
+    def _note_drift(self, decision: Decision, frame: Frame) -> None:
+        width = frame.image.shape[1]
+        for judged in decision.judged:
+            assert judged.scores is not None
+            values = {
+                "score": float(judged.scores[0]),
+                "brightness": judged.brightness,
+                "face_width": judged.face.width / width,
+            }
+            if self._drift.add(values):
+                self._dispatcher.write_note(_BASELINE, self._drift.baseline_text())
+                log.info("the baseline for drift is complete")
 
     def _look_at_picture(self, frame: Frame) -> None:
         """Note a picture that shows nothing; a frozen one is a camera that wants to be opened anew."""
@@ -412,6 +431,7 @@ class Agent:
                 "network_age_s": _rounded(max(0.0, now_s - self._bus.turned_s)),
                 "problem": self._problem[:300],
                 "shadow_pages": self._shadow_pages,
+                "drift": self._drift.index(),
             }
         )
 

@@ -80,6 +80,18 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
+class Gates:
+    """When a face is seen but not judged."""
+
+    max_cut_off: float = option(0.15, low=0, high=1)
+    min_eye_distance: float = option(0.25, low=0, high=1)
+    min_brightness: float = option(30.0, low=0, high=255)
+    max_brightness: float = option(225.0, low=0, high=255)
+    min_contrast: float = option(10.0, low=0, high=128)
+    min_sharpness: float = option(0.02, low=0, high=10)
+
+
+@dataclass(frozen=True, slots=True)
 class Emotion:
     """Which model judges a face, and how its labels are summed into groups."""
 
@@ -234,6 +246,7 @@ class Config:
     site: Site = option(factory=Site)
     camera: Camera = option(factory=Camera)
     faces: Faces = option(factory=Faces)
+    gates: Gates = option(factory=Gates)
     emotion: Emotion = option(factory=Emotion)
     tracking: Tracking = option(factory=Tracking)
     zones: tuple[Zone, ...] = option(())

@@ -7,16 +7,34 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
-from edge_agent.alerting.tracker import Observation, Track, Tracker
+from edge_agent.alerting.tracker import Observation, Scores, Track, Tracker
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.config import Config
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
 from edge_agent.vision.faces import Face, FaceDetector, crop_face, mask_zones
+from edge_agent.vision.gates import box_reason, crop_reason
 from edge_agent.vision.yunet import YuNet
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One face of one frame.
+
+    Attributes:
+        scores: float32 (groups,), probabilities; None when a gate kept it from being judged.
+        brightness: mean of its crop, 0..255; 0 when it was not judged.
+    """
+
+    face: Face
+    scores: Scores | None
+    brightness: float
 
 
 class Vision:
@@ -28,7 +46,7 @@ class Vision:
     """
 
     def __init__(self, config: Config) -> None:
-        self._faces = config.faces
+        self._faces, self._gates = config.faces, config.gates
         #: Why faces were not judged → how often.
         self.abstained: Counter[str] = Counter()
         threads, runtime = config.performance.threads, config.performance.runtime
@@ -62,9 +80,28 @@ class Vision:
         return judged
 
     def classify(self, image: Image, faces: list[Face]) -> Probabilities:
-        """Return float32 (faces, labels) probabilities."""
-        side_px = self.classifier.side_px
-        return self.classifier.classify([crop_face(image, face, self._framing, side_px) for face in faces])
+        """Return float32 (faces, labels) probabilities, whatever the gates say."""
+        return self.classifier.classify([self._crop(image, face) for face in faces])
+
+    def judge(self, image: Image, faces: list[Face]) -> list[Judgement]:
+        """Judge each face that the gates let pass; count the others by reason."""
+        height, width = image.shape[:2]
+        judgements: list[Judgement] = []
+        for face in faces:
+            reason = box_reason(face, width=width, height=height, limits=self._gates)
+            if not reason:
+                crop = self._crop(image, face)
+                reason = crop_reason(crop, self._gates)
+            if reason:
+                self.abstained[reason] += 1
+                judgements.append(Judgement(face, None, 0.0))
+            else:
+                scores = self.grouping.apply(self.classifier.classify([crop]))[0]
+                judgements.append(Judgement(face, scores, float(crop.mean())))
+        return judgements
+
+    def _crop(self, image: Image, face: Face) -> npt.NDArray[np.uint8]:
+        return crop_face(image, face, self._framing, self.classifier.side_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +110,13 @@ class Decision:
 
     Attributes:
         tracks: people in view.
-        faces: how many were judged in this frame.
+        judged: the faces of this frame that were judged.
         alerts: alerts that took a step.
         detect_s, classify_s, total_s: how long it took.
     """
 
     tracks: tuple[Track, ...]
-    faces: int
+    judged: list[Judgement]
     alerts: list[Alert]
     detect_s: float
     classify_s: float
@@ -102,14 +139,15 @@ class Pipeline:
         start_s = time.perf_counter()
         faces = self.vision.find_faces(frame.image)
         found_s = time.perf_counter()
-        scores = self.vision.grouping.apply(self.vision.classify(frame.image, faces))
+        judgements = self.vision.judge(frame.image, faces)
         classified_s = time.perf_counter()
         height, width = frame.image.shape[:2]
-        observations = [Observation(face, row) for face, row in zip(faces, scores, strict=True)]
+        observations = [Observation(judged.face, judged.scores) for judged in judgements]
         tracks = self._tracker.update(observations, time_s=frame.time_s, width=width, height=height)
         alerts = self.rules.update(tracks, frame.time_s)
         end_s = time.perf_counter()
-        return Decision(tracks, len(faces), alerts, found_s - start_s, classified_s - found_s, end_s - start_s)
+        judgements = [judged for judged in judgements if judged.scores is not None]
+        return Decision(tracks, judgements, alerts, found_s - start_s, classified_s - found_s, end_s - start_s)
 
     def without_frame(self, time_s: float) -> list[Alert]:
         """Let tracks and alerts age while the camera delivers nothing."""

@@ -44,7 +44,7 @@ class Scene:
             for person, angry in people.items():
                 self.seen[person] = self.seen.get(person, 0) + 1
                 scores = np.array([angry, sad], dtype=np.float32)
-                tracks.append(Track(person, FACE, scores, self.seen[person], 0.0, self.time_s, zone))
+                tracks.append(Track(person, FACE, scores, self.seen[person], 0.0, self.time_s, self.time_s, zone))
             steps += self.engine.update(tracks, self.time_s)
         return steps
 

@@ -201,13 +201,13 @@ class RuleEngine:
 
     @staticmethod
     def _dwelt(pending: _Pending, track: Track) -> float:
-        return track.last_s - pending.since_s
+        return track.judged_s - pending.since_s
 
     def _update_pending(self, episode: _Episode, rule: Rule, here: list[Track], scores: dict[int, float]) -> None:
         kept = {}
         for track in here:
             if scores[track.id] >= self._thresholds[rule.name].upper:
-                started = _Pending(track.last_s, track.observations)
+                started = _Pending(track.judged_s, track.observations)
                 kept[track.id] = episode.pending.get(track.id, started)
         episode.pending = kept
 

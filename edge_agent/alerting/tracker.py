@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,11 @@ class Observation:
     """One face in one frame.
 
     Attributes:
-        scores: float32 (groups,), probabilities.
+        scores: float32 (groups,), probabilities; None for a face that was seen but not judged.
     """
 
     face: Face
-    scores: Scores
+    scores: Scores | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,9 @@ class Track:
 
     Attributes:
         scores: float32 (groups,), smoothed.
-        observations: faces seen so far.
+        observations: faces judged so far.
         first_s, last_s: first and latest sighting.
+        judged_s: when it was last judged.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Track:
     observations: int
     first_s: float
     last_s: float
+    judged_s: float
     zone: str
 
 
@@ -89,8 +91,9 @@ class Tracker:
                 zone = self._held_zone(tracks[track_id], self._zone(free[index].face, width, height), time_s)
                 updated[track_id] = self._continue(tracks[track_id], free.pop(index), time_s, zone)
         born = [
-            Track(next(self._ids), o.face, o.scores, 1, time_s, time_s, self._zone(o.face, width, height))
+            Track(next(self._ids), o.face, o.scores, 1, time_s, time_s, time_s, self._zone(o.face, width, height))
             for o in free.values()
+            if o.scores is not None
         ]
         self._tracks = [updated.get(track.id, track) for track in self._tracks] + born
         return self.age(time_s)
@@ -114,10 +117,12 @@ class Tracker:
         return 1 - distance / reach if reach > 0 and distance < reach and similar_size else 0.0
 
     def _continue(self, track: Track, seen: Observation, time_s: float, zone: str) -> Track:
-        elapsed_s, constant_s = max(0.0, time_s - track.last_s), self._settings.smoothing_s
+        if seen.scores is None:
+            return replace(track, face=seen.face, last_s=time_s, zone=zone)
+        elapsed_s, constant_s = max(0.0, time_s - track.judged_s), self._settings.smoothing_s
         weight = 1.0 if constant_s == 0 else 1 - math.exp(-elapsed_s / constant_s)
         scores = (track.scores + weight * (seen.scores - track.scores)).astype(np.float32)
-        return Track(track.id, seen.face, scores, track.observations + 1, track.first_s, time_s, zone)
+        return Track(track.id, seen.face, scores, track.observations + 1, track.first_s, time_s, time_s, zone)
 
     def _held_zone(self, track: Track, seen: str, time_s: float) -> str:
         """Return the zone a track belongs to: the one it is seen in once it stayed there for ZONE_HOLD_S."""
