@@ -88,7 +88,7 @@ class Gates:
     min_brightness: float = option(30.0, low=0, high=255)
     max_brightness: float = option(225.0, low=0, high=255)
     min_contrast: float = option(10.0, low=0, high=128)
-    min_sharpness: float = option(0.02, low=0, high=10)
+    min_sharpness: float = option(0.03, low=0, high=10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from edge_agent.vision.faces import Face
 
 #: Reasons, in the order in which they are looked for.
 REASONS = ("cut_off", "turned_away", "too_dark", "too_bright", "low_contrast", "blurred")
-#: Rounding to whole grey levels has a variance of 1/12; the Laplacian's weights, four times 1 and once -4, make it 20/12.
+#: Rounding to whole grey levels has a variance of 1/12; the Laplacian's weights, 1 four times and -4, make it 20/12.
 _ROUNDING_VARIANCE = 20 / 12
 
 
