@@ -1,4 +1,4 @@
-"""Packaging. Extras: demo, train, test, tflite-runtime (for boards that must have it)."""
+"""Packaging. Extras: demo, signing (of models), train, test, tflite-runtime (for boards that must have it)."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ TENSORFLOW = [
     "tensorflow-cpu>=2.19,<2.22; platform_machine == 'x86_64'",
     "tensorflow>=2.19,<2.22; platform_machine != 'x86_64'",
 ]
+SIGNING = ["cryptography>=42"]
 DEMO = ["amqtt==0.12.1"]
 TRAIN = [
     *TENSORFLOW,
@@ -48,6 +49,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "train": TRAIN,
+        "signing": SIGNING,
         # tflite-runtime 2.14, its last release, breaks on numpy 2 although its metadata allows it.
         "tflite-runtime": [
             "tflite-runtime==2.14.0; python_version < '3.12'",
@@ -56,6 +58,7 @@ setup(
         ],
         "test": [
             *DEMO,
+            *SIGNING,
             *TRAIN,
             "jsonschema>=4.20",
             "mypy>=1.15",

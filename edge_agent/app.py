@@ -12,7 +12,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +68,8 @@ class Agent:
         camera: makes the camera; the configured one by default.
         every_frame: process every frame of a recording, however long it takes.
         on_decision: called after each frame, for people who watch.
+        on_ready: called after the first processed frame.
+        news: kind and detail of events to publish at the start.
         stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
 
     Raises:
@@ -83,8 +85,11 @@ class Agent:
         every_frame: bool = False,
         on_decision: Watcher | None = None,
         stop_at_end: bool = False,
+        on_ready: Callable[[], None] = lambda: None,
+        news: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._config, self._on_decision, self._stop_at_end = config, on_decision, stop_at_end
+        self._on_ready, self._news = on_ready, news
         self._live_clock = not every_frame
         self._wakeup = threading.Event()
         self._stopping = False
@@ -163,6 +168,9 @@ class Agent:
 
     def _resume(self) -> None:
         """Go on with the alerts of a run that could not end them."""
+        for kind, detail in self._news:
+            log.warning(detail)
+            self._dispatcher.add(self._composer.event(kind, detail), expiry_s=3600)
         if self._set_aside is not None:
             detail = f"the outbox could not be read and was moved to {self._set_aside}"
             log.error(detail)
@@ -235,6 +243,8 @@ class Agent:
         captured_s = frame.time_s if self._live_clock else started_s
         self._note_drift(decision, frame)
         self.health.frame(faces=len(decision.judged), latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
+        if self.health.frames == 1:
+            self._on_ready()
         if self._on_decision is not None:
             self._on_decision(frame, decision)
 

@@ -19,6 +19,7 @@ from edge_agent.errors import AgentError, BrokerError, CameraError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
+    from edge_agent.operations.models import ModelStore
 
 INTERRUPTED = 130
 MAX_PICTURE_PIXELS = 100_000_000
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_check_config,
         _add_notice,
         _add_doctor,
+        _add_model,
         _add_bench,
     ):
         add(commands)
@@ -140,9 +142,24 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     set_up_logging(config.logging)
-    from edge_agent.app import Agent
+    import dataclasses
 
-    agent = Agent(config, stop_at_end=True)
+    from edge_agent.app import Agent
+    from edge_agent.operations.models import ModelStore
+
+    store = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
+    choice = store.choose(config.emotion.model)
+    news = []
+    if choice.rolled_back:
+        news.append(
+            ("model_rolled_back", f"{choice.rolled_back} never came to its first frame; back to {choice.model}")
+        )
+    agent = Agent(
+        dataclasses.replace(config, emotion=dataclasses.replace(config.emotion, model=choice.model)),
+        stop_at_end=True,
+        on_ready=store.confirm,
+        news=news,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()
@@ -334,6 +351,66 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
     return 1 if failed else 0
+
+
+def _add_model(commands: Commands) -> None:
+    command = commands.add_parser(
+        "model",
+        help="stage, activate and roll back signed models",
+        description="A staged model was signed by a key of emotion.trusted_keys and gave the right answers on this "
+        "computer. It is used after `activate` and a restart; if that start never comes to its first frame, the next "
+        "one goes back to the model before.",
+    )
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    stage = actions.add_parser("stage", help="verify a bundle folder, try it and keep it")
+    stage.add_argument("folder", type=Path)
+    activate = actions.add_parser("activate", help="use a staged model from the next start on")
+    activate.add_argument("id")
+    rollback = actions.add_parser("rollback", help="go back to the model before, from the next start on")
+    listed = actions.add_parser("list", help="what there is, the one in use marked with *")
+    for action, run in (
+        (stage, _model_stage),
+        (activate, _model_activate),
+        (rollback, _model_rollback),
+        (listed, _models),
+    ):
+        action.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+        action.set_defaults(run=run)
+
+
+def _store(options: argparse.Namespace) -> tuple[Config, ModelStore]:
+    from edge_agent.config import load_config
+    from edge_agent.operations.models import ModelStore
+
+    config = load_config(options.config)
+    return config, ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
+
+
+def _model_stage(options: argparse.Namespace) -> int:
+    _, store = _store(options)
+    print(f"staged {(name := store.stage(options.folder))}; use it: edge-agent model activate {name}")
+    return 0
+
+
+def _model_activate(options: argparse.Namespace) -> int:
+    _, store = _store(options)
+    store.activate(options.id)
+    print(f"{options.id} will be used from the next start on: systemctl restart edge-agent")
+    return 0
+
+
+def _model_rollback(options: argparse.Namespace) -> int:
+    config, store = _store(options)
+    print(f"{store.rollback() or config.emotion.model} will be used from the next start on")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from edge_agent.operations.models import listing
+
+    config, store = _store(options)
+    print("\n".join(listing(store, config.emotion.model)))
+    return 0
 
 
 def _add_bench(commands: Commands) -> None:

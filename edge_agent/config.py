@@ -96,6 +96,7 @@ class Emotion:
     """Which model judges a face, and how its labels are summed into groups."""
 
     model: str = option("fer-compact-1", pattern=r".+")
+    trusted_keys: tuple[Path, ...] = option(())
     groups: dict[str, tuple[str, ...]] = option(
         factory=lambda: {
             "angry": ("angry",),

@@ -24,7 +24,7 @@ install)
     # The Pi camera's driver comes from apt, so the environment sees system packages.
     [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
     # shellcheck disable=SC2086
-    /opt/edge-agent/bin/python -m pip install --quiet --upgrade ${PIP_ARGS:-} .
+    /opt/edge-agent/bin/python -m pip install --quiet --upgrade ${PIP_ARGS:-} '.[signing]'
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf

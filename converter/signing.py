@@ -1,0 +1,53 @@
+"""Signs bundles, so that devices can tell whose they are (Ed25519)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from converter.errors import ConversionError
+from edge_agent.operations.models import SIGNATURE
+
+
+def make_key(path: Path) -> Path:
+    """Write a private key, readable by its owner only, and its public key beside it; return the latter's path.
+
+    Raises:
+        ConversionError: the file exists or cannot be written.
+    """
+    key = Ed25519PrivateKey.generate()
+    public = path.with_name(path.name + ".pub")
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    except FileExistsError:
+        raise ConversionError(f"{path} exists; a key is never overwritten") from None
+    except OSError as error:
+        raise ConversionError(f"cannot write {path}: {error.strerror}") from None
+    return public
+
+
+def sign(bundle: Path, key_path: Path) -> None:
+    """Write the signature of a bundle's manifest beside it.
+
+    Raises:
+        ConversionError: key or manifest cannot be read.
+    """
+    try:
+        key = load_pem_private_key(key_path.read_bytes(), password=None)
+        manifest = (bundle / "manifest.json").read_bytes()
+    except (OSError, ValueError, TypeError) as error:
+        raise ConversionError(f"cannot sign {bundle} with {key_path}: {error}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConversionError(f"{key_path} is not an Ed25519 key")
+    (bundle / SIGNATURE).write_bytes(key.sign(manifest))

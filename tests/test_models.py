@@ -1,0 +1,157 @@
+"""Models that come later: only signed ones, tried before they are used, taken back when they fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import yaml
+from conftest import PATIENCE_S
+from test_agent import write_config  # noqa: F401
+
+from converter.__main__ import main as converter
+from edge_agent.errors import BundleError
+from edge_agent.operations.models import ModelStore
+from edge_agent.vision.bundle import MODELS_DIR
+
+SHIPPED = "fer-compact-1"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        assert converter(["keygen", str(folder / name)]) == 0
+    assert (folder / "ours").stat().st_mode & 0o077 == 0
+    return folder
+
+
+@pytest.fixture
+def make_bundle(tmp_path, keys):
+    def make(model_id: str, *, key: str | None = "ours"):
+        folder = tmp_path / "incoming" / model_id
+        shutil.copytree(MODELS_DIR / SHIPPED, folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "id": model_id}))
+        if key is not None:
+            assert converter(["sign", str(folder), "--key", str(keys / key)]) == 0
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path, keys):
+    return ModelStore(tmp_path / "state", trusted_keys=[keys / "theirs.pub", keys / "ours.pub"])
+
+
+def test_a_signed_model_is_staged_activated_confirmed_and_rolled_back(store, make_bundle):
+    assert store.stage(make_bundle("next-1")) == "next-1"
+    assert store.choose(SHIPPED).model == SHIPPED
+    store.activate("next-1")
+    choice = store.choose(SHIPPED)
+    assert choice.model.endswith("/models/next-1")
+    store.confirm()
+    assert store.choose(SHIPPED) == choice
+    assert store.rollback() == ""
+    assert store.choose(SHIPPED).model == SHIPPED
+
+
+def test_a_model_that_never_comes_to_its_first_frame_is_given_up(store, make_bundle):
+    for name in ("good", "bad"):
+        store.stage(make_bundle(name))
+    store.activate("good")
+    store.choose(SHIPPED)
+    store.confirm()
+    store.activate("bad")
+    assert store.choose(SHIPPED).model.endswith("/bad")
+    after = store.choose(SHIPPED)
+    assert after.model.endswith("/good")
+    assert after.rolled_back == "bad"
+    assert store.choose(SHIPPED).rolled_back == ""
+
+
+class TestAttacks:
+    """Named after what is tried; nothing may be staged."""
+
+    def refused(self, store, folder, says: str) -> None:
+        with pytest.raises(BundleError, match=says):
+            store.stage(folder)
+        assert store.staged() == []
+
+    def test_unsigned(self, store, make_bundle):
+        self.refused(store, make_bundle("x", key=None), "sign it: python -m converter sign")
+
+    def test_signed_by_a_stranger(self, tmp_path, keys, make_bundle):
+        store = ModelStore(tmp_path / "state", trusted_keys=[keys / "ours.pub"])
+        self.refused(store, make_bundle("x", key="theirs"), "no trusted key signed")
+
+    def test_manifest_altered_after_signing(self, store, make_bundle):
+        folder = make_bundle("x")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "temperature": 9}))
+        self.refused(store, folder, "no trusted key signed")
+
+    def test_model_swapped_after_signing(self, store, make_bundle):
+        folder = make_bundle("x")
+        shutil.copy(MODELS_DIR / "blazeface-short-range" / "model.tflite", folder / "model.tflite")
+        self.refused(store, folder, "sha256 differs")
+
+    def test_golden_vectors_swapped(self, store, make_bundle):
+        folder = make_bundle("x")
+        (folder / "golden.npz").write_bytes(b"nothing")
+        self.refused(store, folder, "golden")
+
+    def test_id_that_leaves_the_folder(self, store, make_bundle, keys):
+        folder = make_bundle("x", key=None)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "id": "../../etc"}))
+        assert converter(["sign", str(folder), "--key", str(keys / "ours")]) == 0
+        self.refused(store, folder, "is not a name")
+
+    def test_file_that_fills_the_disk(self, store, make_bundle):
+        folder = make_bundle("x")
+        with (folder / "model.tflite").open("r+b") as file:
+            file.truncate(10**9)
+        self.refused(store, folder, "larger than")
+
+    def test_nobody_trusted(self, tmp_path, make_bundle):
+        self.refused(ModelStore(tmp_path / "state"), make_bundle("x"), r"emotion\.trusted_keys")
+
+    def test_another_model_under_a_known_id(self, store, make_bundle, keys):
+        folder = make_bundle("x")
+        store.stage(folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "temperature": 9}))
+        assert converter(["sign", str(folder), "--key", str(keys / "ours")]) == 0
+        with pytest.raises(BundleError, match="an id of its own"):
+            store.stage(folder)
+
+    def test_staged_model_altered_on_the_disk(self, store, make_bundle, tmp_path):
+        store.stage(make_bundle("x"))
+        (tmp_path / "state" / "models" / "x" / "model.tflite").write_bytes(b"other")
+        with pytest.raises(BundleError, match="sha256 differs"):
+            store.activate("x")
+        assert store.active == ""
+
+
+def test_the_agent_runs_the_activated_model_and_goes_back_when_it_is_broken(
+    run_command, edge_agent, listen, site, write_config, make_bundle, keys, tmp_path  # noqa: F811
+):  # fmt: skip
+    config_file = write_config(camera={"source": "synthetic"}, emotion={"trusted_keys": [str(keys / "ours.pub")]})
+    assert run_command("model", "stage", make_bundle("next-1"), "--config", config_file).code == 0
+    assert run_command("model", "activate", "next-1", "--config", config_file).code == 0
+    assert "* next-1" in run_command("model", "list", "--config", config_file).out
+    (tmp_path / "state" / "models" / "next-1" / "model.tflite").write_bytes(b"a card that fails")
+    assert run_command("run", "--config", config_file).code == 3
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", config_file)
+    assert listener.wait_for_json("/info")["model"] == SHIPPED
+    assert "next-1" in listener.wait_for_json("/event", kind="model_rolled_back")["detail"]
+    agent.terminate()
+    agent.communicate(timeout=PATIENCE_S)
+    result = run_command("model", "activate", "nonsense", "--config", config_file)
+    assert result.code == 3
+    assert "staged: next-1" in result.one_line_error()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())
