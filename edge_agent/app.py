@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import edge_agent
-from edge_agent.alerting.drift import Drift
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
@@ -41,6 +40,7 @@ from edge_agent.delivery.messages import (
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
+from edge_agent.operations.statistics import Statistics
 from edge_agent.operations.watchdog import Watchdog
 from edge_agent.pipeline import Decision, Pipeline
 from edge_agent.vision.runtime import RUNTIMES, Choice
@@ -50,8 +50,6 @@ log = logging.getLogger("edge_agent")
 _IDLE_S = 0.25
 #: Names of what the next run must know.
 _EPISODES, _BASELINE = "episodes", "drift-baseline"
-#: Quantities whose drift is watched: score of the first group, brightness of the face, its width over the frame's.
-_DRIFT = {"score": (0.0, 1.0), "brightness": (0.0, 255.0), "face_width": (0.0, 0.5)}
 
 Watcher = Callable[[Frame, Decision], None]
 
@@ -109,7 +107,13 @@ class Agent:
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
         self._set_aside = outbox.set_aside
         self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
-        self._drift = Drift(_DRIFT, baseline=self._dispatcher.note(_BASELINE))
+        self._statistics = Statistics(
+            config,
+            self.pipeline.groups,
+            baseline=self._dispatcher.note(_BASELINE),
+            unix=time.time,
+            monotonic=time.monotonic,
+        )
         self._capture = Capture(
             camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
             config.camera,
@@ -241,25 +245,14 @@ class Agent:
         self._people = len(decision.tracks)
         self._report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
-        self._note_drift(decision, frame)
+        if self._statistics.look(decision, frame_width=frame.image.shape[1]):
+            self._dispatcher.write_note(_BASELINE, self._statistics.drift.baseline_text())
+            log.info("the baseline for drift is complete")
         self.health.frame(faces=len(decision.judged), latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
         if self.health.frames == 1:
             self._on_ready()
         if self._on_decision is not None:
             self._on_decision(frame, decision)
-
-    def _note_drift(self, decision: Decision, frame: Frame) -> None:
-        width = frame.image.shape[1]
-        for judged in decision.judged:
-            assert judged.scores is not None
-            values = {
-                "score": float(judged.scores[0]),
-                "brightness": judged.brightness,
-                "face_width": judged.face.width / width,
-            }
-            if self._drift.add(values):
-                self._dispatcher.write_note(_BASELINE, self._drift.baseline_text())
-                log.info("the baseline for drift is complete")
 
     def _look_at_picture(self, frame: Frame) -> None:
         """Note a picture that shows nothing; a frozen one is a camera that wants to be opened anew."""
@@ -341,6 +334,8 @@ class Agent:
                 if changed is None:
                     log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
                 else:
+                    if ack.action in ("resolve", "false_alarm"):
+                        self._statistics.answered(changed.rule.name, false_alarm=ack.action == "false_alarm")
                     self._report([changed])
             case ["cmd", verb] if not event.retained:
                 body = parse_object(event.payload, schema="command")
@@ -441,7 +436,7 @@ class Agent:
                 "network_age_s": _rounded(max(0.0, now_s - self._bus.turned_s)),
                 "problem": self._problem[:300],
                 "shadow_pages": self._shadow_pages,
-                "drift": self._drift.index(),
+                "drift": self._statistics.drift.index(),
             }
         )
 
@@ -454,6 +449,7 @@ class Agent:
         for event in self._bus.events():
             if isinstance(event, Delivered):
                 self._dispatcher.delivered(event)
+        self._statistics.flush()
         waiting = self._dispatcher.close()
         self._capture.stop(0.3)
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))

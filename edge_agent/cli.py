@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_notice,
         _add_doctor,
         _add_model,
+        _add_calibrate,
         _add_bench,
     ):
         add(commands)
@@ -411,6 +412,55 @@ def _models(options: argparse.Namespace) -> int:
     config, store = _store(options)
     print("\n".join(listing(store, config.emotion.model)))
     return 0
+
+
+def _add_calibrate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "calibrate",
+        help="propose a rule's threshold from what the scores were here",
+        description="Reads the counts the agent keeps, in shadow mode or live: for each visit, the highest threshold "
+        "its score stayed over for the rule's dwell time. Proposes the lowest threshold whose false pages a day stay "
+        "within the limit, with 95 %% confidence. Unless staff answered pages, every page counts as a false one.",
+    )
+    command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    command.add_argument("--rule", help="default: the first rule")
+    command.add_argument("--hours", type=int, default=168, help="how far to look back (default %(default)s, a week)")
+    command.add_argument("--max-false-pages-per-day", type=float, required=True, metavar="N")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    import dataclasses
+    import time
+
+    from edge_agent.config import load_config
+    from edge_agent.operations.calibrate import as_text, choose, propose
+    from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, read_counts
+
+    config = load_config(options.config)
+    names = [rule.name for rule in config.rules]
+    rule = options.rule or (names[0] if names else "")
+    if rule not in names:
+        raise ConfigError(f"no rule {rule!r}; there are: {', '.join(names) or 'none'}")
+    if options.hours < 1 or options.max_false_pages_per_day <= 0:
+        raise ConfigError("--hours must be at least 1 and --max-false-pages-per-day above 0")
+    counts = read_counts(config.outbox.state_dir, rule=rule, hours=options.hours, unix_s=time.time())
+    watched_s, answers, false = (counts.pop(key, 0) for key in (WATCHED_S, ANSWERS, FALSE_ALARMS))
+    if watched_s < 3600:
+        raise ConfigError(
+            f"only {watched_s / 60:.0f} minutes were watched for {rule!r}; calibrate after an hour or more"
+        )
+    proposals = propose(counts, watched_s=watched_s, false_share=(false + 1) / (answers + 1))
+    chosen = choose(proposals, max_per_day=options.max_false_pages_per_day)
+    if options.json:
+        print(json.dumps({
+            "rule": rule, "watched_s": watched_s, "answers": answers, "false_alarms": false,
+            "proposal": None if chosen is None else dataclasses.asdict(chosen),
+        }))  # fmt: skip
+    else:
+        print(as_text(proposals, chosen, rule=rule, watched_s=watched_s, answers=answers, false_alarms=false))
+    return 0 if chosen is not None else 1
 
 
 def _add_bench(commands: Commands) -> None:

@@ -352,4 +352,4 @@ def test_nothing_is_written_but_the_outbox(edge_agent, listen, site, write_confi
     agent.terminate()
     agent.communicate(timeout=PATIENCE_S)
     written = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert written == ["config.yaml", "outbox.sqlite3"]
+    assert written == ["config.yaml", "outbox.sqlite3", "scores.sqlite3"]

@@ -1,0 +1,78 @@
+"""Numbers about what was seen, never about whom: visits for `calibrate`, and drift against the first weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge_agent.alerting.drift import Drift
+from edge_agent.alerting.shadow import Visits
+from edge_agent.config import Config
+from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
+from edge_agent.pipeline import Decision
+
+#: How often counts are written.
+FLUSH_S = 60.0
+#: A gap between frames up to this counts as watched.
+_MAX_GAP_S = 2.0
+#: Quantities whose drift is watched: score of the first group, brightness of the face, its width over the frame's.
+_DRIFT = {"score": (0.0, 1.0), "brightness": (0.0, 255.0), "face_width": (0.0, 0.5)}
+
+
+class Statistics:
+    """Looks at every decision.
+
+    Args:
+        baseline: the drift baseline of an earlier run, if there is one.
+        unix, monotonic: clocks, in seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        groups: Sequence[str],
+        *,
+        baseline: str | None,
+        unix: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._rules, self._monotonic = config.rules, monotonic
+        self._visits = Visits(config.rules, groups)
+        self._log = ScoreLog(config.outbox.state_dir, unix=unix)
+        self.drift = Drift(_DRIFT, baseline=baseline)
+        self._last_s = self._flushed_s = monotonic()
+        self._watched_s = 0.0
+
+    def look(self, decision: Decision, *, frame_width: int) -> bool:
+        """Count one frame; return True when the baseline for drift has just been completed."""
+        now_s = self._monotonic()
+        self._watched_s += min(now_s - self._last_s, _MAX_GAP_S)
+        self._last_s = now_s
+        for rule, level in self._visits.update(decision.tracks):
+            self._log.count(rule, level)
+        completed = False
+        for judged in decision.judged:
+            assert judged.scores is not None
+            values = {
+                "score": float(judged.scores[0]),
+                "brightness": judged.brightness,
+                "face_width": judged.face.width / frame_width,
+            }
+            completed |= self.drift.add(values)
+        if now_s - self._flushed_s >= FLUSH_S:
+            self.flush()
+        return completed
+
+    def answered(self, rule: str, *, false_alarm: bool) -> None:
+        """Count what staff said of a page."""
+        self._log.count(rule, ANSWERS)
+        if false_alarm:
+            self._log.count(rule, FALSE_ALARMS)
+
+    def flush(self) -> None:
+        """Write the counts."""
+        whole_s = int(self._watched_s)
+        self._watched_s -= whole_s
+        for rule in self._rules:
+            self._log.count(rule.name, WATCHED_S, whole_s)
+        self._log.flush()
+        self._flushed_s = self._monotonic()
