@@ -7,18 +7,15 @@ loop, so that pipeline, rules and outbox live in one thread and need no locks.
 from __future__ import annotations
 
 import logging
-import platform
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import edge_agent
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
@@ -38,12 +35,12 @@ from edge_agent.delivery.messages import (
     parse_snooze,
 )
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.operations.facts import facts
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
 from edge_agent.operations.statistics import Statistics
 from edge_agent.operations.watchdog import Watchdog
 from edge_agent.pipeline import Decision, Pipeline
-from edge_agent.vision.runtime import RUNTIMES, Choice
 
 log = logging.getLogger("edge_agent")
 
@@ -377,7 +374,7 @@ class Agent:
 
     def _birth(self) -> None:
         self._publish(self._composer.state(self._state, self._problem))
-        self._publish(self._composer.info(self._facts()))
+        self._publish(self._composer.info(facts(self._config, self.pipeline.vision.classifier.bundle)))
         self._publish(self._composer.active(self._open_alerts()))
 
     def _camera_changed(self, status: CaptureStatus) -> None:
@@ -400,18 +397,6 @@ class Agent:
         if problem != self._problem:
             self._state, self._problem = "degraded" if problem else "online", problem
             self._publish(self._composer.state(self._state, problem))
-
-    def _facts(self) -> dict[str, str]:
-        bundle = self.pipeline.vision.classifier.bundle
-        return {
-            "agent_version": edge_agent.__version__,
-            "model": bundle.id,
-            "model_sha256": bundle.sha256,
-            "detector": self._config.faces.detector,
-            "config": self._config.fingerprint(),
-            "python": platform.python_version(),
-            "runtime": _runtime_version(self._config.performance.runtime),
-        }
 
     def _health_message(self) -> Message:
         now_s = time.monotonic()
@@ -457,12 +442,3 @@ class Agent:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def _runtime_version(choice: Choice) -> str:
-    for name in RUNTIMES if choice == "auto" else (choice,):
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return "unknown"
