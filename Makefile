@@ -1,5 +1,6 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
+# make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make check   formatting, lint, types
 # make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
 # make install, make uninstall   the service, as root; see systemd/install.sh
@@ -15,7 +16,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test check train install uninstall clean
+.PHONY: demo test test-boot check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -24,6 +25,9 @@ test: check $(VENV)/.test-tflite
 	sh tests/install_tools.sh
 	$(VENV)/bin/python -m pytest
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
+
+test-boot:
+	sh tests/boot_systemd.sh
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Boots a Debian tree under a real systemd and tries install, start, watchdog, restart, stop, journal and uninstall.
+#   sudo make test-boot           (TREE=/var/tmp/edge-agent-boot, SUITE=trixie)
+# Not part of `make test`: it needs root, debootstrap and systemd-container, and some minutes to make the tree once.
+set -eu
+cd "$(dirname "$0")/.."
+tree=${TREE:-/var/tmp/edge-agent-boot} suite=${SUITE:-trixie}
+[ "$(id -u)" = 0 ] || { echo "run it as root" >&2; exit 1; }
+for tool in debootstrap systemd-nspawn; do
+    command -v $tool > /dev/null || { echo "$tool is missing: apt install debootstrap systemd-container" >&2; exit 1; }
+done
+
+if [ ! -x "$tree/usr/bin/mosquitto_sub" ]; then
+    debootstrap --variant=minbase \
+        --include=systemd,systemd-sysv,dbus,python3,python3-venv,make,mosquitto,mosquitto-clients,ca-certificates \
+        "$suite" "$tree"
+fi
+rm -rf "$tree/src" "$tree/probe.log"
+mkdir "$tree/src"
+git ls-files -z | xargs -0 cp --parents -t "$tree/src"
+python=$(ls "$tree"/usr/bin/python3.* | sed -n 's/.*python\(3\.[0-9]*\)$/\1/p' | head -1)
+if [ ! -d "$tree/wheels" ]; then
+    platforms=$(for minor in 5 12 17 24 26 27 28 31 34 35; do echo "--platform manylinux_2_${minor}_$(uname -m)"; done)
+    # shellcheck disable=SC2086
+    python3 -m pip download --quiet --dest "$tree/wheels" --only-binary=:all: --python-version "$python" $platforms \
+        --platform "manylinux2014_$(uname -m)" --platform any \
+        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography setuptools wheel
+fi
+
+cat > "$tree/probe.sh" << 'END'
+check() { name=$1; shift; if "$@" > /tmp/out 2>&1; then echo "ok    $name"; else echo "FAIL  $name"; cat /tmp/out; fi; }
+shows() { systemctl show edge-agent -p "$1" --value | grep -qx "$2"; }
+within() { for _ in $(seq "$1"); do if shows "$2" "$3"; then return 0; fi; sleep 1; done; return 1; }
+cd /src
+export PIP_ARGS='--no-index --find-links=/wheels'
+check "make install" make install
+check "make install, again" make install
+check "the configuration is the agent's to read, root's to write" sh -c "stat -c '%U %G %a' /etc/edge-agent/config.yaml | grep -qx 'root edge-agent 640'"
+sed -i 's/^  source: opencv .*/  source: synthetic/' /etc/edge-agent/config.yaml
+check "make install keeps a changed configuration" sh -c "make install && grep -q 'source: synthetic' /etc/edge-agent/config.yaml"
+check "check-config" edge-agent check-config /etc/edge-agent/config.yaml
+systemctl start mosquitto
+check "start, ready after the first frame" systemctl restart edge-agent
+check "it says what it does" shows StatusText watching
+check "messages arrive" mosquitto_sub -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
+check "it runs as its own user" sh -c "ps -o user= -p $(systemctl show edge-agent -p MainPID --value) 2>/dev/null | grep -q edge || stat -c %U /proc/$(systemctl show edge-agent -p MainPID --value) | grep -q edge-agent"
+mkdir -p /run/systemd/system/edge-agent.service.d
+printf '[Service]\nWatchdogSec=3\n' > /run/systemd/system/edge-agent.service.d/watchdog.conf
+systemctl daemon-reload
+systemctl restart edge-agent
+sleep 5
+check "the watchdog is fed" shows NRestarts 0
+kill -STOP "$(systemctl show edge-agent -p MainPID --value)"
+check "a process that stands still is killed and restarted" within 20 NRestarts 1
+check "and runs again" within 10 ActiveState active
+kill -KILL "$(systemctl show edge-agent -p MainPID --value)"
+check "a process that is killed is restarted" within 20 NRestarts 2
+check "and runs again" within 10 ActiveState active
+check "stop" systemctl stop edge-agent
+check "it stopped by itself" shows Result success
+check "the journal has it" sh -c "journalctl -u edge-agent --no-pager | grep -q '\"event\": \"stopped\"'"
+check "it wrote its state only" sh -c "! find / -xdev -user edge-agent -type f -not -path '/var/lib/edge-agent/*' -not -path '/proc/*' | grep ."
+check "make uninstall" sh -c "make uninstall && test ! -e /opt/edge-agent && test -f /etc/edge-agent/config.yaml"
+check "make uninstall, again" make uninstall
+check "make uninstall PURGE=1" sh -c "PURGE=1 make uninstall && test ! -e /etc/edge-agent && ! id edge-agent"
+echo done
+systemctl poweroff --force
+END
+cat > "$tree/etc/systemd/system/probe.service" << 'END'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+StandardOutput=append:/probe.log
+StandardError=append:/probe.log
+ExecStart=/bin/sh /probe.sh
+END
+mkdir -p "$tree/etc/systemd/system/default.target.wants"
+ln -sf ../probe.service "$tree/etc/systemd/system/default.target.wants/probe.service"
+timeout 600 systemd-nspawn -q -D "$tree" --register=no --keep-unit -b > /dev/null 2>&1 || true
+cat "$tree/probe.log"
+grep -qx done "$tree/probe.log" && ! grep -q ^FAIL "$tree/probe.log"
