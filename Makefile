@@ -1,5 +1,6 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
+# make faults  kill, freeze, cut and forge; a table of what became of every alert (20 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make check   formatting, lint, types
 # make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
@@ -16,7 +17,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test test-boot check train install uninstall clean
+.PHONY: demo test faults test-boot check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -25,6 +26,9 @@ test: check $(VENV)/.test-tflite
 	sh tests/install_tools.sh
 	$(VENV)/bin/python -m pytest
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
+
+faults: $(VENV)/.test
+	$(VENV)/bin/python tests/faults.py
 
 test-boot:
 	sh tests/boot_systemd.sh

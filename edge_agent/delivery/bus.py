@@ -218,7 +218,7 @@ class MqttBus:
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
         for receipt in self._handled:
-            if receipt.link == self._link:
+            if receipt.link == self._link and self._up:
                 self._client.ack(receipt.mid, receipt.qos)
         self._handled = []
         collected: list[Event] = []
