@@ -1,6 +1,7 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
 # make faults  kill, freeze, cut and forge; a table of what became of every alert (20 minutes)
+# make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make check   formatting, lint, types
 # make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
@@ -17,7 +18,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults test-boot check train install uninstall clean
+.PHONY: demo test faults soak test-boot check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -29,6 +30,9 @@ test: check $(VENV)/.test-tflite
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python tests/faults.py
+
+soak: $(VENV)/.test
+	$(VENV)/bin/python tests/soak.py
 
 test-boot:
 	sh tests/boot_systemd.sh
