@@ -31,6 +31,8 @@ def _add_check_config(commands: Commands) -> None:
 
 def _check_config(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config, read_password
+    from edge_agent.delivery.bus import MqttBus
+    from edge_agent.pipeline import Pipeline
 
     config: Config = load_config(options.file)
     if config.mqtt.username is not None and read_password(config.mqtt) is None:
@@ -41,8 +43,12 @@ def _check_config(options: argparse.Namespace) -> int:
         and config.mqtt.host not in ("127.0.0.1", "localhost")
     ):
         print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
+    pipeline = Pipeline(config, new_id=lambda: "0" * 26)
+    MqttBus(config.mqtt, client_id="check", password=None, subscriptions=(), wake=lambda: None)  # reads certificates
+    if not config.privacy.notice_posted:
+        print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")
     rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
-    print(f"{options.file}: ok; rules: {rules}")
+    print(f"{options.file}: ok; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
     return 0
 
 

@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
         on_ready=store.confirm,
         news=news,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()
     return 0
@@ -174,7 +174,7 @@ def _pager(options: argparse.Namespace) -> int:
         must_connect=not options.wait,
     )
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Not `wake`: the signal may interrupt the main thread inside that very event.
         signal.signal(number, lambda *_: stop.set())
     bus.start()

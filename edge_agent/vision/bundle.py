@@ -67,8 +67,9 @@ def load_bundle(folder: Path, *, kind: str) -> Bundle:
         BundleError: a file is missing, too large, malformed, altered, or the bundle is of another kind.
     """
     manifest_path, model_path = folder / "manifest.json", folder / "model.tflite"
+    raw = _read(manifest_path, MAX_MANIFEST_BYTES)
     try:
-        manifest = json.loads(_read(manifest_path, MAX_MANIFEST_BYTES))
+        manifest = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{manifest_path} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
