@@ -133,3 +133,35 @@ def test_check_config_exits_0_or_2(run_command, tmp_path):
     missing = run_command("check-config", tmp_path / "none.yaml")
     assert missing.code == 2
     assert "cannot read" in missing.one_line_error()
+
+
+def test_check_config_tries_the_model_and_the_certificates(run_command, tmp_path):
+    file = tmp_path / "c.yaml"
+    for text, code, says in (
+        ("emotion: {model: nope}", 3, "is the model installed"),
+        ("mqtt: {tls: {enabled: true, ca_file: /nowhere}}", 2, "mqtt.tls"),
+        ("rules:\n- name: a\n  emotions: [angry, sad]", 2, "give it a number such as upper"),
+    ):
+        file.write_text(text + "\n")
+        result = run_command("check-config", file)
+        assert result.code == code, text
+        assert says in result.one_line_error()
+
+
+def test_output_that_cannot_be_written_is_no_traceback(edge_agent):
+    import subprocess
+    import sys
+
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "edge_agent", "notice"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "edge-agent: cannot write the output: No space left on device\n"
+
+
+def test_a_terminal_that_knows_ascii_only_gets_an_answer(run_command):
+    import os
+
+    result = run_command("notice", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert result.code == 0
+    assert "CAMERA JUDGES EXPRESSIONS" in result.out
