@@ -67,7 +67,8 @@ class Staff:
     def __init__(self, port: int) -> None:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._bus = MqttBus(
-            Mqtt(port=port), client_id="faults-pager", password=None, subscriptions=[f"kiosk/v1/{SITE}/+/alert/+"],
+            Mqtt(port=port, connect_retry_max_s=1.0), client_id="faults-pager", password=None,
+            subscriptions=[f"kiosk/v1/{SITE}/+/alert/+"],
             wake=self._wake.set, jitter=lambda: 0.05,
         )  # fmt: skip
         self.shown: Counter[str] = Counter()
@@ -188,6 +189,12 @@ class Scene:
     def wait(self, low_s: float, high_s: float) -> None:
         threading.Event().wait(self.random.uniform(low_s, high_s))
 
+    def until_shown(self) -> None:
+        """Wait for the next page, at most ten seconds, so that the next fault falls among alerts again."""
+        before, give_up_s = len(self.staff.shown), time.monotonic() + 10
+        while len(self.staff.shown) == before and time.monotonic() < give_up_s:
+            self.wait(0.1, 0.1)
+
     def settle(self) -> None:
         """Wait until everything raised so far has been shown, at most a minute."""
         before = set(self.kiosk.raised)
@@ -207,6 +214,7 @@ def kill_broker(scene: Scene, number: int) -> None:
     scene.broker.kill()
     scene.wait(0.0, 0.5)
     scene.broker.start()
+    scene.until_shown()
 
 
 def kill_both(scene: Scene, number: int) -> None:
@@ -215,6 +223,7 @@ def kill_both(scene: Scene, number: int) -> None:
     scene.kiosk.start()
     scene.wait(0.0, 0.5)
     scene.broker.start()
+    scene.until_shown()
     del number
 
 

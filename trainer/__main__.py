@@ -144,7 +144,7 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
-    names = set(Recipe.__dataclass_fields__) - {"model", "teachers", "classes", "validation_fraction"}
+    names = set(Recipe.__dataclass_fields__) - {"model", "teachers", "classes", "validation_fraction", "split_seed"}
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.classes:
         given["classes"] = tuple(name.strip() for name in options.classes.split(","))

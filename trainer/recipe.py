@@ -26,6 +26,7 @@ _LIMITS = {
     "patience": (1, 10_000),
     "frozen_epochs": (1, 10_000),
     "dense_units": (1, 100_000),
+    "split_seed": (0, 2**31),
     "seed": (0, 2**31),
 }
 
@@ -45,6 +46,8 @@ class Recipe:
         teacher_weight: share of the teachers' probabilities in the targets, 0..1.
         views: augmented copies of each face that the teachers judge beforehand.
         validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
+        split_seed: draws that share; the same for a network and its teachers, or it would be judged on faces that
+            they learned.
         max_faces: train on so many faces, drawn at random; None for all.
         patience: epochs without a better validation accuracy before training stops.
         precision: Keras dtype policy while training; the saved model is float32 always.
@@ -70,6 +73,7 @@ class Recipe:
     max_faces: int | None = None
     patience: int = 25
     precision: str = "float32"
+    split_seed: int = 1
     seed: int = 1
     frozen_epochs: int | None = None
     fine_tune_from: str | None = None

@@ -43,7 +43,7 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
         TrainerError: there are too few of either.
     """
     cleaned, counts = clean_training(data)
-    training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.seed)
+    training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.split_seed)
     if recipe.max_faces is not None:
         chosen = np.random.default_rng(recipe.seed).permutation(len(training))[: recipe.max_faces]
         training = training.take(np.sort(chosen))
