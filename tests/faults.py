@@ -37,6 +37,7 @@ from edge_agent.pager.client import Page, Pager
 
 SITE = "faults"
 _ANGRY_FROM_S = 11.5
+_ANSWER_AGAIN_S = 1.0
 
 
 class Broker:
@@ -78,13 +79,18 @@ class Staff:
 
     def _serve(self) -> None:
         pager = Pager(self._bus, name="faults")
+        answered_s: dict[str, float] = {}
         while not self._stop.is_set():
             self._wake.wait(0.05)
             self._wake.clear()
             for item in pager.poll():
                 if isinstance(item, Page) and item.step == "raised":
                     self.shown[item.id] += 1
-                    pager.act(item, "resolve")
+            for page in list(pager.open.values()):
+                # An answer that a killed broker took along is given again, as people do.
+                if time.monotonic() - answered_s.get(page.id, 0.0) > _ANSWER_AGAIN_S:
+                    answered_s[page.id] = time.monotonic()
+                    pager.act(page, "resolve")
 
     def close(self) -> None:
         self._stop.set()
