@@ -15,7 +15,7 @@ from test_delivery import ULID, validate
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
-from edge_agent.config import Config, Outbox
+from edge_agent.config import Camera, Config, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
 from edge_agent.pager.client import GIVE_UP_S, Link, Page, Pager
 from edge_agent.testing import FakeBus, FakeClock
@@ -353,3 +353,31 @@ def test_nothing_is_written_but_the_outbox(edge_agent, listen, site, write_confi
     agent.communicate(timeout=PATIENCE_S)
     written = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert written == ["config.yaml", "outbox.sqlite3", "scores.sqlite3"]
+
+
+def test_two_rules_may_page_at_the_same_moment(tmp_path):
+    bus = FakeBus()
+    settings = Config(
+        camera=Camera(device=str(CLIPS["one"])),
+        privacy=Privacy(notice_posted=True),
+        rules=(Rule(name="first", upper=0.5), Rule(name="second", upper=0.5)),
+        outbox=Outbox(state_dir=tmp_path),
+    )
+    Agent(settings, bus=bus, every_frame=True, stop_at_end=True).run()
+    raised = [json.loads(m.payload) for m in bus.published if b'"step": "raised"' in m.payload]
+    assert sorted(alert["rule"] for alert in raised) == ["first", "second"]
+
+
+def test_snoozing_in_shadow_mode_is_answered(tmp_path):
+    bus = FakeBus()
+    settings = Config(camera=Camera(device=str(CLIPS["one"])), outbox=Outbox(state_dir=tmp_path))
+    body = json.dumps({"schema": "command", "version": 1, "request_id": "r", "snooze_s": 1}).encode()
+
+    def snooze_while_angry(_frame, decision) -> None:
+        if decision.alerts:
+            bus.receive("kiosk/v1/site/kiosk-1/cmd/snooze", body)
+
+    agent = Agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=snooze_while_angry)
+    agent.run()
+    assert [m.topic for m in bus.published if "/rsp/" in m.topic]
+    assert not [m.topic for m in bus.published if "/alert/0" in m.topic]

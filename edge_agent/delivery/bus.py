@@ -289,20 +289,22 @@ class MqttBus:
             self._client.loop_stop()
         except (OSError, ValueError) as error:
             return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
-        if self._named_twice():
+        if suspicion := self._named_twice():
             return (
-                f"another client uses the name {self._client_id!r} and the broker ends one link for the other; "
+                f"another client {suspicion} the name {self._client_id!r} and the broker ends one link for the other; "
                 "give each device its own site.name and site.device"
             )
         return self._refusal or "the connection was lost"
 
-    def _named_twice(self) -> bool:
-        """Tell whether the broker ends our links again and again soon after it accepted them."""
+    def _named_twice(self) -> str:
+        """Return `uses` if the broker says that another client took over, `probably uses` if it behaves so."""
         accepted_s, taken_over = self._accepted_s, self._taken_over
         self._taken_over = False
         soon = accepted_s is not None and time.monotonic() - accepted_s < _STABLE_S
         self._cut_short = self._cut_short + 1 if soon and not self._stopping.is_set() else 0
-        return taken_over or self._cut_short >= _DUPLICATE_AFTER
+        if taken_over:
+            return "uses"
+        return "probably uses" if self._cut_short >= _DUPLICATE_AFTER else ""
 
     def _connect(self) -> None:
         host, port, keepalive_s = self._settings.host, self._settings.port, self._settings.keepalive_s

@@ -51,7 +51,8 @@ def to_text(episodes: Episodes, *, time_s: float, unix_s: float) -> str:
             "people": alert.people,
             "by": alert.by,
             "level": alert.level,
-            "raised_unix_s": episodes.raised_unix_s[alert.id],
+            # An alert whose first message is yet to be made has no wall-clock time of its own.
+            "raised_unix_s": episodes.raised_unix_s.get(alert.id, unix_s - (time_s - alert.raised_s)),
             "age_s": time_s - alert.raised_s,
         }
         for alert in episodes.alerts
