@@ -4,7 +4,7 @@
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make check   formatting, lint, types
-# make train   reproduce the shipped model: make train DATA=folder/with/fer2013.csv
+# make train   a teacher, then the network it teaches: make train DATA=folder/with/fer2013.csv
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make clean   remove environments and caches
 
