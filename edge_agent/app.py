@@ -45,6 +45,8 @@ from edge_agent.pipeline import Decision, Pipeline
 log = logging.getLogger("edge_agent")
 
 _IDLE_S = 0.25
+#: How often the note about open alerts is renewed.
+_NOTE_S = 30.0
 #: Names of what the next run must know.
 _EPISODES, _BASELINE = "episodes", "drift-baseline"
 
@@ -124,6 +126,7 @@ class Agent:
         self._next_restart_s = 0.0
         self._watchdog = Watchdog(monotonic=time.monotonic)
         self._shadow_pages = 0
+        self._next_note_s = 0.0
         self._state: State = "online"
         self._problem = self._frame_problem = ""
         self._next_health_s = 0.0
@@ -181,6 +184,8 @@ class Agent:
             return
         episodes, over = from_text(text, self._config.rules, time_s=self._alert_time_s(), unix_s=time.time())
         self._composer.raised_unix_s.update(episodes.raised_unix_s)
+        if not self._config.privacy.notice_posted:
+            return  # what a live run left is over; pagers close what their agent no longer names
         self.pipeline.rules.restore(episodes.alerts, episodes.quiet)
         for alert in episodes.alerts:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
@@ -214,6 +219,10 @@ class Agent:
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._publish(self._health_message())
             self._publish(self._composer.active(self._open_alerts()))
+        if time.monotonic() >= self._next_note_s and self._open_alerts():
+            # Its age tells the next run how long nobody watched.
+            self._next_note_s = time.monotonic() + _NOTE_S
+            self._dispatcher.write_note(_EPISODES, self._episodes_text())
         if status.state == "ended" and frame is None and not self.ended.is_set():
             self.ended.set()
         if self._stop_at_end and self.ended.is_set() and self._settled():
@@ -296,7 +305,7 @@ class Agent:
 
     def _episodes_text(self) -> str:
         rules = self.pipeline.rules
-        episodes = Episodes(rules.open_alerts(), rules.quiet(), self._composer.raised_unix_s)
+        episodes = Episodes(self._open_alerts(), rules.quiet(), self._composer.raised_unix_s)
         return to_text(episodes, time_s=self._alert_time_s(), unix_s=time.time())
 
     def _publish(self, message: Message) -> None:

@@ -133,6 +133,7 @@ def test_without_thresholds_of_its_own_a_rule_uses_the_models_operating_point():
     [
         (Rule(name="a"), None, "'a' has no upper threshold"),
         (Rule(name="a", emotions=("angry", "sad")), POINT, "no operating point for angry \\+ sad; give it a number"),
+        (Rule(name="a", watch="absence"), POINT, "the absence of angry"),
         (Rule(name="a", lower=0.4), POINT, "lower 0.4 is above its upper threshold 0.3"),
     ],
 )
@@ -253,6 +254,13 @@ class TestNextRun:
         after, _ = self.hand_over(before, gap_s=2, rules=(rule,))
         assert after.engine.escalate_due(after.time_s) == []
         assert [a.level for a in after.engine.escalate_due(after.time_s + 1.5)] == [1]
+
+    def test_stopping_begins_no_cooldown(self):
+        before = Scene()
+        before.show(1.2, {1: 0.9})
+        before.engine.close_all(reason="stopped", time_s=before.time_s)
+        after, _ = self.hand_over(before, gap_s=1)
+        assert [a.step for a in after.show(1.5, {1: 0.9})] == ["raised"]
 
     def test_pauses_go_on(self):
         before = Scene()

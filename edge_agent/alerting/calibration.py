@@ -41,10 +41,11 @@ def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: Mappin
     upper = rule.upper
     if upper is None:
         labels = {label for group in rule.emotions for label in groups[group]}
-        if labels != set(point.get("emotions", ())):
+        if rule.watch == "absence" or labels != set(point.get("emotions", ())):
+            what = f"{'the absence of ' if rule.watch == 'absence' else ''}{' + '.join(sorted(labels))}"
             raise ConfigError(
-                f"rule {rule.name!r} has no upper threshold, and the model states no operating point for "
-                f"{' + '.join(sorted(labels))}; give it a number such as upper: 0.55"
+                f"rule {rule.name!r} has no upper threshold, and the model states no operating point for {what}; "
+                "give it a number such as upper: 0.55"
             )
         upper = float(point["threshold"])
     lower = LOWER_SHARE * upper if rule.lower is None else rule.lower

@@ -188,12 +188,14 @@ class RuleEngine:
         return episode.alert
 
     def close_all(self, *, reason: str, time_s: float) -> list[Alert]:
-        """Clear every open alert, because nobody will watch it any more."""
-        return [
-            self._clear(episode, episode.alert, time_s, by=episode.alert.by, reason=reason)
-            for episode in self._episodes.values()
-            if episode.alert is not None
-        ]
+        """Clear every open alert, because nobody will watch it any more; no cooldown begins."""
+        cleared = []
+        for episode in self._episodes.values():
+            if episode.alert is not None:
+                refractory_until_s = episode.refractory_until_s
+                cleared.append(self._clear(episode, episode.alert, time_s, by=episode.alert.by, reason=reason))
+                episode.refractory_until_s = refractory_until_s
+        return cleared
 
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are not cleared."""

@@ -113,7 +113,7 @@ class Pager:
             known_ids = parse_object(event.payload, schema="active").get("ids")
         except MessageError:
             return
-        if not isinstance(known_ids, list):
+        if not isinstance(known_ids, list) or not all(isinstance(known, str) for known in known_ids):
             return
         device_topic = event.topic.removesuffix("/alert/active")
         for page in self.open.values():
