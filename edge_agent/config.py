@@ -305,17 +305,18 @@ def load_config(path: Path) -> Config:
 
 
 def read_password(mqtt: Mqtt) -> str | None:
-    """Return the broker password from `mqtt.password_file` or systemd's credential `mqtt-password`.
+    """Return the broker password from systemd's credential `mqtt-password`, else from `mqtt.password_file`.
+
+    The service sees the credential; commands that are run beside it see the file.
 
     Raises:
         ConfigError: the file is named but cannot be read, or others than its owner may read it.
     """
-    path = mqtt.password_file
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(folder) / "mqtt-password" if folder else None
+    path = credential if credential is not None and credential.exists() else mqtt.password_file
     if path is None:
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        path = Path(folder) / "mqtt-password" if folder else None
-        if path is None or not path.exists():
-            return None
+        return None
     try:
         if path.stat().st_mode & stat.S_IROTH:
             raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")

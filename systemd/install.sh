@@ -35,7 +35,12 @@ install)
         install -D -m 644 systemd/edge-agent.service.d/10-restart-steps.conf $unit.d/10-restart-steps.conf
     fi
     systemd-sysusers edge-agent.conf
-    [ -f /etc/edge-agent/config.yaml ] || install -D -m 640 config.yaml /etc/edge-agent/config.yaml
+    if [ ! -f /etc/edge-agent/config.yaml ]; then
+        # Places that commands run beside the service see as well.
+        sed -e 's|^  state_dir: state |  state_dir: /var/lib/edge-agent |' \
+            -e 's|^  password_file: null |  password_file: /etc/edge-agent/mqtt-password |' config.yaml |
+            install -D -m 640 /dev/stdin /etc/edge-agent/config.yaml
+    fi
     systemd-tmpfiles --create edge-agent.conf
 
     control daemon-reload
@@ -45,7 +50,8 @@ install)
 installed. Next:
   sudoedit /etc/edge-agent/config.yaml          the camera, the broker, this device's name
   sudoedit /etc/edge-agent/mqtt-password        if the broker wants one
-  edge-agent check-config /etc/edge-agent/config.yaml
+  sudo -u edge-agent edge-agent check-config /etc/edge-agent/config.yaml
+  sudo -u edge-agent edge-agent doctor --config /etc/edge-agent/config.yaml
   sudo systemctl restart edge-agent             and watch it: journalctl -fu edge-agent
 END
     ;;

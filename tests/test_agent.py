@@ -17,7 +17,7 @@ from edge_agent.app import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
-from edge_agent.pager.client import GIVE_UP_S, Link, Page, Pager
+from edge_agent.pager.client import ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
 from edge_agent.testing import FakeBus, FakeClock
 
 
@@ -215,6 +215,59 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     clock.advance(GIVE_UP_S)
     [ended] = pager.poll()
     assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
+
+
+def test_a_pager_asks_for_alerts_it_never_saw_and_says_when_it_may_not_answer(site):
+    bus, clock = FakeBus(), FakeClock(100)
+    pager = Pager(bus, name="kim", monotonic=clock)
+    device = f"kiosk/v1/{site}/kiosk-1"
+    active = json.dumps({"schema": "active", "version": 1, "session": ULID, "ids": [ULID]}).encode()
+    bus.start()
+    for _ in range(3):
+        bus.receive(f"{device}/alert/active", active)
+        pager.poll()
+    clock.advance(ASK_S)
+    bus.receive(f"{device}/alert/active", active)
+    pager.poll()
+    assert [message.topic for message in bus.published] == [f"{device}/cmd/rebirth"] * 2
+    body = {
+        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "severity": "warning", "message": "help",
+        "place": "till", "zone": "view", "site": site, "device": "kiosk-1", "emotions": ["angry"], "score": 0.8,
+        "by": "", "reason": "", "revision": 3, "step": "escalated", "groups": ["staff"],
+    }  # fmt: skip
+    bus.receive(f"{device}/alert/{ULID}", json.dumps(body).encode())
+    [page] = pager.poll()
+    assert isinstance(page, Page)
+    bus.reason = 135
+    pager.act(page, "ack")
+    assert pager.poll() == [Refusal(f"{device}/ack/{ULID}")]
+
+
+def test_a_page_that_came_too_late_is_sent_anew_while_its_alert_is_open(tmp_path):
+    class LateBus(FakeBus):
+        def start(self) -> None:
+            """The broker is away."""
+
+    bus = LateBus()
+    settings = Config(
+        camera=Camera(device=str(CLIPS["one"])),
+        outbox=Outbox(state_dir=tmp_path),
+        privacy=Privacy(notice_posted=True),
+        rules=(Rule(name="angry-customer", expiry_s=1.0),),
+    )
+    raised_s = float("inf")
+
+    def connect_late(_frame, decision) -> None:
+        nonlocal raised_s
+        if any(alert.step == "raised" for alert in decision.alerts):
+            raised_s = time.monotonic()
+        if time.monotonic() > raised_s + 1.1 and not bus.connected:
+            FakeBus.start(bus)
+
+    Agent(settings, bus=bus, stop_at_end=True, on_decision=connect_late).run()
+    bodies = [json.loads(message.payload) for message in bus.published if "/alert/0" in message.topic]
+    assert [(body["step"], body["revision"]) for body in bodies][:2] == [("raised", 1), ("cleared", 2)]
+    assert [json.loads(m.payload)["kind"] for m in bus.published if m.topic.endswith("/event")] == ["expired"]
 
 
 def test_a_pager_of_one_group_shows_what_that_group_is_paged_with(site):

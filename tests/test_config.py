@@ -117,6 +117,7 @@ def test_the_password_comes_from_a_private_file_or_a_credential(tmp_path, monkey
     secret.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         read_password(Mqtt(password_file=secret))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     with pytest.raises(ConfigError, match="cannot read"):
         read_password(Mqtt(password_file=Path("/nonexistent")))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from edge_agent.delivery.bus import Delivered, Disconnected
@@ -167,6 +169,54 @@ def test_on_a_full_disk_messages_wait_in_memory_and_are_treated_alike(desk):
     desk.clock.advance(PROBE_S)
     desk.turn()
     assert desk.dispatcher.problem == ""
+
+
+def test_when_the_disk_works_again_what_waited_in_memory_survives_a_kill(desk):
+    desk.break_disk()
+    long = "x" * 3000
+    for number in range(3):
+        desk.dispatcher.add(Message("alert", f"{long}{number}".encode()), expiry_s=60, note=("open", f"{long}{number}"))
+    assert desk.dispatcher.problem
+    desk.mend_disk()
+    desk.clock.advance(PROBE_S)
+    desk.turn()
+    assert desk.dispatcher.problem == ""
+    kept = [row.message.payload.decode()[-1] for row in desk.outbox.pending(limit=10)]
+    assert kept == sorted(kept)
+    assert set(kept) == set("012")
+    assert desk.outbox.note("open") == f"{long}2"
+    desk.bus.start()
+    for _ in range(3):
+        desk.turn()
+    assert [text[-1] for text in desk.sent()] == kept
+    assert desk.dispatcher.waiting()[0] == 0
+
+
+def test_a_disk_that_takes_nothing_at_the_start_does_not_keep_pages_from_going_out(tmp_path, monkeypatch):
+    real = sqlite3.connect
+    full = True
+
+    def connect(path, *args, **kwargs):
+        if full and str(path).startswith(str(tmp_path)):
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("sqlite3.connect", connect)
+    desk = Desk(tmp_path)
+    assert "full" in desk.dispatcher.problem
+    desk.add("a", "b")
+    desk.bus.start()
+    desk.turn()
+    desk.turn()
+    assert desk.sent() == ["a", "b"]
+    desk.bus.lose()
+    desk.add("c")
+    full = False
+    desk.clock.advance(PROBE_S)
+    desk.turn()
+    assert desk.dispatcher.problem == ""
+    assert [row.message.payload for row in desk.outbox.pending(limit=9)] == [b"c"]
+    desk.outbox.close()
 
 
 def test_an_expired_row_on_a_failing_disk_does_not_hold_up_a_fresh_one(desk):

@@ -72,6 +72,28 @@ def test_a_model_that_never_comes_to_its_first_frame_is_given_up(store, make_bun
     assert store.choose(SHIPPED).rolled_back == ""
 
 
+def test_a_start_that_cannot_be_counted_is_not_tried_with_a_new_model(store, make_bundle, monkeypatch):
+    store.stage(make_bundle("next-1"))
+    store.activate("next-1")
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    assert store.choose(SHIPPED).model == SHIPPED
+
+
+def test_a_model_activated_meanwhile_is_not_confirmed_by_the_one_that_runs(store, make_bundle):
+    for name in ("running", "later"):
+        store.stage(make_bundle(name))
+    store.activate("running")
+    store.choose(SHIPPED)
+    store.activate("later")
+    store.confirm()
+    assert store.choose(SHIPPED).model.endswith("/later")
+    assert store.choose(SHIPPED).rolled_back == "later"
+
+
 class TestAttacks:
     """Named after what is tried; nothing may be staged."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import free_port
 from test_agent import write_config  # noqa: F401
 
-from edge_agent.operations.privacy import schemas, trace
+from edge_agent.config import load_config
+from edge_agent.operations.privacy import prove, schemas, trace
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -29,6 +31,15 @@ def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_comma
 
 
 @needs_strace
+def test_without_a_broker_nothing_is_proved(run_command, write_config, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("edge_agent.operations.privacy._START_S", 1.0)
+    config = load_config(Path(write_config(port=free_port())))
+    *_, addresses = prove(config, Path("config.yaml"), seconds=8)
+    assert not addresses.ok
+    assert "nothing is proved" in addresses.detail
+
+
+@needs_strace
 def test_a_program_that_leaks_is_found_out(tmp_path):
     script = (
         "import cv2, numpy, os, socket\n"
@@ -36,11 +47,15 @@ def test_a_program_that_leaks_is_found_out(tmp_path):
         f"open({str(tmp_path / 'a')!r}, 'w').close(); os.rename({str(tmp_path / 'a')!r}, {str(tmp_path / 'b')!r})\n"
         "try: socket.create_connection(('127.0.0.2', 9))\n"
         "except OSError: pass\n"
-        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.3', 99))\n"
+        "datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "datagrams.sendto(b'x', ('127.0.0.3', 99)); datagrams.sendmsg([b'x'], [], 0, ('127.0.0.4', 98))\n"
+        f"os.link({str(tmp_path / 'b')!r}, {str(tmp_path / 'c')!r})\n"
     )
     observed, _ = trace([sys.executable, "-c", script], seconds=60)
-    assert {str(tmp_path / name) for name in ("face.jpg", "a", "b")} <= set(observed.written)
-    assert {("AF_INET", "127.0.0.2", 9), ("AF_INET", "127.0.0.3", 99)} <= set(observed.addresses)
+    assert {str(tmp_path / name) for name in ("face.jpg", "a", "b", "c")} <= set(observed.written)
+    assert {("AF_INET", "127.0.0.2", 9), ("AF_INET", "127.0.0.3", 99), ("AF_INET", "127.0.0.4", 98)} <= set(
+        observed.addresses
+    )
 
 
 def test_a_doctor_names_what_does_not_work(run_command, write_config):  # noqa: F811

@@ -12,7 +12,7 @@ from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Escalation, Rule
-from edge_agent.delivery.episodes import Episodes, from_text, to_text
+from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.errors import ConfigError
 from edge_agent.vision.faces import Face
 
@@ -224,15 +224,22 @@ def test_snoozing_everything_keeps_every_zone_quiet():
 class TestNextRun:
     """What a run that was killed hands to the next."""
 
-    def hand_over(self, scene: Scene, *, gap_s: float, rules=(RULE,)) -> tuple[Scene, list[Alert]]:
+    def hand_over(
+        self, scene: Scene, *, gap_s: float, rules=(RULE,), boot="boot-2", monotonic_s=None
+    ) -> tuple[Scene, list[Alert]]:
         engine = scene.engine
         raised = {alert.id: 1_800_000_000.0 for alert in engine.open_alerts()}
-        text = to_text(
-            Episodes(engine.open_alerts(), engine.quiet(), raised), time_s=scene.time_s, unix_s=1_800_000_010
-        )
+        written = Now(scene.time_s, 1_800_000_010, "boot-1", 500)
+        text = to_text(Episodes(engine.open_alerts(), engine.quiet(), raised), now=written)
         after = Scene(*rules)
         after.time_s = 7.0
-        episodes, over = from_text(text, rules, time_s=after.time_s, unix_s=1_800_000_010 + gap_s)
+        read = Now(
+            after.time_s,
+            written.unix_s + gap_s,
+            boot,
+            written.monotonic_s + gap_s if monotonic_s is None else monotonic_s,
+        )
+        episodes, over = from_text(text, rules, now=read)
         after.engine.restore(episodes.alerts, episodes.quiet)
         return after, over
 
@@ -285,10 +292,32 @@ class TestNextRun:
         [alert] = after.engine.open_alerts()
         assert after.time_s - alert.raised_s == pytest.approx(2.1, abs=0.2)
 
+    @pytest.mark.parametrize("step_s", [3600, -3600])
+    def test_a_clock_that_is_set_within_one_boot_changes_nothing(self, step_s):
+        before = Scene()
+        before.show(1.2, {1: 0.9})
+        after, over = self.hand_over(before, gap_s=step_s, boot="boot-1", monotonic_s=504)
+        assert over == []
+        [alert] = after.engine.open_alerts()
+        assert 4 <= after.time_s - alert.raised_s < 5
+
+    def test_an_alert_of_a_zone_its_rule_left_is_over(self):
+        before = Scene()
+        [alert] = before.show(1.2, {1: 0.9})
+        _, over = self.hand_over(before, gap_s=4, rules=(replace(RULE, zones=("till",)),))
+        assert [a.id for a in over] == [alert.id]
+
     @pytest.mark.parametrize("text", ["", "null", "{}", '{"written_unix_s": 1, "alerts": [{}], "quiet": []}', "["])
     def test_junk_is_nothing_to_go_on_with(self, text):
-        episodes, over = from_text(text, (RULE,), time_s=1, unix_s=1)
+        episodes, over = from_text(text, (RULE,), now=Now(1, 1, "boot", 1))
         assert (list(episodes.alerts), dict(episodes.quiet), over) == ([], {}, [])
+
+
+def test_a_snooze_does_not_shorten_the_cooldown():
+    scene = Scene(replace(RULE, cooldown_s=60))
+    [alert] = scene.show(1.2, {1: 0.9})
+    scene.engine.act(alert.id, "snooze", by="kim", time_s=scene.time_s, snooze_s=5)
+    assert scene.show(50, {1: 0.9}) == []
 
 
 def test_a_resolved_alert_does_not_return_while_the_cooldown_lasts():

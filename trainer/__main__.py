@@ -150,6 +150,7 @@ def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
         given["classes"] = tuple(name.strip() for name in options.classes.split(","))
     elif model == _SVM or "classes" not in NETWORKS.get(model, NETWORKS["compact"]).recipe:
         given["classes"] = class_names(options.data)
+    given["already_cropped"] = options.already_cropped
     given["teachers"] = tuple(folder.resolve().name for folder in options.teachers)
     if model == _SVM:
         return Recipe(**{**given, "model": _SVM, "batch_size": 2})
@@ -186,7 +187,7 @@ def _fit(options: argparse.Namespace) -> int:
         from trainer.baseline import fit_svm
 
         return _fitted(
-            fit_svm(recipe, data_dir=options.data, out=options.out, already_cropped=options.already_cropped),
+            fit_svm(recipe, data_dir=options.data, out=options.out),
             options.out,
         )
     return _fit_network(recipe, options)
@@ -201,7 +202,6 @@ def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
         data_dir=options.data,
         out=options.out,
         teachers=options.teachers,
-        already_cropped=options.already_cropped,
     )
     return _fitted(result, options.out)
 
@@ -228,7 +228,6 @@ def _tune(options: argparse.Namespace) -> int:
         data_dir=options.data,
         out=options.out,
         trials=options.trials,
-        already_cropped=options.already_cropped,
     )
     return _fit_network(replace(recipe, dense_units=units), options)
 

@@ -27,9 +27,7 @@ from trainer.runs import claim, describe, split, versions, write_run
 _COMPONENTS = 120
 
 
-def fit_svm(
-    recipe: Recipe, *, data_dir: Path, out: Path, already_cropped: bool = False, say: Callable[[str], None] = print
-) -> dict[str, Any]:
+def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Fit on the same split as a network with the same recipe would be, and write a run folder without a model.
 
     Raises:
@@ -37,7 +35,7 @@ def fit_svm(
         TrainerError: `out` belongs to another run, or there are too few faces.
     """
     claim(out, recipe)
-    data = load_data(data_dir, classes=recipe.classes, already_cropped=already_cropped)
+    data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
     say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
     machine = make_pipeline(
@@ -53,8 +51,8 @@ def fit_svm(
         "parameters": None,
         "versions": {**versions(), "scikit-learn": sklearn.__version__},
     }
-    write_run(out, result)
     write_report(out, validation, with_temperature(probabilities, result["temperature"]))
+    write_run(out, result)
     return result
 
 

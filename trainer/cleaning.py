@@ -71,13 +71,16 @@ def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[
     """Split into (training, validation) so that near-duplicates stay on one side.
 
     Near-duplicates are faces with the same 64-bit difference hash (the sign of horizontal differences
-    of the face shrunk to 9x8); FER2013 holds many re-compressed copies.
+    of the face shrunk to 9x8), which differ by data.scene_bits at most; FER2013 holds many re-compressed copies.
 
     Args:
         fraction: share of hash groups that goes to validation, 0..1.
     """
-    group = near_duplicate_groups(data.faces, bits=0)
-    chosen = np.random.default_rng(seed).random(int(group.max()) + 1) < fraction
+    group = near_duplicate_groups(data.faces, bits=data.scene_bits)
+    random = np.random.default_rng(seed)
+    chosen = random.random(int(group.max()) + 1) < fraction
+    if not chosen.any() and len(chosen) > 1:
+        chosen[random.integers(len(chosen))] = True  # of a few groups chance may take none
     in_validation = chosen[group]
     return data.take(~in_validation), data.take(in_validation)
 

@@ -8,7 +8,7 @@ Crowd-Sourced Label Distribution" (2016), whose ten votes a face are `fer2013new
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class FaceDataset:
         usage: str (n,), one of USAGES.
         votes: uint8 (n, 10), FER+ votes in VOTE_COLUMNS order, 0..10; None without fer2013new.csv.
         classes: names of the labels, in the order of their codes.
+        scene_bits: difference hashes of pictures of one scene differ in at most so many of 64 bits.
     """
 
     faces: npt.NDArray[np.uint8]
@@ -46,6 +47,7 @@ class FaceDataset:
     usage: npt.NDArray[np.str_]
     votes: npt.NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = LABELS
+    scene_bits: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,7 +55,7 @@ class FaceDataset:
     def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceDataset:
         """Return the rows chosen by a mask, bool (n,), or by indices, int64 (m,)."""
         votes = None if self.votes is None else self.votes[rows]
-        return FaceDataset(self.faces[rows], self.labels[rows], self.usage[rows], votes, self.classes)
+        return replace(self, faces=self.faces[rows], labels=self.labels[rows], usage=self.usage[rows], votes=votes)
 
     def only(self, usage: str) -> FaceDataset:
         """Return the rows of one usage.
@@ -88,7 +90,7 @@ class FaceDataset:
             code[members] = number
         labels = code[self.labels]
         keep = labels >= 0
-        return FaceDataset(self.faces[keep], labels[keep], self.usage[keep], None, classes)
+        return replace(self.take(keep), labels=labels[keep], votes=None, classes=classes)
 
 
 def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: bool = False) -> FaceDataset:

@@ -65,7 +65,6 @@ def fit(
     data_dir: Path,
     out: Path,
     teachers: Sequence[Path] = (),
-    already_cropped: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train, write the run folder with its report, and return what run.json holds.
@@ -85,7 +84,7 @@ def fit(
     model = _build(recipe)
     claim(out, recipe)
     say(f"reading {data_dir} ...")
-    data = load_data(data_dir, classes=recipe.classes, already_cropped=already_cropped)
+    data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
     say(str(counts))
     say(
@@ -96,7 +95,7 @@ def fit(
     lessons: Lessons = Augmented(training.faces, targets)
     if judges:
         lessons = Taught(
-            training.faces, targets, judges, folder=out / "checkpoints" / "views", count=recipe.views,
+            training.faces, targets, judges, folder=out / "checkpoints", count=recipe.views,
             weight=recipe.teacher_weight, seed=recipe.seed, say=say,
         )  # fmt: skip
     batches = FaceBatches(
@@ -118,9 +117,9 @@ def fit(
         "parameters": finished.count_params(),
         "versions": {**versions(), "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    write_run(out, result)
     say(f"drawing {out / 'report'} ...")
     write_report(out, validation, with_temperature(probabilities, result["temperature"]), finished)
+    write_run(out, result)
     return result
 
 

@@ -79,7 +79,9 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
     group = near_duplicate_groups(stacked, bits=_BURST_BITS)
     held_out = np.random.default_rng(seed).random(int(group.max()) + 1) < TEST_FRACTION
     usage = np.where(held_out[group], "PublicTest", "Training")
-    return FaceDataset(stacked, np.array(labels, dtype=np.int64), usage, None, tuple(f.name for f in folders))
+    return FaceDataset(
+        stacked, np.array(labels, dtype=np.int64), usage, None, tuple(f.name for f in folders), _BURST_BITS
+    )
 
 
 class _FaceCropper:

@@ -117,6 +117,7 @@ def recipe_of(run: dict[str, Any]) -> Recipe:
         stated: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in run["recipe"].items()
         }
+        stated.setdefault("split_seed", stated["seed"])  # runs of old drew both from one seed
         return Recipe(**stated)
     except (AttributeError, KeyError, TypeError) as error:
         raise TrainerError(f"the run's recipe cannot be read: {error}") from None

@@ -38,7 +38,7 @@ def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: flo
         recipe = recipe_of(bundle.get("training"))
     except AgentError as error:
         raise ModelError(str(error)) from None
-    _, validation, _ = split(load_data(data_dir, classes=judge.classes), recipe)
+    _, validation, _ = split(load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped), recipe)
     validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
     angry = judge.classes.index("angry")
     point = operating_point(

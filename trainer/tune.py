@@ -29,7 +29,6 @@ def search(
     data_dir: Path,
     out: Path,
     trials: int,
-    already_cropped: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Try `trials` widths for recipe.epochs each and return the one with the lowest validation loss.
@@ -44,7 +43,7 @@ def search(
     if "dense_units" not in NETWORKS[recipe.model].options:
         able = ", ".join(name for name, network in NETWORKS.items() if "dense_units" in network.options)
         raise TrainerError(f"{recipe.model} has no dense layer to search; {able} have")
-    data = load_data(data_dir, classes=recipe.classes, already_cropped=already_cropped)
+    data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)

@@ -7,6 +7,7 @@ learns, and an interrupted run goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Taught:
     Args:
         faces: uint8 (n, 48, 48).
         targets: float32 (n, classes), what the labels say.
-        folder: where the views are kept.
+        folder: where the views are kept, in a folder named after what they were made from.
         count: views of each face; epoch e uses view e modulo count, half of them mirrored.
         weight: share of the teachers in the targets, 0..1.
     """
@@ -59,6 +60,10 @@ class Taught:
         self, faces: Faces, targets: Targets, judges: Sequence[Judge],
         *, folder: Path, count: int, weight: float, seed: int, say: Callable[[str], None],
     ) -> None:  # fmt: skip
+        origin = hashlib.sha256(faces.tobytes())
+        for judge in judges:
+            origin.update(judge(faces[:64]).tobytes())
+        folder = folder / f"views-{seed}-{origin.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         self._targets, self._weight = targets, weight
         self._views: list[Faces] = []

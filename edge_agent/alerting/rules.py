@@ -136,7 +136,7 @@ class RuleEngine:
             return None if episode.alert.step == "acked" else self._advance(episode, "acked", time_s, by=by)
         cleared = self._clear(episode, episode.alert, time_s, by=by, reason=action)
         if action == "snooze":
-            episode.refractory_until_s = time_s + snooze_s
+            episode.refractory_until_s = max(episode.refractory_until_s, time_s + snooze_s)
         return cleared
 
     def escalate_due(self, time_s: float) -> list[Alert]:

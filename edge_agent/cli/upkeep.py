@@ -32,6 +32,7 @@ def _add_check_config(commands: Commands) -> None:
 def _check_config(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config, read_password
     from edge_agent.delivery.bus import MqttBus
+    from edge_agent.operations.models import with_active_model
     from edge_agent.pipeline import Pipeline
 
     config: Config = load_config(options.file)
@@ -43,7 +44,7 @@ def _check_config(options: argparse.Namespace) -> int:
         and config.mqtt.host not in ("127.0.0.1", "localhost")
     ):
         print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
-    pipeline = Pipeline(config, new_id=lambda: "0" * 26)
+    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
     MqttBus(config.mqtt, client_id="check", password=None, subscriptions=(), wake=lambda: None)  # reads certificates
     if not config.privacy.notice_posted:
         print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")

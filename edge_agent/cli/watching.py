@@ -93,24 +93,9 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     set_up_logging(config.logging)
-    import dataclasses
-
     from edge_agent.app import Agent
-    from edge_agent.operations.models import ModelStore
 
-    store = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
-    choice = store.choose(config.emotion.model)
-    news = []
-    if choice.rolled_back:
-        news.append(
-            ("model_rolled_back", f"{choice.rolled_back} never came to its first frame; back to {choice.model}")
-        )
-    agent = Agent(
-        dataclasses.replace(config, emotion=dataclasses.replace(config.emotion, model=choice.model)),
-        stop_at_end=True,
-        on_ready=store.confirm,
-        news=news,
-    )
+    agent = Agent(config, stop_at_end=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()

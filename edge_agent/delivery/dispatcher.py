@@ -56,8 +56,13 @@ class Dispatcher:
         self._done: set[int] = set()
         self._refused_until_s: dict[int, float] = {}
         self._probe_s = 0.0
+        self._expired: list[str] = []
+        #: Notes the disk did not take: name → text.
+        self._unwritten: dict[str, str] = {}
         #: What is wrong with the disk, one line; empty while it works.
-        self.problem = ""
+        self.problem = outbox.problem
+        if self.problem:
+            log.error(f"{self.problem}; alerts are kept in memory until then")
 
     def add(self, message: Message, *, expiry_s: float | None, note: tuple[str, str] | None = None) -> None:
         """Take a message; when this returns it is on the disk, or `problem` says why it is in memory.
@@ -72,24 +77,29 @@ class Dispatcher:
             seq, evicted = self._outbox.add(message, expires_s=expires_s, note=note)
         except StateError as error:
             self._memory[next(self._memory_numbers)] = _Waiting(message, deadline_s)
+            self._unwritten.update([note] if note else [])
             if len(self._memory) > MAX_IN_MEMORY:
                 lost = self._memory.pop(next(iter(self._memory)))
                 log.error("memory full, message dropped", extra={"fields": {"topic": lost.message.topic}})
             self._failed(error)
             return
+        self._added(seq, deadline_s, evicted)
+        if note:
+            self._unwritten.pop(note[0], None)
+        self._works()
+
+    def _added(self, seq: int, deadline_s: float | None, evicted: list[Row]) -> None:
         if deadline_s is not None:
             self._deadlines_s[seq] = deadline_s
         for row in evicted:
             self._forget(row.seq)
             log.error("outbox full, message dropped", extra={"fields": {"topic": row.message.topic}})
-        self._works()
 
     def pump(self) -> list[str]:
         """Hand over what waits; return the topics of messages that expired instead."""
-        expired: list[str] = []
         try:
             if self._bus.connected:
-                expired = self._hand_over()
+                self._hand_over()
             if self._done:
                 self._outbox.remove(sorted(self._done))
                 self._done.clear()
@@ -98,17 +108,17 @@ class Dispatcher:
                 self._works()
         except StateError as error:
             self._failed(error)
+        expired, self._expired = self._expired, []
         return expired
 
-    def _hand_over(self) -> list[str]:
-        expired = []
+    def _hand_over(self) -> None:
         now_s = self._monotonic()
         given = self._done.union(seq for seq, _ in self._in_flight.values())
         for seq, waiting in self._candidates(now_s, limit=MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
             if seq in given or self._refused_until_s.get(seq, now_s) > now_s:
                 continue
             if waiting.deadline_s is not None and waiting.deadline_s <= now_s:
-                expired.append(waiting.message.topic)
+                self._expired.append(waiting.message.topic)
                 self._finish(seq)
                 continue
             if len(self._in_flight) >= MAX_IN_FLIGHT:
@@ -118,7 +128,6 @@ class Dispatcher:
             if token is None:
                 break
             self._in_flight[token] = (seq, waiting.message.topic)
-        return expired
 
     def _candidates(self, now_s: float, *, limit: int) -> Iterator[tuple[int, _Waiting]]:
         yield from list(self._memory.items())
@@ -157,7 +166,9 @@ class Dispatcher:
         """Leave something for the next run, if the disk takes it."""
         try:
             self._outbox.write_note(name, body)
+            self._unwritten.pop(name, None)
         except StateError as error:
+            self._unwritten[name] = body
             self._failed(error)
 
     def connection_lost(self) -> None:
@@ -201,6 +212,28 @@ class Dispatcher:
         self._probe_s = self._monotonic() + PROBE_S
 
     def _works(self) -> None:
-        if self.problem:
-            log.info("the outbox can be written again")
+        if not self.problem:
+            return
+        log.info("the outbox can be written again")
         self.problem = ""
+        try:
+            self._write_down()
+        except StateError as error:
+            self._failed(error)
+
+    def _write_down(self) -> None:
+        """Move what waited in memory to the disk; what is on its way stays where its answer will look for it."""
+        for name, body in list(self._unwritten.items()):
+            self._outbox.write_note(name, body)
+            del self._unwritten[name]
+        in_flight = {seq for seq, _ in self._in_flight.values()}
+        now_s = self._monotonic()
+        for number, waiting in list(self._memory.items()):
+            if number in in_flight:
+                continue
+            expires_s = None if waiting.deadline_s is None else self._unix() + waiting.deadline_s - now_s
+            seq, evicted = self._outbox.add(waiting.message, expires_s=expires_s)
+            del self._memory[number]
+            if number in self._refused_until_s:
+                self._refused_until_s[seq] = self._refused_until_s.pop(number)
+            self._added(seq, waiting.deadline_s, evicted)

@@ -1,7 +1,7 @@
 """Open alerts and pauses as text, so that a run that was killed hands them to the next one.
 
-Times are kept as wall-clock time, the only one that outlives a boot; where the clock was wrong in between, an
-alert counts as raised just now rather than in the future.
+How long nobody watched is told by the monotonic clock within one boot, and after another by the wall clock, the only
+one that outlives it; a wall clock that went back counts as no time at all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,22 @@ MAX_QUIET_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on all clocks.
+
+    Attributes:
+        alert_s: on the alerting clock.
+        unix_s: on the wall, seconds since 1970.
+        boot_id: which boot `monotonic_s` counts from.
+    """
+
+    alert_s: float
+    unix_s: float
+    boot_id: str
+    monotonic_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Episodes:
     """What a run knows about its alerts.
 
@@ -34,12 +50,8 @@ class Episodes:
     raised_unix_s: Mapping[str, float]
 
 
-def to_text(episodes: Episodes, *, time_s: float, unix_s: float) -> str:
-    """Return JSON.
-
-    Args:
-        time_s, unix_s: now on the alerting clock and on the wall.
-    """
+def to_text(episodes: Episodes, *, now: Now) -> str:
+    """Return JSON."""
     alerts = [
         {
             "id": alert.id,
@@ -52,20 +64,25 @@ def to_text(episodes: Episodes, *, time_s: float, unix_s: float) -> str:
             "by": alert.by,
             "level": alert.level,
             # An alert whose first message is yet to be made has no wall-clock time of its own.
-            "raised_unix_s": episodes.raised_unix_s.get(alert.id, unix_s - (time_s - alert.raised_s)),
-            "age_s": time_s - alert.raised_s,
+            "raised_unix_s": episodes.raised_unix_s.get(alert.id, now.unix_s - (now.alert_s - alert.raised_s)),
+            "age_s": now.alert_s - alert.raised_s,
         }
         for alert in episodes.alerts
     ]
-    quiet = [[rule, zone, until_s - time_s] for (rule, zone), until_s in episodes.quiet.items() if until_s > time_s]
-    return json.dumps({"written_unix_s": unix_s, "alerts": alerts, "quiet": quiet})
+    quiet = [
+        [rule, zone, until_s - now.alert_s] for (rule, zone), until_s in episodes.quiet.items() if until_s > now.alert_s
+    ]
+    return json.dumps({
+        "written_unix_s": now.unix_s, "boot_id": now.boot_id, "monotonic_s": now.monotonic_s,
+        "alerts": alerts, "quiet": quiet,
+    })  # fmt: skip
 
 
-def from_text(text: str, rules: Iterable[Rule], *, time_s: float, unix_s: float) -> tuple[Episodes, list[Alert]]:
+def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, list[Alert]]:
     """Return what to go on with, on this run's clock, and the alerts that are over.
 
-    Over are those whose rule is gone and those that nobody watched for MAX_GAP_S. Text that is not from `to_text`
-    gives nothing.
+    Over are those whose rule is gone, or gone from their zone, and those that nobody watched for MAX_GAP_S. Text that
+    is not from `to_text` gives nothing.
     """
     by_name = {rule.name: rule for rule in rules}
     kept: list[Alert] = []
@@ -74,7 +91,11 @@ def from_text(text: str, rules: Iterable[Rule], *, time_s: float, unix_s: float)
     quiet: dict[tuple[str, str], float] = {}
     try:
         body = json.loads(text)
-        gap_s = max(0.0, unix_s - float(body["written_unix_s"]))
+        same_boot = body["boot_id"] == now.boot_id != "unknown"
+        gap_s = max(
+            0.0,
+            now.monotonic_s - float(body["monotonic_s"]) if same_boot else now.unix_s - float(body["written_unix_s"]),
+        )
         for entry in body["alerts"]:
             rule = by_name.get(entry["rule"])
             age_s = max(0.0, float(entry["age_s"])) + gap_s
@@ -86,17 +107,18 @@ def from_text(text: str, rules: Iterable[Rule], *, time_s: float, unix_s: float)
                 revision=int(entry["revision"]),
                 score=float(entry["score"]),
                 people=int(entry["people"]),
-                raised_s=time_s - age_s,
-                changed_s=time_s,
+                raised_s=now.alert_s - age_s,
+                changed_s=now.alert_s,
                 by=str(entry["by"]),
                 level=min(int(entry["level"]), len(rule.escalation) if rule else 0),
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])
-            (over if rule is None or gap_s > MAX_GAP_S else kept).append(alert)
+            watched = rule is not None and (not rule.zones or alert.zone in rule.zones)
+            (kept if watched and gap_s <= MAX_GAP_S else over).append(alert)
         for name, zone, left_s in body["quiet"]:
             left_s = min(float(left_s), MAX_QUIET_S) - gap_s
             if left_s > 0:
-                quiet[str(name), str(zone)] = time_s + left_s
+                quiet[str(name), str(zone)] = now.alert_s + left_s
     except (ValueError, KeyError, TypeError):
         return Episodes((), {}, {}), []
     return Episodes(kept, quiet, raised_unix_s), over

@@ -64,25 +64,38 @@ class Outbox:
 
     Attributes:
         set_aside: where a file that could not be read was moved to; None if there was none.
+        problem: why the disk could not be used at the start, until `probe` succeeds; empty otherwise. Meanwhile
+            everything else raises StateError.
 
     Raises:
-        StateError: the folder cannot be made or written, or another agent uses it.
+        StateError: there is no such folder and none can be made, or another agent uses it.
     """
 
     def __init__(self, state_dir: Path, *, max_bytes: int, unix: Callable[[], float]) -> None:
         self._path, self._max_bytes, self._unix = state_dir / FILE_NAME, max_bytes, unix
         self.set_aside: Path | None = None
+        self.problem = ""
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
-            try:
-                self._db = self._open()
-            except sqlite3.DatabaseError as error:
-                if not _is_corrupt(error):
-                    raise
-                self.set_aside = self._move_away()
-                self._db = self._open()
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise self._unusable(error) from None
+        try:
+            self._db = self._open_file()
+        except (OSError, sqlite3.Error) as error:
+            if "locked" in str(error):
+                raise self._unusable(error) from None
+            # A card that is full or failing must not keep a kiosk from paging.
+            self.problem = str(self._unusable(error))
+            self._db = sqlite3.connect(":memory:", check_same_thread=False)
+
+    def _open_file(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_corrupt(error):
+                raise
+        self.set_aside = self._move_away()
+        return self._open()
 
     def _open(self) -> sqlite3.Connection:
         # Opened by whoever builds the agent, then used by its loop alone.
@@ -210,6 +223,13 @@ class Outbox:
         Raises:
             StateError: it does not.
         """
+        if self.problem:
+            try:
+                opened = self._open_file()
+            except (OSError, sqlite3.Error) as error:
+                raise self._unusable(error) from None
+            self._db.close()
+            self._db, self.problem = opened, ""
         with self._guard():
             self._db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
 
@@ -225,6 +245,8 @@ class Outbox:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
+        if self.problem:
+            raise StateError(self.problem)
         try:
             yield
         except sqlite3.Error as error:

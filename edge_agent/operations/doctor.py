@@ -16,6 +16,7 @@ from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, StateError
 from edge_agent.operations.health import temperature_c
+from edge_agent.operations.models import with_active_model
 from edge_agent.pipeline import Pipeline
 
 _SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
@@ -55,7 +56,7 @@ def _tried(name: str, attempt: Callable[[Config], str], config: Config) -> Check
 
 
 def _models(config: Config) -> str:
-    pipeline = Pipeline(config, new_id=lambda: "0" * 26)
+    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
     return f"{config.faces.detector} and {pipeline.vision.classifier.bundle.id} load, golden vectors hold"
 
 

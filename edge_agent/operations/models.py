@@ -7,7 +7,6 @@ computer. What is active is one small file, replaced in one step.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edge_agent.config import SEGMENT
+from edge_agent.config import SEGMENT, Config
 from edge_agent.errors import BundleError
 from edge_agent.vision.bundle import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
@@ -69,6 +68,7 @@ class ModelStore:
 
     def __init__(self, state_dir: Path, *, trusted_keys: Sequence[Path] = ()) -> None:
         self._folder, self._trusted_keys = state_dir / "models", trusted_keys
+        self._chosen = ""
 
     def staged(self) -> list[str]:
         """Return the ids of the staged models, sorted."""
@@ -108,6 +108,7 @@ class ModelStore:
                     )
                 return bundle.id
             temporary.rename(target)
+            self._hand_over(target, *target.iterdir())
         except OSError as error:
             raise BundleError(f"cannot stage {source}: {error.strerror}") from None
         finally:
@@ -146,22 +147,32 @@ class ModelStore:
             rolled_back = active.id
             active = _Active(active.previous)
             self._note(active)
-        elif active.id and not active.confirmed:
-            self._note(replace(active, starts=active.starts + 1))
-        if not active.id:
-            return Choice(configured, rolled_back)
-        return Choice(str(self._folder / active.id), rolled_back)
+        elif active.id and not active.confirmed and not self._note(replace(active, starts=active.starts + 1)):
+            # A start that leaves no trace could be tried for ever.
+            active = _Active(active.previous)
+        self._chosen = active.id
+        return Choice(self._path(active, configured), rolled_back)
+
+    def path(self, configured: str) -> str:
+        """Return the model the next start will try, and note nothing."""
+        return self._path(self._read(), configured)
 
     def confirm(self) -> None:
-        """Note that the active model has processed a frame."""
+        """Note that the model `choose` returned has processed a frame."""
         active = self._read()
-        if not active.confirmed:
+        if not active.confirmed and active.id == self._chosen:
             self._note(replace(active, confirmed=True))
 
-    def _note(self, active: _Active) -> None:
-        """Write if the disk takes it; the agent must run whatever it does."""
-        with contextlib.suppress(BundleError):
+    def _path(self, active: _Active, configured: str) -> str:
+        return str(self._folder / active.id) if active.id else configured
+
+    def _note(self, active: _Active) -> bool:
+        """Write if the disk takes it, and say so; the agent must run whatever it does."""
+        try:
             self._write(active)
+        except BundleError:
+            return False
+        return True
 
     def _read(self) -> _Active:
         try:
@@ -172,14 +183,23 @@ class ModelStore:
     def _write(self, active: _Active) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._hand_over(self._folder)
             temporary = self._folder / ".active.json"
             with temporary.open("w", encoding="utf-8") as file:
                 json.dump(asdict(active), file)
                 file.flush()
                 os.fsync(file.fileno())
+            self._hand_over(temporary)
             temporary.replace(self._folder / "active.json")
         except OSError as error:
             raise BundleError(f"cannot write {self._folder}: {error.strerror}") from None
+
+    def _hand_over(self, *paths: Path) -> None:
+        """Give what root wrote to the owner of the state folder, who is to change it later."""
+        if os.geteuid() == 0:
+            owner = self._folder.parent.stat()
+            for path in paths:
+                os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def verify(folder: Path, trusted_keys: Sequence[Path]) -> None:
@@ -223,3 +243,9 @@ def listing(store: ModelStore, configured: str) -> list[str]:
     """Return one line for the configured and each staged model, the one in use marked."""
     lines = [f"{'*' if not store.active else ' '} {find_bundle(configured).name}  (configuration)"]
     return lines + [f"{'*' if name == store.active else ' '} {name}  (staged)" for name in store.staged()]
+
+
+def with_active_model(config: Config) -> Config:
+    """Return the configuration with the model that the next start will try."""
+    store = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
+    return replace(config, emotion=replace(config.emotion, model=store.path(config.emotion.model)))

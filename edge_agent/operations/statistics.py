@@ -14,6 +14,8 @@ from edge_agent.pipeline import Decision
 FLUSH_S = 60.0
 #: A gap between frames up to this counts as watched.
 _MAX_GAP_S = 2.0
+#: How often faces in view are looked at for drift, so that no single visit makes the baseline.
+_SAMPLE_S = 10.0
 #: Quantities whose drift is watched: score of the first group, brightness of the face, its width over the frame's.
 _DRIFT = {"score": (0.0, 1.0), "brightness": (0.0, 255.0), "face_width": (0.0, 0.5)}
 
@@ -41,6 +43,7 @@ class Statistics:
         self.drift = Drift(_DRIFT, baseline=baseline)
         self._last_s = self._flushed_s = monotonic()
         self._watched_s = 0.0
+        self._next_sample_s = monotonic()
 
     def look(self, decision: Decision, *, frame_width: int) -> bool:
         """Count one frame; return True when the baseline for drift has just been completed."""
@@ -50,7 +53,10 @@ class Statistics:
         for rule, level in self._visits.update(decision.tracks):
             self._log.count(rule, level)
         completed = False
-        for judged in decision.judged:
+        sampled = decision.judged if now_s >= self._next_sample_s else []
+        if sampled:
+            self._next_sample_s = now_s + _SAMPLE_S
+        for judged in sampled:
             assert judged.scores is not None
             values = {
                 "score": float(judged.scores[0]),

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.alerting.rules import Action
-from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Received
+from edge_agent.delivery.bus import FAILURE, Bus, Connected, Delivered, Disconnected, Received
 from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object
 
 ACK_EXPIRY_S = 600
 #: A page its agent no longer knows is closed after so long.
 GIVE_UP_S = 5.0
+#: How often an agent is asked, at most, to repeat alerts this pager never saw.
+ASK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,13 @@ class Link:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The broker does not let this pager answer on a topic."""
+
+    topic: str
+
+
 class Pager:
     """Keeps the open pages of one member of staff.
 
@@ -75,13 +84,14 @@ class Pager:
         self._revisions: dict[str, int] = {}
         #: Open pages that their agent no longer counts among its open alerts → since when.
         self._missing_s: dict[str, float] = {}
+        self._asked_s: dict[str, float] = {}
         self._acks: list[Message] = []
         self._in_flight: dict[int, Message] = {}
         self.open: dict[str, Page] = {}
 
-    def poll(self) -> list[Page | Link]:
+    def poll(self) -> list[Page | Link | Refusal]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
-        news: list[Page | Link] = []
+        news: list[Page | Link | Refusal] = []
         for event in self._bus.events():
             if isinstance(event, Connected):
                 news.append(Link(""))
@@ -91,7 +101,9 @@ class Pager:
                 self._acks = [*self._in_flight.values(), *self._acks]
                 self._in_flight.clear()
             elif isinstance(event, Delivered):
-                self._in_flight.pop(event.token, None)
+                answered = self._in_flight.pop(event.token, None)
+                if answered is not None and event.reason >= FAILURE:
+                    news.append(Refusal(answered.topic))
             elif event.topic.endswith("/alert/active"):
                 self._compare(event)
             else:
@@ -101,7 +113,7 @@ class Pager:
                     self._remember(page)
                     if shown or page.id in self.open:
                         news.append(page)
-        return news + self._given_up()
+        return [*news, *self._given_up()]
 
     def _compare(self, event: Received) -> None:
         """Compare the open pages with the alerts their agent says are open.
@@ -122,7 +134,11 @@ class Pager:
                     self._missing_s.pop(page.id, None)
                 else:
                     self._missing_s.setdefault(page.id, self._monotonic())
-        if event.retained and any(alert_id not in self._revisions for alert_id in known_ids):
+        if all(alert_id in self._revisions for alert_id in known_ids):
+            return
+        now_s = self._monotonic()
+        if now_s - self._asked_s.get(device_topic, float("-inf")) >= ASK_S:
+            self._asked_s[device_topic] = now_s
             body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
             self._bus.publish(Message(f"{device_topic}/cmd/rebirth", json.dumps(body).encode(), expiry_s=60))
 

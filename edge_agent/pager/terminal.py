@@ -13,7 +13,7 @@ from typing import TextIO
 
 from edge_agent.alerting.rules import Action
 from edge_agent.errors import BrokerError
-from edge_agent.pager.client import Link, Page, Pager
+from edge_agent.pager.client import Link, Page, Pager, Refusal
 
 KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm", "s": "snooze"}
 _DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
@@ -67,6 +67,8 @@ class TerminalPager:
                 self._say(
                     f"no broker: {item.problem}; trying again" if item.problem else "connected, waiting for pages"
                 )
+            elif isinstance(item, Refusal):
+                self._say(f"the broker refuses answers on {item.topic}; check its access rules for this user")
             else:
                 self._show(item)
                 pages.append(item)
