@@ -109,6 +109,7 @@ def photos(tmp_path_factory):
             for shot in range(12):
                 _, frame = capture.read()
                 cv2.imwrite(str(folder / name / f"{clip}-{shot}.jpg"), frame)
+                cv2.imwrite(str(folder / name / f"{clip}-mirrored-{shot}.jpg"), cv2.flip(frame, 1))
             capture.release()
     return folder
 
@@ -117,7 +118,7 @@ class TestPhotographs:
     def test_faces_are_cropped_as_the_agent_crops_them(self, photos):
         data = load_data(photos)
         assert data.classes == ("angry", "happy", "neutral")
-        assert data.faces.shape == (72, 48, 48)
+        assert data.faces.shape == (144, 48, 48)
         assert set(data.usage) <= {"Training", "PublicTest"}
         assert data.faces.std(axis=(1, 2)).min() > 10
 
@@ -157,7 +158,7 @@ class TestPhotographs:
         cv2.imwrite(str(broken / "happy" / "wall.png"), np.full((300, 400, 3), 120, np.uint8))
         with pytest.raises(DatasetError, match=r"no face was found in any picture of .*happy"):
             load_data(broken)
-        assert len(load_data(broken, already_cropped=True)) == 49
+        assert len(load_data(broken, already_cropped=True)) == 97
 
 
 class TestCommands:
