@@ -1,6 +1,6 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
-# make faults  kill, freeze, cut and forge; a table of what became of every alert (20 minutes)
+# make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make check   formatting, lint, types
@@ -29,7 +29,7 @@ test: check $(VENV)/.test-tflite
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
 
 faults: $(VENV)/.test
-	$(VENV)/bin/python tests/faults.py
+	$(VENV)/bin/python tests/faults
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python tests/soak.py

@@ -209,12 +209,12 @@ def test_a_disk_that_takes_nothing_at_the_start_does_not_keep_pages_from_going_o
     desk.turn()
     desk.turn()
     assert desk.sent() == ["a", "b"]
-    desk.bus.lose()
-    desk.add("c")
     full = False
     desk.clock.advance(PROBE_S)
     desk.turn()
     assert desk.dispatcher.problem == ""
+    desk.bus.lose()
+    desk.add("c")
     assert [row.message.payload for row in desk.outbox.pending(limit=9)] == [b"c"]
     desk.outbox.close()
 
