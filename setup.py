@@ -1,4 +1,4 @@
-"""Packaging. Extras: demo, signing (of models), train, test, tflite-runtime (for boards that must have it)."""
+"""Packaging. Extras: demo, signing (of models), web (live view, pager page), train, test, tflite-runtime."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ TENSORFLOW = [
     "tensorflow>=2.19,<2.22; platform_machine != 'x86_64'",
 ]
 SIGNING = ["cryptography>=42"]
+WEB = ["aiohttp>=3.10,<4"]
 DEMO = ["amqtt==0.12.1"]
 TRAIN = [
     *TENSORFLOW,
@@ -37,6 +38,7 @@ setup(
         "edge_agent": ["models/*/*", "py.typed"],
         "edge_agent.delivery": ["schemas/*.json"],
         "edge_agent.demo": ["clips/*"],
+        "edge_agent.web": ["static/*"],
     },
     install_requires=[
         "ai-edge-litert>=2.1",
@@ -50,6 +52,7 @@ setup(
         "demo": DEMO,
         "train": TRAIN,
         "signing": SIGNING,
+        "web": WEB,
         # tflite-runtime 2.14, its last release, breaks on numpy 2 although its metadata allows it.
         "tflite-runtime": [
             "tflite-runtime==2.14.0; python_version < '3.12'",
@@ -60,9 +63,12 @@ setup(
             *DEMO,
             *SIGNING,
             *TRAIN,
+            *WEB,
+            "axe-playwright-python>=0.1.4",
             "jsonschema>=4.20",
             "mypy>=1.15",
             "pillow>=10",
+            "playwright>=1.50",
             "pytest>=8",
             "pytest-randomly>=3.15",
             "ruff>=0.9",

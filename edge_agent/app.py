@@ -10,11 +10,12 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
 from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
@@ -25,12 +26,14 @@ from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import MAX_GAP_S
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.errors import ConfigError
 from edge_agent.operations.facts import facts
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
 from edge_agent.operations.models import ModelStore
 from edge_agent.operations.statistics import Statistics
 from edge_agent.operations.watchdog import Watchdog
+from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Decision, Pipeline
 
 log = logging.getLogger("edge_agent")
@@ -38,6 +41,22 @@ log = logging.getLogger("edge_agent")
 _IDLE_S = 0.25
 
 Watcher = Callable[[Frame, Decision], None]
+
+
+class Onlooker(Protocol):
+    """Who is shown what the loop does, in the loop's thread."""
+
+    def look(self, frame: Frame, decision: Decision) -> None:
+        """See a processed frame; it must not be kept."""
+
+    def note_alert(self, alert: Alert) -> None:
+        """See a step of an alert, in shadow mode too."""
+
+    def note_health(self, body: Mapping[str, Any]) -> None:
+        """See how the device is."""
+
+    def close(self) -> None:
+        """End with the agent."""
 
 
 def new_ulid() -> str:
@@ -124,8 +143,21 @@ class Agent:
             rules=self.pipeline.rules,
             alert_time_s=self._alert_time_s,
             info=facts(config, self.pipeline.vision.classifier.bundle),
+            stepped=self._stepped,
             answered=self._statistics.answered,
         )
+        drawn_zones = load_zones(config.outbox.state_dir)
+        self.pipeline.vision.ignore_zones += drawn_zones
+        self._onlookers: list[Onlooker] = []
+        if config.web.enabled:
+            try:
+                from edge_agent.web.live import LiveView
+                from edge_agent.web.live_server import LiveServer
+            except ImportError:
+                raise ConfigError("web.enabled needs aiohttp: pip install 'edge-agent[web]'") from None
+
+            view = LiveView(config, self.pipeline, drawn_zones=drawn_zones)
+            self._onlookers.append(LiveServer(config, view))
         #: Set when a recording has been watched to its end.
         self.ended = threading.Event()
 
@@ -194,9 +226,9 @@ class Agent:
             network_turned_s=self._bus.turned_s,
             status=self._conversation.problem or "watching",
         )
-        if time.monotonic() >= self._next_health_s and self._bus.connected:
+        if time.monotonic() >= self._next_health_s and (self._bus.connected or self._onlookers):
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
-            self._conversation.publish_health(self._health())
+            self._tell_health()
         if status.state == "ended" and frame is None and not self.ended.is_set():
             self.ended.set()
         if self._stop_at_end and self.ended.is_set() and self._settled():
@@ -237,6 +269,12 @@ class Agent:
             self._models.confirm()
         if self._on_decision is not None:
             self._on_decision(frame, decision)
+        for onlooker in self._onlookers:
+            onlooker.look(frame, decision)
+
+    def _stepped(self, alert: Alert) -> None:
+        for onlooker in self._onlookers:
+            onlooker.note_alert(alert)
 
     def _look_at_picture(self, frame: Frame) -> None:
         """Note a picture that shows nothing; a frozen one is a camera that wants to be opened anew."""
@@ -263,6 +301,12 @@ class Agent:
         elif before.state == "lost" and status.state == "running":
             self._conversation.tell("camera_back", "")
 
+    def _tell_health(self) -> None:
+        body = self._health()
+        self._conversation.publish_health(body)
+        for onlooker in self._onlookers:
+            onlooker.note_health({"state": self._conversation.state, "problem": self._conversation.problem, **body})
+
     def _health(self) -> dict[str, Any]:
         now_s = time.monotonic()
         depth, oldest_s = self._dispatcher.waiting()
@@ -288,6 +332,8 @@ class Agent:
 
     def _shut_down(self) -> None:
         self._watchdog.stopping()
+        for onlooker in self._onlookers:
+            onlooker.close()
         self._conversation.end()
         self._statistics.flush()
         waiting = self._dispatcher.close()

@@ -224,6 +224,17 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """The live view for whoever looks after the device."""
+
+    enabled: bool = option(default=False)
+    host: str = option("127.0.0.1", pattern=r"[^\s/]+")
+    port: int = option(8080, low=0, high=65535)
+    token_file: Path | None = option(None)
+    blur_faces: bool = option(default=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Performance:
     """How much of the computer the agent may use."""
 
@@ -255,6 +266,7 @@ class Config:
     mqtt: Mqtt = option(factory=Mqtt)
     outbox: Outbox = option(factory=Outbox)
     privacy: Privacy = option(factory=Privacy)
+    web: Web = option(factory=Web)
     performance: Performance = option(factory=Performance)
     logging: Logging = option(factory=Logging)
 

@@ -48,6 +48,7 @@ class Conversation:
     Args:
         alert_time_s: now on the alerting clock.
         info: body of the `info` message.
+        stepped: told of every step of an alert, in shadow mode too.
         answered: told when staff resolved a page or called it a false alarm.
     """
 
@@ -61,10 +62,12 @@ class Conversation:
         rules: RuleEngine,
         alert_time_s: Callable[[], float],
         info: dict[str, str],
+        stepped: Callable[[Alert], None],
         answered: Answered,
     ) -> None:
         self._config, self._composer, self._bus, self._dispatcher = config, composer, bus, dispatcher
         self._rules, self._alert_time_s, self._info, self._answered = rules, alert_time_s, info, answered
+        self._stepped = stepped
         self._live = config.privacy.notice_posted
         self._next_note_s = 0.0
         self._active_changed = False
@@ -94,6 +97,8 @@ class Conversation:
 
     def report(self, alerts: list[Alert]) -> None:
         """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
+        for alert in alerts:
+            self._stepped(alert)
         if not self._live:
             self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
             return

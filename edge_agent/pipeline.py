@@ -47,6 +47,8 @@ class Vision:
 
     def __init__(self, config: Config) -> None:
         self._faces, self._gates = config.faces, config.gates
+        #: Blacked out before anything looks.
+        self.ignore_zones = config.faces.ignore_zones
         #: Why faces were not judged → how often.
         self.abstained: Counter[str] = Counter()
         threads, runtime = config.performance.threads, config.performance.runtime
@@ -70,7 +72,7 @@ class Vision:
 
     def find_faces(self, image: Image) -> list[Face]:
         """Mask ignored zones, in place, and return the faces large enough to judge, best first."""
-        mask_zones(image, self._faces.ignore_zones)
+        mask_zones(image, self.ignore_zones)
         found = self.detector.detect(image)
         large = [face for face in found if face.width >= self._faces.min_face_px]
         judged = large[: self._faces.max_faces]

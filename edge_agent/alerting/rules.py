@@ -18,7 +18,7 @@ from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
 
 Step = Literal["raised", "escalated", "acked", "cleared"]
-Action = Literal["ack", "resolve", "false_alarm", "snooze"]
+Action = Literal["ack", "on_my_way", "resolve", "false_alarm", "snooze"]
 #: How long `snooze` keeps a rule quiet unless the pager says otherwise.
 SNOOZE_S = 600.0
 #: Stands for every rule and zone among pauses.
@@ -37,8 +37,8 @@ class Alert:
         people: tracks in the zone over the rule's upper threshold when it was raised.
         raised_s, changed_s: on the alerting clock.
         by: who acknowledged or closed it; empty while nobody did.
-        reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm`, `snooze` or `stopped`; empty
-            before.
+        reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm`, `snooze` or `stopped`;
+            `on_my_way` while who acknowledged it is coming; else empty.
         level: of the rule's ladder that was reached; 0 for none.
     """
 
@@ -64,6 +64,25 @@ class Alert:
     def severity(self) -> str:
         """The severity of the level that was reached."""
         return self.rule.escalation[self.level - 1].severity if self.level else self.rule.severity
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rule is in a zone, for people who watch.
+
+    Attributes:
+        state: `idle`, `pending`, `quiet` (in its cooldown, or snoozed), or the last step of its open alert.
+        share: of the way from the first look over `upper` to a page, 0..1; 1 while an alert is open.
+        score: highest smoothed score now, 0..1.
+        upper: the rule's threshold.
+    """
+
+    rule: Rule
+    zone: str
+    state: str
+    share: float
+    score: float
+    upper: float
 
 
 @dataclass(slots=True)
@@ -98,7 +117,8 @@ class RuleEngine:
         new_id: Callable[[], str],
     ) -> None:
         self._thresholds = thresholds
-        self._rules = [(rule, [groups.index(name) for name in rule.emotions]) for rule in rules]
+        self._rules = rules
+        self._columns = {rule.name: [groups.index(name) for name in rule.emotions] for rule in rules}
         self._new_id = new_id
         self._snoozed_until_s = float("-inf")
         self._episodes: dict[tuple[str, str], _Episode] = {}
@@ -113,14 +133,12 @@ class RuleEngine:
         for track in tracks:
             zones.setdefault(track.zone, []).append(track)
         steps = []
-        for rule, columns in self._rules:
+        for rule in self._rules:
             for zone, here in zones.items():
                 if rule.zones and zone not in rule.zones:
                     continue
                 episode = self._episodes.setdefault((rule.name, zone), _Episode())
-                scores = {track.id: float(track.scores[columns].sum()) for track in here}
-                if rule.watch == "absence":
-                    scores = {number: 1 - score for number, score in scores.items()}
+                scores = {track.id: self._score(rule, track) for track in here}
                 self._update_pending(episode, rule, here, scores)
                 step = self._step(episode, rule, zone, here, scores, time_s)
                 if step is not None:
@@ -132,8 +150,12 @@ class RuleEngine:
         episode = self._episode_of(alert_id)
         if episode is None or episode.alert is None:
             return None
-        if action == "ack":
-            return None if episode.alert.step == "acked" else self._advance(episode, "acked", time_s, by=by)
+        if action in ("ack", "on_my_way"):
+            known = episode.alert.step == "acked"
+            if known and (action == "ack" or episode.alert.reason == "on_my_way"):
+                return None
+            reason = "on_my_way" if action == "on_my_way" else ""
+            return self._advance(episode, "acked", time_s, by=by, reason=reason)
         cleared = self._clear(episode, episode.alert, time_s, by=by, reason=action)
         if action == "snooze":
             episode.refractory_until_s = max(episode.refractory_until_s, time_s + snooze_s)
@@ -196,6 +218,37 @@ class RuleEngine:
                 cleared.append(self._clear(episode, episode.alert, time_s, by=episode.alert.by, reason=reason))
                 episode.refractory_until_s = refractory_until_s
         return cleared
+
+    def progress(self, tracks: Sequence[Track], time_s: float) -> list[Progress]:
+        """Return how far each rule is, in each zone where somebody was or is."""
+        found = []
+        for rule in self._rules:
+            for (name, zone), episode in self._episodes.items():
+                if name != rule.name:
+                    continue
+                here = [track for track in tracks if track.zone == zone]
+                score = max((self._score(rule, track) for track in here), default=0.0)
+                share = max((self._share(episode, rule, track) for track in here), default=0.0)
+                if episode.alert is not None:
+                    state, share = str(episode.alert.step), 1.0
+                elif time_s < max(episode.refractory_until_s, self._snoozed_until_s):
+                    state, share = "quiet", 0.0
+                else:
+                    state = "pending" if episode.pending else "idle"
+                found.append(Progress(rule, zone, state, share, score, self._thresholds[rule.name].upper))
+        return found
+
+    def _score(self, rule: Rule, track: Track) -> float:
+        score = float(track.scores[self._columns[rule.name]].sum())
+        return 1 - score if rule.watch == "absence" else score
+
+    def _share(self, episode: _Episode, rule: Rule, track: Track) -> float:
+        pending = episode.pending.get(track.id)
+        if pending is None:
+            return 0.0
+        dwelt = self._dwelt(pending, track) / rule.dwell_s if rule.dwell_s else 1.0
+        seen = (track.observations - pending.first_observation + 1) / rule.min_observations
+        return min(1.0, dwelt, seen)
 
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are not cleared."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import secrets
@@ -10,10 +11,15 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.errors import BrokerError, CameraError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.pager.client import Pager
+    from edge_agent.pager.web import WebPager
 
 INTERRUPTED = 130
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -106,7 +112,8 @@ def _add_pager(commands: Commands) -> None:
     command = commands.add_parser(
         "pager",
         help="show pages in this terminal and acknowledge them",
-        description="Keys: a acknowledge, r resolve, f false alarm, 1-9 choose among open pages, Ctrl-C quit.",
+        description="Keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C "
+        "quit. With --web it serves a page for phones instead, where everybody answers under their own name.",
     )
     command.add_argument("--config", type=Path, help="take the broker settings from this file")
     command.add_argument("--host", help="broker (default 127.0.0.1)")
@@ -118,6 +125,12 @@ def _add_pager(commands: Commands) -> None:
     command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
     command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
     command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
+    page = command.add_argument_group("page for phones")
+    page.add_argument("--web", action="store_true", help="serve it; needs the extra: pip install 'edge-agent[web]'")
+    page.add_argument("--listen", default="127.0.0.1:8090", metavar="HOST:PORT", help="default: %(default)s")
+    page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
+    page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
+    page.add_argument("--tls-key", type=Path, help="its key")
     command.set_defaults(run=_pager)
 
 
@@ -151,25 +164,50 @@ def _pager(options: argparse.Namespace) -> int:
         keep_session=False,
     )
     stop = threading.Event()
-    pager = TerminalPager(
-        Pager(bus, name=name, group=options.group),
-        wake,
-        out=sys.stdout,
-        auto_ack_s=options.auto_ack,
-        must_connect=not options.wait,
-    )
+    pages = Pager(bus, name=name, group=options.group)
+    serve: Callable[[], None]
+    if options.web:
+        serve = functools.partial(_web_pager(pages, wake, options).run, stop)
+    else:
+        terminal = TerminalPager(
+            pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait
+        )
+        serve = functools.partial(terminal.run, stop, once=options.once)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Not `wake`: the signal may interrupt the main thread inside that very event.
         signal.signal(number, lambda *_: stop.set())
     bus.start()
     try:
-        pager.run(stop, once=options.once)
+        serve()
     except BrokerError as error:
         raise BrokerError(f"{error}; is the broker running there? --wait keeps trying") from None
     finally:
         bus.stop()
     return 0
+
+
+def _web_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> WebPager:
+    try:
+        from edge_agent.pager.web import WebPager
+        from edge_agent.web.access import read_token
+    except ImportError:
+        raise ConfigError("--web needs aiohttp: pip install 'edge-agent[web]'") from None
+    host, _, port = options.listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"--listen {options.listen!r} is not HOST:PORT, such as 127.0.0.1:8090")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise ConfigError("--tls-cert and --tls-key belong together")
+    pager = WebPager(
+        pages,
+        wake,
+        host=host,
+        port=int(port),
+        token=read_token(options.token_file, host=host, key="--token-file"),
+        tls=None if options.tls_cert is None else (options.tls_cert, options.tls_key),
+    )
+    print(f"staff pager at {pager.url}", flush=True)
+    return pager
 
 
 def _login() -> str:

@@ -98,14 +98,18 @@ class Dispatcher:
     def pump(self) -> list[str]:
         """Hand over what waits; return the topics of messages that expired instead."""
         try:
+            if self.problem and self._monotonic() >= self._probe_s:
+                self._probe_s = self._monotonic() + PROBE_S
+                self._outbox.probe()
+                self._works()
+        except StateError as error:
+            self._failed(error)
+        try:
             if self._bus.connected:
                 self._hand_over()
             if self._done:
                 self._outbox.remove(sorted(self._done))
                 self._done.clear()
-            if self.problem and self._monotonic() >= self._probe_s:
-                self._outbox.probe()
-                self._works()
         except StateError as error:
             self._failed(error)
         expired, self._expired = self._expired, []
@@ -208,8 +212,8 @@ class Dispatcher:
     def _failed(self, error: StateError) -> None:
         if not self.problem:
             log.error(f"{error}; alerts are kept in memory until then")
+            self._probe_s = self._monotonic() + PROBE_S
         self.problem = str(error)
-        self._probe_s = self._monotonic() + PROBE_S
 
     def _works(self) -> None:
         if not self.problem:

@@ -62,6 +62,7 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
             "score": alert.score,
             "people": alert.people,
             "by": alert.by,
+            "reason": alert.reason,
             "level": alert.level,
             # An alert whose first message is yet to be made has no wall-clock time of its own.
             "raised_unix_s": episodes.raised_unix_s.get(alert.id, now.unix_s - (now.alert_s - alert.raised_s)),
@@ -110,6 +111,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
                 raised_s=now.alert_s - age_s,
                 changed_s=now.alert_s,
                 by=str(entry["by"]),
+                reason=str(entry["reason"]),
                 level=min(int(entry["level"]), len(rule.escalation) if rule else 0),
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])

@@ -22,7 +22,7 @@ SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
 MAX_PAYLOAD_BYTES = 16 * 1024
 CLOSING_EXPIRY_S = 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
-_ACTIONS: tuple[Action, ...] = ("ack", "resolve", "false_alarm", "snooze")
+_ACTIONS: tuple[Action, ...] = ("ack", "on_my_way", "resolve", "false_alarm", "snooze")
 MAX_SNOOZE_S = 24 * 3600.0
 
 

@@ -65,7 +65,7 @@ def prove(config: Config, path: Path, *, seconds: float) -> Iterator[Check]:
         path: of the configuration, for the report.
     """
     yield schemas()
-    yield Check("live view", ok=True, detail="there is none in this version")
+    yield _live_view(config)
     if shutil.which("strace") is None:
         yield Check("system calls", ok=False, detail="strace is missing: apt install strace")
         return
@@ -87,6 +87,16 @@ def prove(config: Config, path: Path, *, seconds: float) -> Iterator[Check]:
             detail=f"also {', '.join(strangers)}" if strangers else "only the outbox, in outbox.state_dir",
         )
         yield _addresses(config, observed, connected=_CONNECTED in log)
+
+
+def _live_view(config: Config) -> Check:
+    if not config.web.enabled:
+        return Check("live view", ok=True, detail="off")
+    reach = "this computer" if config.web.token_file is None else "who knows the token"
+    faces = "blurred" if config.web.blur_faces else "not blurred"
+    return Check(
+        "live view", ok=True, detail=f"on: {reach} sees frames while watching, faces are {faces}, none is kept"
+    )
 
 
 def schemas() -> Check:

@@ -29,6 +29,7 @@ class Page:
         session: the run of the agent that raised it.
         step: raised, escalated, acked or cleared.
         groups: everybody paged so far.
+        raised_at: RFC 3339, UTC; empty if the agent does not say.
     """
 
     device_topic: str
@@ -46,6 +47,7 @@ class Page:
     score: float
     by: str
     reason: str
+    raised_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +157,13 @@ class Pager:
                 self._remember(gone[-1])
         return gone
 
-    def act(self, page: Page, action: Action) -> None:
-        """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there."""
-        payload = Ack(page.id, action, self._name).payload(unix_s=self._unix())
+    def act(self, page: Page, action: Action, *, by: str | None = None) -> None:
+        """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there.
+
+        Args:
+            by: who answers; the pager's own name by default.
+        """
+        payload = Ack(page.id, action, by or self._name).payload(unix_s=self._unix())
         self._acks.append(Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S))
         self._flush()
 
@@ -199,6 +205,7 @@ def _parse(topic: str, payload: bytes) -> Page | None:
             score=float(body["score"]),
             by=_plain(body["by"]),
             reason=_plain(body["reason"]),
+            raised_at=_plain(body.get("raised_at", "")),
         )
     except (MessageError, KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -15,7 +15,7 @@ from edge_agent.alerting.rules import Action
 from edge_agent.errors import BrokerError
 from edge_agent.pager.client import Link, Page, Pager, Refusal
 
-KEYS: dict[str, Action] = {"a": "ack", "r": "resolve", "f": "false_alarm", "s": "snooze"}
+KEYS: dict[str, Action] = {"a": "ack", "o": "on_my_way", "r": "resolve", "f": "false_alarm", "s": "snooze"}
 _DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
 _PAGING = ("raised", "escalated")
 _WHY = {
@@ -104,13 +104,16 @@ class TerminalPager:
                 self._due_s[page.id] = time.monotonic() + self._auto_ack_s
             what = f"{'/'.join(page.emotions)} {page.score:.2f}"
             where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
-            keys = "" if self._auto_ack_s is not None else "   [a]cknowledge [r]esolve [f]alse alarm [s]nooze"
+            keys = (
+                "" if self._auto_ack_s is not None else "   [a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze"
+            )
             bell = "\a" if self._colour else ""
             mark = "▲" if page.step == "raised" else f"▲▲ nobody acknowledged, now {' and '.join(page.groups)}:"
             headline = self._paint(f"{mark} {page.message.upper()}", page.severity)
             self._say(f"{bell}{headline}  {where} ({page.device}): {what}{keys}")
         elif page.step == "acked":
-            self._say(f"✓ {page.place}: acknowledged by {page.by}")
+            what = f"{page.by} is on the way" if page.reason == "on_my_way" else f"acknowledged by {page.by}"
+            self._say(f"✓ {page.place}: {what}")
         elif page.reason in _DONE:
             self._say(f"✓ {page.place}: {_DONE[page.reason]} by {page.by}")
         else:
@@ -129,7 +132,7 @@ class TerminalPager:
                 self._act(page, KEYS[key])
         elif key.strip():
             self._say(
-                "keys: a acknowledge, r resolve, f false alarm, s snooze, 1-9 choose among open pages, Ctrl-C quit"
+                "keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C quit"
             )
 
     def _target(self, action: Action) -> Page | None:

@@ -1,0 +1,149 @@
+"""The pager as a page for phones: one process at the site talks MQTT, any number of staff look at it in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from edge_agent.alerting.rules import Action
+from edge_agent.pager.client import Link, Page, Pager, Refusal
+from edge_agent.web.access import make_application
+from edge_agent.web.serving import Server, add_static
+
+ACTIONS: tuple[Action, ...] = ("ack", "on_my_way", "resolve", "false_alarm", "snooze")
+_RECENT = 30
+_MAX_NAME = 64
+
+
+class WebPager:
+    """Shows pages to every browser and passes on what staff answer.
+
+    Args:
+        wake: set by the bus when something came.
+        token: to log in with; None for this computer only.
+        tls: certificate and key; None for plain HTTP.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the certificate cannot be used.
+    """
+
+    def __init__(
+        self,
+        pager: Pager,
+        wake: threading.Event,
+        *,
+        host: str,
+        port: int,
+        token: str | None,
+        tls: tuple[Path, Path] | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._pager, self._wake, self._say = pager, wake, say
+        self._answers: queue.SimpleQueue[tuple[str, Action, str]] = queue.SimpleQueue()
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
+        self._problem = "not connected to the broker yet"
+        self._text = self._snapshot()
+        self._browsers: set[asyncio.Event] = set()
+        application = make_application(token=token, title="Staff pager", secure=tls is not None)
+        add_static(
+            application,
+            ("/", "pager.html"),
+            ("/icon.svg", "icon.svg"),
+            ("/icon-192.png", "icon-192.png"),
+            ("/icon-512.png", "icon-512.png"),
+            ("/manifest.webmanifest", "pager.webmanifest"),
+            ("/worker.js", "worker.js"),
+        )
+        application.router.add_get("/ws", self._serve)
+        self._server = Server(application, host=host, port=port, tls=tls)
+        self.url = self._server.url
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop`."""
+        try:
+            while not stop.is_set():
+                self._wake.wait(0.2)
+                self._wake.clear()
+                self.turn()
+        finally:
+            self._server.stop()
+
+    def turn(self) -> None:
+        """Pass on what is new in both directions."""
+        while not self._answers.empty():
+            alert_id, action, by = self._answers.get()
+            page = self._pager.open.get(alert_id)
+            if page is not None:
+                self._pager.act(page, action, by=by)
+        for item in self._pager.poll():
+            if isinstance(item, Link):
+                self._problem = item.problem
+                self._say(f"no broker: {item.problem}; trying again" if item.problem else "connected to the broker")
+            elif isinstance(item, Refusal):
+                self._problem = f"the broker refuses answers on {item.topic}"
+                self._say(self._problem)
+            else:
+                self._recent.appendleft({**_as_card(item), "unix_s": round(time.time(), 1)})
+        text = self._snapshot()
+        if text != self._text:
+            self._text = text
+            self._server.loop.call_soon_threadsafe(self._announce)
+
+    def _snapshot(self) -> str:
+        pages = [_as_card(page) for page in self._pager.open.values()]
+        return json.dumps({"problem": self._problem, "pages": pages, "recent": list(self._recent)})
+
+    def _announce(self) -> None:
+        for changed in self._browsers:
+            changed.set()
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(heartbeat=10, max_msg_size=4096)
+        await socket.prepare(request)
+        changed = asyncio.Event()
+        changed.set()
+        self._browsers.add(changed)
+        sending = asyncio.ensure_future(self._send(socket, changed))
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    self._answer(message.data)
+        finally:
+            self._browsers.discard(changed)
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await sending
+        return socket
+
+    async def _send(self, socket: web.WebSocketResponse, changed: asyncio.Event) -> None:
+        while True:
+            await changed.wait()
+            changed.clear()
+            await socket.send_str(self._text)
+
+    def _answer(self, text: str) -> None:
+        """Take an answer; what is none is ignored, the browser shows what the page became."""
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            body = json.loads(text)
+            alert_id, action, by = body["id"], body["action"], body["by"].strip()
+            if isinstance(alert_id, str) and action in ACTIONS and 0 < len(by) <= _MAX_NAME and by.isprintable():
+                self._answers.put((alert_id, action, by))
+                self._wake.set()
+
+
+def _as_card(page: Page) -> dict[str, Any]:
+    card = asdict(page)
+    for private in ("device_topic", "session"):
+        del card[private]
+    return card

@@ -1,0 +1,138 @@
+"""Who may see a page: whoever sits at this computer, or whoever knows the token.
+
+Requests must name a host that was expected, so that no foreign page can reach a loopback server by a name of its own
+(DNS rebinding), and changes must come from our own pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import ipaddress
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from edge_agent.errors import ConfigError
+
+COOKIE = "edge-agent-session"
+MIN_TOKEN_CHARS = 16
+_MAX_BODY_BYTES = 65_536
+_SESSION_S = 30 * 24 * 3600
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+#: Nothing comes from another host, nothing is shown in another's frame.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this computer can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(path: Path | None, *, host: str, key: str) -> str | None:
+    """Return the token that browsers must know; None where only this computer can reach the page.
+
+    Args:
+        key: the option's name, for the message.
+
+    Raises:
+        ConfigError: the page could be reached from elsewhere and there is no token, or it is short or open to all.
+    """
+    if path is None:
+        if is_loopback(host):
+            return None
+        raise ConfigError(f"{host} can be reached from other computers: name a file with a token in {key}")
+    try:
+        if path.stat().st_mode & stat.S_IROTH:
+            raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the token {path}: {error}") from None
+    if len(token) < MIN_TOKEN_CHARS:
+        raise ConfigError(f"the token in {path} is shorter than {MIN_TOKEN_CHARS} characters; openssl rand -hex 16")
+    return token
+
+
+def make_application(*, token: str | None, title: str, secure: bool = False) -> web.Application:
+    """Return an application whose every page asks for the token, if there is one.
+
+    Args:
+        title: for the login page.
+        secure: pages are served over TLS.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/login" and request.method == "POST":
+            return await _log_in(request, token=token, title=title, secure=secure)
+        if token is None:
+            if request.host.rpartition(":")[0] not in _LOOPBACK_NAMES and request.host not in _LOOPBACK_NAMES:
+                raise web.HTTPForbidden(text="open this page as http://127.0.0.1 or http://localhost")
+        elif not _knows(request, token) and not request.path.startswith(("/static/", "/manifest", "/icon")):
+            if request.path.startswith(("/api/", "/ws")):
+                raise web.HTTPUnauthorized(text="log in first")
+            return _login_page(title)
+        if request.method != "GET" and request.headers.get("X-Requested-With") != "edge-agent":
+            raise web.HTTPForbidden(text="not from this page")
+        if request.path.startswith("/ws") and not _same_origin(request):
+            raise web.HTTPForbidden(text="not from this page")
+        return await handler(request)
+
+    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(_HEADERS)
+
+    application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY_BYTES)
+    application.on_response_prepare.append(add_headers)
+    return application
+
+
+def _same_origin(request: web.Request) -> bool:
+    return request.headers.get("Origin", "").partition("://")[2] == request.host
+
+
+def _session(token: str) -> str:
+    """Return what the cookie holds: a fingerprint, so that the token itself does not stay in browsers."""
+    return hmac.new(token.encode(), b"edge-agent session", hashlib.sha256).hexdigest()
+
+
+def _knows(request: web.Request, token: str) -> bool:
+    bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    cookie = request.cookies.get(COOKIE, "")
+    return hmac.compare_digest(bearer.encode(), token.encode()) or hmac.compare_digest(
+        cookie.encode(), _session(token).encode()
+    )
+
+
+async def _log_in(request: web.Request, *, token: str | None, title: str, secure: bool) -> web.StreamResponse:
+    given = str((await request.post()).get("token", "")).strip()
+    if token is None or not hmac.compare_digest(given.encode(), token.encode()):
+        return _login_page(title, problem="That is not the token.")
+    response = web.Response(status=303, headers={"Location": "/"})
+    response.set_cookie(COOKIE, _session(token), max_age=_SESSION_S, httponly=True, samesite="Strict", secure=secure)
+    return response
+
+
+def _login_page(title: str, *, problem: str = "") -> web.Response:
+    text = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}: log in</title><link rel="stylesheet" href="/static/common.css"></head>
+<body><main class="login"><h1>{html.escape(title)}</h1>
+<form method="post" action="/login"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
+<p role="alert" class="problem">{html.escape(problem)}</p><button>Log in</button></form></main></body></html>"""
+    return web.Response(text=text, content_type="text/html", status=401)

@@ -1,0 +1,84 @@
+"""Runs an aiohttp application in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from pathlib import Path
+
+from aiohttp import web
+
+from edge_agent.errors import ConfigError
+
+STATIC = Path(__file__).parent / "static"
+_STARTED_WITHIN_S = 10.0
+
+
+class Server:
+    """Serves until `stop`.
+
+    Args:
+        tls: certificate with its chain, and key; None for plain HTTP.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the certificate cannot be used.
+    """
+
+    def __init__(
+        self, application: web.Application, *, host: str, port: int, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
+        context = None if tls is None else _tls(*tls)
+        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self.loop)
+        try:
+            self.port = starting.result(_STARTED_WITHIN_S)
+        except OSError as error:
+            self.stop()
+            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
+
+    def stop(self) -> None:
+        """Close all connections and the thread."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self.loop).result(5)
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(5)
+        if not self.loop.is_closed():
+            self.loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, ssl_context=context)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+
+def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot use the certificate {certificate} with the key {key}: {error}") from None
+    return context
+
+
+def add_static(application: web.Application, *pages: tuple[str, str]) -> None:
+    """Serve the static files, and each (path, file) as a page of its own."""
+    application.router.add_static("/static/", STATIC)
+    for path, name in pages:
+        application.router.add_get(path, _file(STATIC / name))
+
+
+def _file(path: Path):  # type: ignore[no-untyped-def]
+    async def send(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(path)
+
+    return send

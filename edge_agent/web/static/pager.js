@@ -1,0 +1,170 @@
+// The staff pager: shows what the server says is open, rings once for each step that pages, sends answers until they count.
+
+const RECONNECT_MS = 1000;
+const RING_MS = 3000;
+const ANSWER_AGAIN_MS = 3000;
+const PAGING = ["raised", "escalated"];
+const ANSWERS = [["on_my_way", "On my way"], ["ack", "Acknowledge"], ["resolve", "Resolved"], ["false_alarm", "False alarm"], ["snooze", "Snooze 10 minutes"]];
+const ENDED = { resolve: "resolved", false_alarm: "false alarm", snooze: "snoozed", calm: "calm again", out_of_view: "the customer left", stopped: "the kiosk stopped" };
+
+const $ = (id) => document.getElementById(id);
+let name = localStorage.getItem("name") ?? "";
+let muted = false;
+let pages = [];
+let socket = null;
+let sound = null;
+// Alert id → revision that was rung for; survives a reload of the page, so that nothing rings twice.
+const rung = new Map(JSON.parse(sessionStorage.getItem("rung") ?? "[]"));
+// Answers that the server has not shown the effect of yet: alert id → answer and revision it was given to.
+const waiting = new Map();
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+function connect() {
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
+  socket.onmessage = ({ data }) => show(JSON.parse(data));
+  socket.onopen = () => { for (const answer of waiting.values()) send(answer); };
+  socket.onclose = async () => {
+    say("No connection; trying again", true);
+    // A session that ended shows as a refusal: ask for the token again.
+    const page = await fetch("/", { cache: "no-store" }).catch(() => null);
+    if (page?.status === 401) location.reload();
+    else setTimeout(connect, RECONNECT_MS);
+  };
+}
+
+function say(text, problem) {
+  $("link").textContent = text;
+  $("link").className = problem ? "problem" : "quiet";
+}
+
+function show(state) {
+  say(state.problem ? `No broker: ${state.problem}` : `Connected as ${name}`, Boolean(state.problem));
+  pages = state.pages.sort((a, b) => PAGING.includes(b.step) - PAGING.includes(a.step));
+  for (const [id, answer] of waiting) {
+    const page = pages.find((one) => one.id === id);
+    if (!page || page.revision > answer.revision) waiting.delete(id);
+  }
+  for (const page of pages) {
+    if (!PAGING.includes(page.step) || (rung.get(page.id) ?? 0) >= page.revision) continue;
+    rung.set(page.id, page.revision);
+    announce(page);
+  }
+  sessionStorage.setItem("rung", JSON.stringify([...rung].slice(-200)));
+  draw();
+  $("recent").replaceChildren(...state.recent.map((page) => make("li", {}, `${new Date(page.unix_s * 1000).toLocaleTimeString()} ${place(page)}: ${what(page)}`)));
+}
+
+const place = (page) => page.place + (page.zone === "view" ? "" : `, ${page.zone}`);
+
+function what({ step, by, reason, groups }) {
+  if (step === "raised") return "paged";
+  if (step === "escalated") return `nobody came, paged ${groups.join(" and ")}`;
+  if (step === "acked") return reason === "on_my_way" ? `${by} is on the way` : `${by} has seen it`;
+  return (ENDED[reason] ?? reason) + (by ? `, ${by}` : "");
+}
+
+function draw() {
+  $("calm").hidden = pages.length > 0;
+  const focused = document.activeElement?.dataset?.key;
+  $("pages").replaceChildren(...pages.map((page) => {
+    const paging = PAGING.includes(page.step);
+    const answer = waiting.get(page.id);
+    const buttons = ANSWERS.filter(([action]) => paging || (action !== "ack" && action !== page.reason)).map(([action, text], index) => {
+      const button = make("button", { class: index === 0 && paging ? "main" : "", "data-key": `${page.id} ${action}` }, text);
+      button.addEventListener("click", () => reply(page, action));
+      return button;
+    });
+    return make("article", { class: paging ? "paging" : "", "data-id": page.id, "aria-label": `${page.message}, ${place(page)}` },
+      make("h2", {}, page.message), make("p", { class: "place" }, place(page)),
+      make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ` · ${page.severity} · ${page.emotions.join("/")} ${Math.round(100 * page.score)} %`),
+      make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
+      make("p", { class: "quiet" }, answer ? "Sending your answer …" : page.device),
+      make("div", { class: "answers" }, ...buttons));
+  }));
+  if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
+  tick();
+}
+
+function tick() {
+  for (const element of document.querySelectorAll("[data-since]")) {
+    const seconds = Math.max(0, Math.round((Date.now() - Date.parse(element.dataset.since)) / 1000)) || 0;
+    element.textContent = `since ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  }
+}
+
+function reply(page, action) {
+  const answer = { id: page.id, action, by: name, revision: page.revision };
+  waiting.set(page.id, answer);
+  send(answer);
+  draw();
+}
+
+function send({ id, action, by }) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id, action, by }));
+}
+
+async function announce(page) {
+  if (!name) return;
+  $("news").textContent = `${page.message}, ${place(page)}`;
+  ring();
+  document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
+  if (document.hidden && globalThis.Notification?.permission === "granted") {
+    const worker = await navigator.serviceWorker?.ready;
+    worker?.showNotification(page.message, { body: place(page), tag: page.id, icon: "/icon-192.png", requireInteraction: true });
+  }
+}
+
+function ring() {
+  navigator.vibrate?.([400, 150, 400]);
+  if (muted || !sound) return;
+  for (const [start, pitch] of [[0, 880], [0.25, 660]]) {
+    const tone = sound.createOscillator();
+    const volume = sound.createGain();
+    tone.frequency.value = pitch;
+    volume.gain.setValueAtTime(0.25, sound.currentTime + start);
+    volume.gain.exponentialRampToValueAtTime(0.001, sound.currentTime + start + 0.22);
+    tone.connect(volume).connect(sound.destination);
+    tone.start(sound.currentTime + start);
+    tone.stop(sound.currentTime + start + 0.23);
+  }
+}
+
+function onDuty(on) {
+  $("shift").hidden = on;
+  $("duty").hidden = !on;
+}
+
+$("shift").addEventListener("submit", (event) => {
+  event.preventDefault();
+  name = $("name").value.trim();
+  if (!name) return;
+  localStorage.setItem("name", name);
+  sound ??= new AudioContext();
+  sound.resume();
+  globalThis.Notification?.requestPermission?.();
+  navigator.wakeLock?.request("screen").catch(() => {});
+  onDuty(true);
+  say(`Connected as ${name}`);
+});
+$("mute").addEventListener("click", () => {
+  muted = !muted;
+  $("mute").setAttribute("aria-pressed", muted);
+  $("mute").textContent = muted ? "Sound is off" : "Sound is on";
+});
+$("end").addEventListener("click", () => { name = ""; localStorage.removeItem("name"); sound?.suspend(); onDuty(false); });
+
+$("name").value = name;
+onDuty(Boolean(name));
+// After a reload the browser wants a touch before it plays sound.
+addEventListener("pointerdown", () => { if (name) { sound ??= new AudioContext(); sound.resume(); } });
+setInterval(tick, 1000);
+setInterval(() => { if (name && pages.some(({ step, id }) => PAGING.includes(step) && !waiting.has(id))) ring(); }, RING_MS);
+setInterval(() => { for (const answer of waiting.values()) send(answer); }, ANSWER_AGAIN_MS);
+navigator.serviceWorker?.register("/worker.js").catch(() => {});
+connect();
