@@ -3,6 +3,7 @@
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
+# make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
 # make train   a teacher, then the network it teaches: make train DATA=folder/with/fer2013.csv
 # make install, make uninstall   the service, as root; see systemd/install.sh
@@ -18,7 +19,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak test-boot check train install uninstall clean
+.PHONY: demo test faults soak test-boot test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -36,6 +37,12 @@ soak: $(VENV)/.test
 
 test-boot:
 	sh tests/boot_systemd.sh
+
+# In an environment of its own: Home Assistant pins most of what it uses.
+test-home-assistant: $(VENV)/.test
+	test -x $(VENV)-home-assistant/bin/python || $(PYTHON) -m venv $(VENV)-home-assistant
+	$(VENV)-home-assistant/bin/python -m pip install --quiet homeassistant "paho-mqtt<2.2"
+	HOME_ASSISTANT_PYTHON=$(VENV)-home-assistant/bin/python $(VENV)/bin/python -m pytest tests/test_integrations.py
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
@@ -55,7 +62,7 @@ install uninstall:
 	sh systemd/install.sh $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-tflite build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

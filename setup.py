@@ -1,4 +1,4 @@
-"""Packaging. Extras: demo, signing (of models), web (live view, pager page), train, test, tflite-runtime."""
+"""Packaging; the extras are explained in README.md."""
 
 from pathlib import Path
 
@@ -15,6 +15,8 @@ TENSORFLOW = [
 ]
 SIGNING = ["cryptography>=42"]
 WEB = ["aiohttp>=3.10,<4"]
+SCREEN = ["rich>=13"]
+METRICS = ["prometheus_client>=0.20,<1"]
 DEMO = ["amqtt==0.12.1"]
 TRAIN = [
     *TENSORFLOW,
@@ -35,7 +37,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["edge_agent*", "trainer*", "converter*"]),
     package_data={
-        "edge_agent": ["models/*/*", "py.typed"],
+        "edge_agent": ["models/*/*", "profiles/*.yaml", "py.typed"],
         "edge_agent.delivery": ["schemas/*.json"],
         "edge_agent.demo": ["clips/*"],
         "edge_agent.web": ["static/*"],
@@ -53,6 +55,8 @@ setup(
         "train": TRAIN,
         "signing": SIGNING,
         "web": WEB,
+        "metrics": METRICS,
+        "screen": SCREEN,
         # tflite-runtime 2.14, its last release, breaks on numpy 2 although its metadata allows it.
         "tflite-runtime": [
             "tflite-runtime==2.14.0; python_version < '3.12'",
@@ -64,6 +68,8 @@ setup(
             *SIGNING,
             *TRAIN,
             *WEB,
+            *METRICS,
+            *SCREEN,
             "axe-playwright-python>=0.1.4",
             "jsonschema>=4.20",
             "mypy>=1.15",

@@ -7,7 +7,6 @@ loop, so that pipeline, rules and outbox live in one thread and need no locks.
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert
-from edge_agent.alerting.ulid import make_ulid
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
 from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
 from edge_agent.config import Config, read_password
@@ -24,7 +22,7 @@ from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import Bus, MqttBus
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import MAX_GAP_S
-from edge_agent.delivery.messages import Composer
+from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import ConfigError
 from edge_agent.operations.facts import facts
@@ -32,6 +30,7 @@ from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
 from edge_agent.operations.models import ModelStore
 from edge_agent.operations.statistics import Statistics
+from edge_agent.operations.summaries import Summarizer
 from edge_agent.operations.watchdog import Watchdog
 from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Decision, Pipeline
@@ -57,11 +56,6 @@ class Onlooker(Protocol):
 
     def close(self) -> None:
         """End with the agent."""
-
-
-def new_ulid() -> str:
-    """Return a fresh ULID."""
-    return make_ulid(time.time(), secrets.token_bytes(10))
 
 
 class Agent:
@@ -146,6 +140,15 @@ class Agent:
             stepped=self._stepped,
             answered=self._statistics.answered,
         )
+        self._summarizer: Summarizer | None = None
+        if config.summary.enabled and config.privacy.notice_posted:
+            self._summarizer = Summarizer(
+                config,
+                self.pipeline.groups,
+                publish=self._conversation.publish_summary,
+                unix=time.time,
+                monotonic=time.monotonic,
+            )
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
         self._onlookers: list[Onlooker] = []
@@ -158,6 +161,15 @@ class Agent:
 
             view = LiveView(config, self.pipeline, drawn_zones=drawn_zones)
             self._onlookers.append(LiveServer(config, view))
+        if config.metrics.enabled:
+            try:
+                from edge_agent.operations.metrics import Metrics
+            except ImportError:
+                raise ConfigError(
+                    "metrics.enabled needs prometheus_client: pip install 'edge-agent[metrics]'"
+                ) from None
+
+            self._onlookers.append(Metrics(config.metrics, facts(config, self.pipeline.vision.classifier.bundle)))
         #: Set when a recording has been watched to its end.
         self.ended = threading.Event()
 
@@ -261,6 +273,8 @@ class Agent:
         self._people = len(decision.tracks)
         self._conversation.report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
+        if self._summarizer is not None:
+            self._summarizer.look(decision.tracks)
         if self._statistics.look(decision, frame_width=frame.image.shape[1]):
             self._dispatcher.write_note(self._baseline, self._statistics.drift.baseline_text())
             log.info("the baseline for drift is complete")

@@ -17,6 +17,8 @@ from edge_agent import yaml_loader
 from edge_agent.errors import ConfigError
 from edge_agent.yaml_loader import InvalidValueError, option
 
+#: Partial configurations for places, named by the key `profile`.
+PROFILES = Path(__file__).parent / "profiles"
 #: What may stand in a level of an MQTT topic.
 SEGMENT = r"[A-Za-z0-9_.-]{1,64}"
 #: The zone of everybody who stands in no configured one.
@@ -221,6 +223,33 @@ class Privacy:
     """What people in front of the camera are owed."""
 
     notice_posted: bool = option(default=False)
+    min_group: int = option(5, low=2, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How content people were, as shares over an interval."""
+
+    enabled: bool = option(default=True)
+    interval_s: float = option(900.0, low=60, high=86400)
+    satisfied: tuple[str, ...] = option(("happy", "neutral"))
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistant:
+    """Announcing the device by MQTT discovery."""
+
+    enabled: bool = option(default=False)
+    prefix: str = option("homeassistant", pattern=r"[A-Za-z0-9_./-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Figures for Prometheus."""
+
+    enabled: bool = option(default=False)
+    host: str = option("127.0.0.1", pattern=r"[^\s/]+")
+    port: int = option(9108, low=0, high=65535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +284,7 @@ class Logging:
 class Config:
     """The whole configuration file."""
 
+    profile: str | None = option(None)
     site: Site = option(factory=Site)
     camera: Camera = option(factory=Camera)
     faces: Faces = option(factory=Faces)
@@ -266,7 +296,10 @@ class Config:
     mqtt: Mqtt = option(factory=Mqtt)
     outbox: Outbox = option(factory=Outbox)
     privacy: Privacy = option(factory=Privacy)
+    summary: Summary = option(factory=Summary)
     web: Web = option(factory=Web)
+    home_assistant: HomeAssistant = option(factory=HomeAssistant)
+    metrics: Metrics = option(factory=Metrics)
     performance: Performance = option(factory=Performance)
     logging: Logging = option(factory=Logging)
 
@@ -282,6 +315,9 @@ class Config:
             for name in rule.zones:
                 if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
                     raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
+        for name in self.summary.satisfied:
+            if name not in self.emotion.groups:
+                raise InvalidValueError(f"{name!r} is not a group; emotion.groups has {known}", "summary", "satisfied")
         _check_unique([rule.name for rule in self.rules], "rules")
         _check_unique([zone.name for zone in self.zones], "zones")
 
@@ -313,7 +349,7 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: the file does not fit.
     """
-    return yaml_loader.load(path, Config)
+    return yaml_loader.load(path, Config, profiles=PROFILES)
 
 
 def read_password(mqtt: Mqtt) -> str | None:

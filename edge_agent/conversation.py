@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.satisfaction import Summary
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
+from edge_agent.delivery.home_assistant import discovery
 from edge_agent.delivery.messages import (
     Composer,
     MessageError,
@@ -33,6 +35,7 @@ _NOTE_S = 30.0
 _EPISODES = "episodes"
 #: How long news are worth sending.
 NEWS_EXPIRY_S = 3600.0
+SUMMARY_EXPIRY_S = 7 * 86_400.0
 
 
 class Answered(Protocol):
@@ -94,6 +97,11 @@ class Conversation:
     def tell(self, kind: str, detail: str) -> None:
         """Publish an event; it waits for the broker if it must."""
         self._dispatcher.add(self._composer.event(kind, detail), expiry_s=NEWS_EXPIRY_S)
+
+    def publish_summary(self, summary: Summary, begin_s: float, end_s: float) -> None:
+        """Publish how content people were; it waits for the broker if it must."""
+        message = self._composer.summary(summary, begin_s=begin_s, end_s=end_s)
+        self._dispatcher.add(message, expiry_s=SUMMARY_EXPIRY_S)
 
     def report(self, alerts: list[Alert]) -> None:
         """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
@@ -242,6 +250,9 @@ class Conversation:
     def _birth(self) -> None:
         self._bus.publish(self._composer.state(self.state, self.problem))
         self._bus.publish(self._composer.info(self._info))
+        if self._config.home_assistant.enabled:
+            for message in discovery(self._config, self._composer.topic, version=self._info["agent_version"]):
+                self._bus.publish(message)
         self._publish_active()
 
     def _publish_active(self) -> None:

@@ -3,6 +3,8 @@
 A dataclass is a mapping, its fields are the allowed keys, their types and `option(...)` limits the allowed
 values. Supported field types: bool, int, float, str, Literal of strings, Path, `X | None`, tuples of any of
 these (YAML sequences), `dict[str, X]` and dataclasses.
+
+A file may build on another, named by its key `profile`: what it leaves out, the profile says; lists are taken whole.
 """
 
 from __future__ import annotations
@@ -76,8 +78,11 @@ class _Place:
         return ConfigError(f"{self.file}:{node.start_mark.line + 1}: {where}{problem}")
 
 
-def load(path: Path, schema: type[T]) -> T:
+def load(path: Path, schema: type[T], *, profiles: Path | None = None) -> T:
     """Read a YAML file into `schema`.
+
+    Args:
+        profiles: folder of the files that the key `profile` may name.
 
     Raises:
         ConfigError: the file is missing, too large, not YAML, or does not fit; the message names the line,
@@ -90,11 +95,20 @@ def load(path: Path, schema: type[T]) -> T:
         raise ConfigError(f"cannot read {path}: {error.strerror}; name a file with --config") from None
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB; this cannot be a configuration")
-    return loads(raw, schema, name=str(path))
+    return loads(raw, schema, name=str(path), profiles=profiles)
 
 
-def loads(text: str | bytes, schema: type[T], *, name: str = "<string>") -> T:
+def loads(text: str | bytes, schema: type[T], *, name: str = "<string>", profiles: Path | None = None) -> T:
     """Read YAML text into `schema`; see `load`."""
+    node = _compose(text, name)
+    if profiles is not None:
+        _build_on_profile(node, profiles, _Place(name, ""))
+    result = _convert(node, schema, {}, _Place(name, ""), 0)
+    assert isinstance(result, schema)
+    return result
+
+
+def _compose(text: str | bytes, name: str) -> yaml.Node:
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         node = yaml.compose(decoded, Loader=yaml.SafeLoader)
@@ -105,12 +119,28 @@ def loads(text: str | bytes, schema: type[T], *, name: str = "<string>") -> T:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
-    place = _Place(name, "")
-    if node is None:
-        node = yaml.MappingNode("tag:yaml.org,2002:map", [], _START, _START)
-    result = _convert(node, schema, {}, place, 0)
-    assert isinstance(result, schema)
-    return result
+    return yaml.MappingNode("tag:yaml.org,2002:map", [], _START, _START) if node is None else node
+
+
+def _build_on_profile(node: yaml.Node, profiles: Path, place: _Place) -> None:
+    """Add what the named profile says and the file does not."""
+    for key, _, value in _items(node, place):
+        if key == "profile" and not value.tag.endswith(":null"):
+            known = sorted(path.stem for path in profiles.glob("*.yaml"))
+            if value.value not in known:
+                raise place.below(key).fail(value, f"{value.value!r} is not one of {', '.join(known)}")
+            path = profiles / f"{value.value}.yaml"
+            _merge(node, _compose(path.read_bytes(), str(path)))
+
+
+def _merge(node: yaml.Node, base: yaml.Node) -> None:
+    """Add to a mapping what its base has and it lacks, and so below."""
+    given = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    for key, value in base.value:
+        if key.value not in given:
+            node.value.append((key, value))
+        elif isinstance(value, yaml.MappingNode) and isinstance(given[key.value], yaml.MappingNode):
+            _merge(given[key.value], value)
 
 
 _START = yaml.Mark("", 0, 0, 0, "", 0)

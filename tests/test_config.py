@@ -10,7 +10,8 @@ import yaml
 from conftest import REPOSITORY
 
 from edge_agent import yaml_loader
-from edge_agent.config import Config, Mqtt, load_config, read_password
+from edge_agent.alerting.calibration import thresholds_for
+from edge_agent.config import PROFILES, Config, Mqtt, load_config, read_password
 from edge_agent.errors import ConfigError
 
 
@@ -43,7 +44,7 @@ def test_an_empty_file_is_the_default(tmp_path):
     [
         ("camera:\n  widht: 640", 2, "did you mean 'width'"),
         ("\n\nmqqt: {}", 3, "did you mean 'mqtt'"),
-        ("zzz: 1", 1, "allowed here: site, camera"),
+        ("zzz: 1", 1, "allowed here: profile, site, camera"),
         ("camera:\n  width: wide", 2, "whole number from 160 to 4096"),
         ("camera:\n  width: 12", 2, "whole number from 160 to 4096"),
         ("camera:\n  width: 640.5", 2, "whole number"),
@@ -103,6 +104,26 @@ def test_files_that_are_no_configuration_are_refused(tmp_path, content):
 def test_the_fingerprint_follows_the_configuration():
     other = yaml_loader.loads("site: {name: lobby}", Config)
     assert other.fingerprint() != Config().fingerprint() == Config().fingerprint()
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PROFILES.glob("*.yaml")])
+def test_every_profile_is_a_configuration_with_a_rule(name, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"profile: {name}\n")
+    config = load_config(tmp_path / "c.yaml")
+    assert config.rules
+    point = {"emotions": ["angry"], "threshold": 0.2}
+    assert thresholds_for(config.rules, config.emotion.groups, point)
+
+
+def test_what_the_file_says_goes_before_its_profile(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("profile: supermarket_aisle\nfaces: {max_faces: 2}\nprivacy: {notice_posted: true}\n")
+    config = load_config(path)
+    assert (config.faces.max_faces, config.faces.min_face_px) == (2, 32)
+    assert (config.privacy.notice_posted, config.privacy.min_group) == (True, 10)
+    path.write_text("site: {name: x}\nprofile: airport\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml:2: profile: 'airport' is not one of cafe, check_in_kiosk"):
+        load_config(path)
 
 
 def test_the_password_comes_from_a_private_file_or_a_credential(tmp_path, monkeypatch):

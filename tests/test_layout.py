@@ -15,7 +15,8 @@ ALLOWED = {
     "alerting": {"alerting", "vision"},
     "delivery": {"delivery", "alerting"},
     "operations": {"operations", "camera", "vision", "alerting", "delivery", "pipeline", "demo"},
-    "pager": {"pager", "delivery", "alerting"},
+    "web": {"web", "operations", "camera", "vision", "alerting", "delivery", "pipeline"},
+    "pager": {"pager", "delivery", "alerting", "web"},
 }
 BASE = {"errors", "config", "yaml_loader"}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,6 +19,8 @@ from typing import Any, Literal
 
 from edge_agent import config
 from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
+from edge_agent.alerting.satisfaction import Summary
+from edge_agent.alerting.ulid import make_ulid
 
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
 MAX_PAYLOAD_BYTES = 16 * 1024
@@ -50,6 +54,11 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
+
+
+def new_ulid() -> str:
+    """Return a fresh ULID."""
+    return make_ulid(time.time(), secrets.token_bytes(10))
 
 
 def rfc3339(unix_s: float) -> str:
@@ -151,6 +160,22 @@ class Composer:
     def event(self, kind: str, detail: str) -> Message:
         """Something an operator wants to know: camera lost, page expired."""
         return self._message("event", self.topic("event"), {"kind": kind, "detail": detail[:300]})
+
+    def summary(self, summary: Summary, *, begin_s: float, end_s: float) -> Message:
+        """How content people were; too few to tell are withheld.
+
+        Args:
+            begin_s, end_s: of the interval, seconds since 1970.
+        """
+        body = {
+            "begin": rfc3339(begin_s),
+            "end": rfc3339(end_s),
+            "withheld": summary.visits is None,
+            "visits": summary.visits,
+            "shares": summary.shares,
+            "satisfied": summary.satisfied,
+        }
+        return self._message("summary", self.topic("summary"), body)
 
     def response(self, request_id: str, *, ok: bool, detail: str) -> Message:
         """Answer a command."""

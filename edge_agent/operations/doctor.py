@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,10 @@ from edge_agent.operations.models import with_active_model
 from edge_agent.pipeline import Pipeline
 
 _SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _HOT_C = 80.0
+_SLOW_COMMIT_MS = 250.0
+_NEEDED_MB = 120
 #: The agent was written after this; a clock before it was never set.
 _EARLIEST_UNIX_S = 1_767_225_600.0
 
@@ -42,7 +47,9 @@ def examine(config: Config) -> Iterator[Check]:
         ("disk", _disk),
         ("broker", _broker),
         ("clock", _clock),
+        ("memory", _memory),
         ("temperature", _temperature),
+        ("throttling", _throttling),
         ("notice", _notice),
     ):
         yield _tried(name, attempt, config)
@@ -81,9 +88,51 @@ def _disk(config: Config) -> str:
         if "in use" in str(error):
             return f"{folder} is in use by a running agent"
         raise
+    if outbox.problem:
+        raise AgentError(outbox.problem)
     depth, _ = outbox.depth()
     outbox.close()
-    return f"{folder} can be written; {depth} messages wait"
+    took_ms = _commit_ms(folder)
+    if took_ms > _SLOW_COMMIT_MS:
+        raise AgentError(f"{folder} takes {took_ms:.0f} ms for a small safe write; is the SD card worn out?")
+    return f"{folder} can be written, {took_ms:.1f} ms for a small safe write; {depth} messages wait"
+
+
+def _commit_ms(folder: Path) -> float:
+    """Return the median time to write 4 KiB and know them on the disk."""
+    took_s = []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(9):
+            start_s = time.perf_counter()
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+            took_s.append(time.perf_counter() - start_s)
+    return 1000 * sorted(took_s)[len(took_s) // 2]
+
+
+def _memory(config: Config) -> str:
+    del config
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free_mb = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
+    except (OSError, StopIteration, ValueError):
+        return "not known here"
+    if free_mb < _NEEDED_MB:
+        raise AgentError(f"{free_mb:.0f} MB are free and the agent takes up to {_NEEDED_MB}; close other programs")
+    return f"{free_mb:.0f} MB free"
+
+
+def _throttling(config: Config) -> str:
+    """Read the firmware's flags (Raspberry Pi documentation, vcgencmd get_throttled)."""
+    del config
+    try:
+        flags = int(_THROTTLED.read_text(encoding="ascii").strip(), 16)
+    except (OSError, ValueError):
+        return "not known here"
+    for bit, problem in ((0, "too little voltage: use a better power supply"), (2, "slowed down: cool it")):
+        if flags & 1 << bit:
+            raise AgentError(problem)
+    return "none"
 
 
 def _broker(config: Config) -> str:

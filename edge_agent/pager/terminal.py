@@ -88,11 +88,16 @@ class TerminalPager:
             while not stop.is_set():
                 self._wake.wait(0.2)
                 self._wake.clear()
-                for page in self.turn():
+                steps = self.turn()
+                self._refresh()
+                for page in steps:
                     if page.step in _PAGING:
                         raised.add(page.id)
                     elif once and page.id in raised:
                         return
+
+    def _refresh(self) -> None:
+        """Draw what changes with time; lines do not."""
 
     def _show(self, page: Page) -> None:
         if page.step == "cleared":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -12,6 +14,7 @@ from aiohttp import WSMsgType, web
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
+from edge_agent.operations.summaries import Interval, as_csv, read
 from edge_agent.operations.zones import parse_zones
 from edge_agent.pipeline import Decision
 from edge_agent.web.access import make_application, read_token
@@ -19,6 +22,8 @@ from edge_agent.web.live import LiveView, Picture
 from edge_agent.web.serving import Server, add_static
 
 _MAX_WATCHERS = 4
+#: How far back the summary's page goes.
+_SUMMARY_S = 31 * 86_400
 
 
 class LiveServer:
@@ -38,6 +43,8 @@ class LiveServer:
         application.router.add_get("/api/device", self._device)
         application.router.add_get("/api/alerts", self._alerts)
         application.router.add_get("/api/history", self._history)
+        application.router.add_get("/api/summary", self._summary)
+        application.router.add_get("/summary.csv", self._summary_csv)
         application.router.add_get("/api/ignore_zones", self._zones)
         application.router.add_put("/api/ignore_zones", self._draw_zones)
         application.router.add_get("/ws", self._watch)
@@ -74,7 +81,8 @@ class LiveServer:
         return web.json_response({
             "site": config.site.name, "device": config.site.device, "place": config.site.place,
             "camera": config.camera.source, "live": config.privacy.notice_posted, "blurred": config.web.blur_faces,
-            "state_dir": str(config.outbox.state_dir),
+            "state_dir": str(config.outbox.state_dir), "groups": list(config.emotion.groups),
+            "satisfied": config.summary.satisfied, "min_group": config.privacy.min_group,
         })  # fmt: skip
 
     async def _alerts(self, _request: web.Request) -> web.Response:
@@ -82,6 +90,18 @@ class LiveServer:
 
     async def _history(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._view.history_json(), content_type="application/json")
+
+    async def _summary(self, _request: web.Request) -> web.Response:
+        intervals = await asyncio.to_thread(self._intervals)
+        return web.json_response([asdict(one) for one in intervals])
+
+    async def _summary_csv(self, _request: web.Request) -> web.Response:
+        text = as_csv(await asyncio.to_thread(self._intervals), list(self._config.emotion.groups))
+        headers = {"Content-Disposition": "attachment; filename=summary.csv"}
+        return web.Response(text=text, content_type="text/csv", headers=headers)
+
+    def _intervals(self) -> list[Interval]:
+        return read(self._config.outbox.state_dir, since_s=time.time() - _SUMMARY_S)
 
     async def _zones(self, _request: web.Request) -> web.Response:
         return web.json_response({"configured": self._view.configured_zones, "drawn": self._view.drawn_zones})

@@ -178,6 +178,39 @@ async function showHealth() {
   $("drift").replaceChildren(...items(Object.entries(now.drift).filter(([, v]) => v !== null), "Not known yet: the baseline takes some days."));
 }
 
+// The summary: shares of looks, each visit counting alike.
+const COLOURS = { angry: "#ff8f80", happy: "#6fd3a0", neutral: "#8fc7ff", sad: "#b59cff" };
+const colour = (name) => COLOURS[name] ?? "#7d92a3";
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+function join(intervals) {
+  const visits = intervals.reduce((sum, one) => sum + one.visits, 0);
+  const mean = (value) => intervals.reduce((sum, one) => sum + one.visits * value(one), 0) / visits;
+  return { visits, satisfied: mean((one) => one.satisfied), shares: Object.fromEntries(device.groups.map((name) => [name, mean((one) => one.shares[name] ?? 0)])) };
+}
+
+function columns(intervals, key) {
+  const buckets = Map.groupBy(intervals, key);
+  return [...buckets].sort(([a], [b]) => (a < b ? -1 : 1)).map(([label, members]) => {
+    const { visits, satisfied, shares } = join(members);
+    const stack = make("div", { role: "img", "aria-label": `${label}: ${visits} visits, ${percent(satisfied)} satisfied; ` +
+      device.groups.map((name) => `${name} ${percent(shares[name])}`).join(", ") },
+      ...device.groups.map((name) => make("i", { style: `height:${100 * shares[name]}%;background:${colour(name)}`, title: `${name} ${percent(shares[name])}` })));
+    return make("figure", {}, stack, make("figcaption", {}, label, make("div", { class: "quiet", style: "height:auto;background:none;display:block" }, `${visits}`)));
+  });
+}
+
+async function showSummary() {
+  const intervals = await ask("/api/summary");
+  $("withheld").textContent = `Intervals with fewer than ${device.min_group} visits are withheld. Nothing is kept about anybody.`;
+  $("satisfied").textContent = intervals.length ? `${percent(join(intervals).satisfied)} of ${join(intervals).visits} visits in a month ended with a satisfied look (${device.satisfied.join(" or ")}).`
+    : "No summary yet: one comes at the end of each interval with enough visits.";
+  $("legend").replaceChildren(...device.groups.map((name) => make("span", {}, make("i", { style: `background:${colour(name)}` }), name)));
+  const begin = ({ begin_s }) => new Date(begin_s * 1000);
+  $("by-hour").replaceChildren(...columns(intervals, (one) => `${String(begin(one).getHours()).padStart(2, "0")} h`));
+  $("by-day").replaceChildren(...columns(intervals, (one) => begin(one).toLocaleDateString("sv").slice(5)));
+}
+
 // Zones.
 function zoneHandle(zone, corner) {
   const [x, y] = zones[zone][corner];
@@ -255,6 +288,7 @@ async function refresh() {
   try {
     if (shown === "alerts") await showAlerts();
     if (shown === "health") await showHealth();
+    if (shown === "summary") await showSummary();
     if (!["live", "setup"].includes(shown)) $("link").textContent = "";
   } catch { $("link").textContent = "No connection to the agent; trying again."; }
 }

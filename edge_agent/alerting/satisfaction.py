@@ -1,0 +1,82 @@
+"""How content people were, over an interval: shares and last looks, never a record of anybody.
+
+A visit counts once it is over. Its shares are how much of it each look was on top; its last look is what the smoothed
+scores said when it was last judged. Fewer visits than a minimum group are withheld, so that nobody can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.alerting.tracker import Track
+
+#: A visit judged less often is somebody who walked past.
+MIN_OBSERVATIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One interval.
+
+    Attributes:
+        visits: that ended in it; None when they were fewer than the minimum group, and so is all else.
+        shares: group → mean share of the visits' time in which it was on top, 0..1.
+        satisfied: share of the visits whose last look was a satisfied one, 0..1.
+    """
+
+    visits: int | None
+    shares: dict[str, float] | None
+    satisfied: float | None
+
+
+@dataclass(slots=True)
+class _Visit:
+    looks: dict[int, int] = field(default_factory=dict)
+    observations: int = 0
+    last: int = 0
+
+
+class Satisfaction:
+    """Collects visits; `update` once a frame.
+
+    Args:
+        groups: names of the columns of `Track.scores`.
+        satisfied: those that count as a satisfied last look.
+        min_group: fewest visits that are reported.
+    """
+
+    def __init__(self, groups: Sequence[str], *, satisfied: Sequence[str], min_group: int) -> None:
+        self._groups, self._min_group = groups, min_group
+        self._satisfied = {groups.index(name) for name in satisfied}
+        self._present: dict[int, _Visit] = {}
+        self._ended: list[_Visit] = []
+
+    def update(self, tracks: Iterable[Track]) -> None:
+        """Look at the tracks of one moment."""
+        here = {track.id: track for track in tracks}
+        for number in list(self._present):
+            if number not in here:
+                visit = self._present.pop(number)
+                if visit.observations >= MIN_OBSERVATIONS:
+                    self._ended.append(visit)
+        for number, track in here.items():
+            visit = self._present.setdefault(number, _Visit())
+            if track.observations > visit.observations:
+                visit.observations, visit.last = track.observations, int(track.scores.argmax())
+                visit.looks[visit.last] = visit.looks.get(visit.last, 0) + 1
+
+    def take(self) -> Summary:
+        """Return the interval that ends now, and begin another.
+
+        Visits too few to be told are not carried over: two summaries must not give away what one withheld.
+        """
+        visits, self._ended = self._ended, []
+        if len(visits) < self._min_group:
+            return Summary(None, None, None)
+        shares = {
+            name: round(sum(v.looks.get(column, 0) / sum(v.looks.values()) for v in visits) / len(visits), 4)
+            for column, name in enumerate(self._groups)
+        }
+        content = sum(visit.last in self._satisfied for visit in visits)
+        return Summary(len(visits), shares, round(content / len(visits), 4))

@@ -1,0 +1,109 @@
+"""Tells Home Assistant what a device offers, by MQTT discovery
+(https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery).
+
+Everything is read from topics that the device publishes anyway; the one thing it listens to is the snooze command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.config import Config
+from edge_agent.delivery.messages import Message, Topics
+
+_SNOOZE_S = 600
+
+
+def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
+    """Return the retained messages that announce one device, one for each entity.
+
+    Args:
+        version: of the agent.
+    """
+    site, device = config.site.name, config.site.device
+    node = _node(f"{site}/{device}")
+    shared = {
+        "availability": [
+            {
+                "topic": topics("state"),
+                "value_template": "{{ 'offline' if value_json.state in ('offline', 'stopped') else 'online' }}",
+            }
+        ],
+        "device": {
+            "identifiers": [node],
+            "name": f"{config.site.place} ({device})",
+            "manufacturer": "edge-agent",
+            "model": "Customer camera",
+            "sw_version": version,
+            "suggested_area": config.site.place,
+        },
+        "origin": {"name": "edge-agent", "sw_version": version},
+    }
+    health_expiry_s = int(3 * config.logging.health_interval_s)
+    entities: dict[tuple[str, str], Mapping[str, Any]] = {
+        ("binary_sensor", "upset"): {
+            "name": "Customer upset",
+            "device_class": "problem",
+            "state_topic": topics("alert", "active"),
+            "value_template": "{{ 'ON' if value_json.ids else 'OFF' }}",
+        },
+        ("sensor", "state"): {
+            "name": "State",
+            "device_class": "enum",
+            "options": ["online", "degraded", "stopped", "offline"],
+            "entity_category": "diagnostic",
+            "state_topic": topics("state"),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": topics("state"),
+            "json_attributes_template": "{{ {'problem': value_json.problem, 'mode': value_json.mode} | tojson }}",
+        },
+        ("sensor", "people"): {
+            "name": "People in view",
+            "icon": "mdi:account-group",
+            "state_class": "measurement",
+            "state_topic": topics("health"),
+            "value_template": "{{ value_json.people }}",
+            "expire_after": health_expiry_s,
+        },
+        ("sensor", "satisfied"): {
+            "name": "Satisfied when leaving",
+            "icon": "mdi:emoticon-happy-outline",
+            "unit_of_measurement": "%",
+            "state_class": "measurement",
+            "state_topic": topics("summary"),
+            "value_template": "{{ (100 * value_json.satisfied) | round(1) if value_json.satisfied is not none }}",
+        },
+        ("event", "page"): {
+            "name": "Page",
+            "event_types": ["raised", "escalated", "acked", "cleared"],
+            "state_topic": topics("alert", "+"),
+            # alert/active has no step; an empty result is ignored.
+            "value_template": "{% if value_json.step is defined %}{{ {'event_type': value_json.step, "
+            "'id': value_json.id, 'rule': value_json.rule, 'zone': value_json.zone, "
+            "'severity': value_json.severity, 'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
+        },
+        ("button", "snooze"): {
+            "name": "Snooze 10 minutes",
+            "icon": "mdi:bell-sleep",
+            "command_topic": topics("cmd", "snooze"),
+            "qos": 1,
+            "payload_press": json.dumps(
+                {"schema": "command", "version": 1, "request_id": "home-assistant", "snooze_s": _SNOOZE_S}
+            ),
+        },
+    }
+    messages = []
+    for (component, name), entity in entities.items():
+        topic = f"{config.home_assistant.prefix}/{component}/{node}/{name}/config"
+        body = {"unique_id": f"{node}_{name}", "object_id": f"{node}_{name}", **entity, **shared}
+        messages.append(Message(topic, json.dumps(body, ensure_ascii=False).encode(), retain=True))
+    return messages
+
+
+def _node(name: str) -> str:
+    """Return a name of letters, digits and _ that no other device has."""
+    return f"edge_agent_{re.sub('[^A-Za-z0-9]', '_', name)}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -1,0 +1,147 @@
+"""What staff and managers run beside a kiosk: the fleet's table, a day to practise, a pager on a whole screen."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import yaml
+from conftest import PATIENCE_S
+from test_agent import write_config  # noqa: F401
+
+from edge_agent.delivery.bus import Received
+from edge_agent.demo.simulate import EXERCISE, Simulation, Visit
+from edge_agent.operations.fleet import as_text, in_order, note
+
+
+def said(name: str, topic: str, **body) -> Received:
+    schema = topic.rpartition("/")[2]
+    payload = json.dumps({"schema": schema, "version": 1, "time": "2026-11-21T10:00:00.000Z", **body}).encode()
+    return Received(f"kiosk/v1/{name}/{topic}", payload, retained=True)
+
+
+def a_fleet(count: int):
+    devices = {}
+    for number in range(count):
+        name = f"store-{number:03}/kiosk-1"
+        note(devices, said(name, "state", state="online", mode="live", problem=""))
+        note(devices, said(name, "health", frame_rate_hz=10.0, outbox_depth=0, outbox_oldest_s=0))
+    return devices
+
+
+class TestFleet:
+    def test_who_pages_comes_first_then_who_is_in_trouble(self):
+        devices = a_fleet(300)
+        note(devices, said("store-007/kiosk-1", "state", state="degraded", mode="live", problem="camera lost"))
+        note(devices, said("store-200/kiosk-1", "alert/active", ids=["0" * 26]))
+        note(devices, said("store-150/kiosk-1", "state", state="offline", mode="live", problem=""))
+        note(devices, said("store-151/kiosk-1", "health", outbox_oldest_s=900, outbox_depth=4))
+        note(devices, Received("kiosk/v1/store-001/kiosk-1/state", b"junk", retained=True))
+        ordered = in_order(devices.values())
+        assert [d.name.split("/")[0] for d in ordered[:5]] == [
+            "store-200", "store-007", "store-150", "store-151", "store-000",
+        ]  # fmt: skip
+        text = as_text(ordered, unix_s=1_795_255_210, limit=20)
+        assert text.splitlines()[0] == "300 devices: 298 online, 1 degraded, 1 away; 1 open pages"
+        assert "camera lost" in text
+        assert "messages wait for 900 s" in text
+        assert len(text.splitlines()) == 24
+        assert "and 280 more" in text
+
+    def test_the_command_reads_what_devices_left(self, edge_agent, run_command, listen, broker, site, write_config):  # noqa: F811
+        listener = listen(f"kiosk/v1/{site}/#")
+        edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+        listener.wait_for_json("/health", state="online")
+        result = run_command("fleet", "--port", broker.port, "--site", site, "--json")
+        assert result.code == 0, result.err
+        [device] = json.loads(result.out)
+        assert (device["device"], device["state"], device["model"][:3]) == (f"{site}/kiosk-1", "online", "fer")
+
+    def test_without_a_broker_it_says_so(self, run_command):
+        result = run_command("fleet", "--port", 1, "--site", "x")
+        assert (result.code, result.out) == (5, "")
+        assert "cannot connect" in result.err
+
+
+class TestSimulation:
+    def test_staff_are_paged_as_the_script_says_and_their_answers_count(self, listen, broker, site, write_config):  # noqa: F811
+        from edge_agent.config import load_config
+
+        listener = listen(f"kiosk/v1/{site}/#")
+        stories: list[str] = []
+        settings = load_config(write_config_path(write_config))
+        visits = (
+            Visit(0.2, 1.0, 0.1, "calm"), Visit(1.5, 0.5, 0.9, "a moment"), Visit(3.0, 30.0, 0.9, "angry"),
+        )  # fmt: skip
+        stop = threading.Event()
+        simulation = Simulation(settings, visits=visits, say=stories.append)
+        thread = threading.Thread(target=simulation.run, args=(stop,))
+        thread.start()
+        try:
+            raised = listener.wait_for_json("/alert/0", step="raised")
+            assert raised["message"].startswith(EXERCISE)
+            assert raised["device"] == "kiosk-1-exercise"
+            ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "resolve", "by": "trainee"}
+            topic = f"kiosk/v1/{site}/kiosk-1-exercise/ack/{raised['id']}"
+            listener.client.publish(topic, json.dumps(ack), qos=1)
+            assert listener.wait_for_json("/alert/0", step="cleared")["by"] == "trainee"
+        finally:
+            stop.set()
+            thread.join()
+        assert stories == ["calm", "a moment", "angry"]
+        assert len(listener.bodies("/alert/0")) == 2
+
+
+def write_config_path(write_config):  # noqa: F811
+    from pathlib import Path
+
+    return Path(write_config(rules=[{"name": "angry-customer", "dwell_s": 1.0}]))
+
+
+class TestScreen:
+    def test_a_page_fills_the_screen_and_a_key_answers_it(self, edge_agent, listen, broker, site, write_config):  # noqa: F811
+        listener = listen(f"kiosk/v1/{site}/#")
+        ours, theirs = pty.openpty()
+        pager = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent", "pager", "--port", str(broker.port), "--site", site, "--name", "kim"],
+            stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )  # fmt: skip
+        os.close(theirs)
+        try:
+            assert "All is calm" in read_until(ours, "All is calm")
+            edge_agent("run", "--config", write_config())
+            shown = read_until(ours, "nobody has answered yet")
+            assert "Please send assistance" in shown
+            os.write(ours, b"o")
+            assert listener.wait_for_json("/alert/0", step="acked", by="kim")["reason"] == "on_my_way"
+            read_until(ours, "is on the way")
+            pager.send_signal(signal.SIGINT)
+            read_until(ours, "\x1b[?1049l")  # the screen that was there before comes back
+        finally:
+            pager.terminate()
+            pager.wait(PATIENCE_S)
+            os.close(ours)
+        assert pager.returncode == 0
+
+
+def read_until(terminal: int, text: str) -> str:
+    seen, give_up_s = "", time.monotonic() + PATIENCE_S
+    while text not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, give_up_s - time.monotonic()))
+        if not ready:
+            pytest.fail(f"{text!r} did not appear; the screen shows {seen[-2000:]!r}")
+        seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
+
+
+def test_a_configuration_of_another_site_is_the_fleets_broker(run_command, tmp_path):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"mqtt": {"port": 1}}))
+    assert run_command("fleet", "--config", tmp_path / "c.yaml").code == 5
