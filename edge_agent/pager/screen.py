@@ -24,6 +24,8 @@ _KEYS = "[a]cknowledge  [o]n my way  [r]esolved  [f]alse alarm  [s]nooze  [1-9] 
 class ScreenPager(TerminalPager):
     """A terminal pager that keeps what is open in view."""
 
+    _keys_hint = ""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lines: deque[str] = deque(maxlen=_LINES)

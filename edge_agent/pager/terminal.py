@@ -37,6 +37,9 @@ class TerminalPager:
         must_connect: raise BrokerError from `turn` when the very first connection fails.
     """
 
+    #: Stands behind each page.
+    _keys_hint = "   [a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze"
+
     def __init__(
         self,
         pager: Pager,
@@ -109,9 +112,7 @@ class TerminalPager:
                 self._due_s[page.id] = time.monotonic() + self._auto_ack_s
             what = f"{'/'.join(page.emotions)} {page.score:.2f}"
             where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
-            keys = (
-                "" if self._auto_ack_s is not None else "   [a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze"
-            )
+            keys = "" if self._auto_ack_s is not None else self._keys_hint
             bell = "\a" if self._colour else ""
             mark = "▲" if page.step == "raised" else f"▲▲ nobody acknowledged, now {' and '.join(page.groups)}:"
             headline = self._paint(f"{mark} {page.message.upper()}", page.severity)

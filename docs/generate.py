@@ -1,0 +1,172 @@
+"""Writes docs/reference from what the code knows: `python docs/generate.py`. A test fails when it is stale."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+
+from edge_agent.config import Config
+from edge_agent.delivery.messages import SCHEMA_DIR
+
+DOCS = Path(__file__).parent
+#: Topic below kiosk/v1/<site>/<device>/ → (schema, direction, retained, what it is for).
+TOPICS = {
+    "state": ("state", "from the device", True, "online, degraded or stopped; the last will says offline"),
+    "info": ("info", "from the device", True, "versions, model and configuration hash"),
+    "health": ("health", "from the device", True, "rates, latencies, depths, drift"),
+    "alert/<id>": ("alert", "from the device", False, "the whole alert at each of its steps"),
+    "alert/active": ("active", "from the device", True, "ids of the alerts now open"),
+    "summary": ("summary", "from the device", False, "how content people were, for groups that are large enough"),
+    "event": ("event", "from the device", False, "camera lost, message expired, outbox set aside, model rolled back"),
+    "rsp/<request_id>": ("response", "from the device", False, "the answer to a command"),
+    "ack/<id>": ("ack", "to the device", False, "what staff say of an alert; saying it again changes nothing"),
+    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth or snooze"),
+}
+
+
+def main() -> int:
+    """Write both pages."""
+    for name, text in pages().items():
+        (DOCS / "reference" / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """Return file name → text."""
+    return {"configuration.md": configuration(), "topics.md": topics()}
+
+
+def configuration() -> str:
+    """Return every option with its type, limits, default and comment."""
+    comments = _comments(DOCS.parent / "config.yaml")
+    lines = [
+        "# Configuration",
+        "",
+        "Every key of `config.yaml`, made from the code that reads it. `edge-agent check-config` names the line of a mistake.",
+        "A `profile` fills in what the file leaves out.",
+    ]
+    for section in fields(Config):
+        kind = _plain(typing.get_type_hints(Config)[section.name])
+        lines += ["", f"## {section.name}", ""]
+        if is_dataclass(kind):
+            lines += [(kind.__doc__ or "").strip(), "", "| key | what | type | default |", "|---|---|---|---|"]
+            lines += list(_rows(kind, section.name, comments, ""))
+        else:
+            lines += [f"{comments.get(section.name, '')} ({_kind(kind, section)}; default {_default(section)})"]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(kind: typing.Any, path: str, comments: dict[str, str], prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(kind)
+    for one in fields(kind):
+        inner = _plain(hints[one.name])
+        if is_dataclass(inner) and typing.get_origin(hints[one.name]) is not tuple:
+            yield from _rows(inner, f"{path}.{one.name}", comments, f"{prefix}{one.name}.")
+            continue
+        comment = comments.get(f"{path}.{one.name}", "")
+        yield f"| `{prefix}{one.name}` | {comment} | {_kind(hints[one.name], one)} | {_default(one)} |"
+
+
+def _plain(hint: typing.Any) -> typing.Any:
+    """Return the class inside `X | None` and `tuple[X, ...]`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(a for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0]
+    return hint
+
+
+def _kind(hint: typing.Any, declared: Field[typing.Any]) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return f"{_kind(_plain(hint), declared)}, or null"
+    if origin is typing.Literal:
+        return " or ".join(f"`{a}`" for a in arguments)
+    if origin is tuple:
+        return "list"
+    if origin is dict:
+        return "mapping"
+    low, high, pattern = (declared.metadata.get(key) for key in ("low", "high", "pattern"))
+    if hint in (int, float):
+        name = "whole number" if hint is int else "number"
+        return name + (f", {low:g} to {high:g}" if low is not None and high is not None else "")
+    if hint is bool:
+        return "true or false"
+    return f"text like `{pattern}`".replace("|", "\\|") if pattern not in (None, ".+") else "text"
+
+
+def _default(declared: Field[typing.Any]) -> str:
+    if declared.default_factory is not MISSING:
+        return "see config.yaml"
+    if declared.default is MISSING:
+        return "required"
+    value = declared.default
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def _comments(path: Path) -> dict[str, str]:
+    """Return dotted key → its comment in config.yaml, continuation lines joined."""
+    found: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    last = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"^( *)(?:- )?([a-z_]+):(.*)$", line):
+            depth = len(line) - len(line.lstrip(" -"))
+            stack = [entry for entry in stack if entry[0] < depth] + [(depth, match[2])]
+            last = ".".join(name for _, name in stack)
+            comment = re.search(r"(?:^|\s)# ?(.*)$", match[3])
+            found[last] = comment[1].strip() if comment else ""
+        elif last and (match := re.match(r"^\s+# ?(.*)$", line)):
+            found[last] = f"{found[last]} {match[1].strip()}".strip()
+        elif not line.strip():
+            last = ""
+    return {key: text.replace("|", "\\|") for key, text in found.items()}
+
+
+def topics() -> str:
+    """Return every topic with the fields of its payload."""
+    lines = [
+        "# MQTT topics",
+        "",
+        "Below `kiosk/v1/<site>/<device>/`, at QoS 1, JSON; made from the schemas in",
+        "[edge_agent/delivery/schemas](../../edge_agent/delivery/schemas), which every message is tested against. Consumers should",
+        "ignore fields they do not know.",
+        "",
+        "| topic | direction | retained | what |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{topic}` | {way} | {'yes' if kept else ''} | {what} |" for topic, (_, way, kept, what) in TOPICS.items()]
+    for topic, (schema, _, _, _) in TOPICS.items():
+        body = json.loads((SCHEMA_DIR / f"{schema}.json").read_text(encoding="utf-8"))
+        lines += ["", f"## {topic}", "", "| field | type | required |", "|---|---|---|"]
+        for name, part in body["properties"].items():
+            lines.append(f"| `{name}` | {_json_type(part)} | {'yes' if name in body['required'] else ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _json_type(part: dict[str, typing.Any]) -> str:
+    if "const" in part:
+        return f"`{part['const']}`"
+    if "enum" in part:
+        return ", ".join(f"`{value}`" if value else "empty" for value in part["enum"])
+    kinds = part.get("type", "any")
+    text = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    if "minimum" in part or "maximum" in part:
+        text += f" {part.get('minimum', '')}..{part.get('maximum', '')}"
+    if "maxLength" in part:
+        text += f" of at most {part['maxLength']} characters"
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What the documentation promises: generated pages are fresh, links lead somewhere, named commands and keys exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["configuration.md", "topics.md"])
+def test_the_reference_is_what_the_code_says(name):
+    text = generator().pages()[name]
+    assert (REPOSITORY / "docs" / "reference" / name).read_text() == text, "run: python docs/generate.py"
+
+
+def test_every_option_is_explained():
+    unexplained = re.findall(r"^\| `([a-z_.]+)` \|  \|", generator().configuration(), re.M)
+    # These explain themselves, beside a neighbour that is explained.
+    assert set(unexplained) <= {
+        "enabled", "height", "host", "keepalive_s", "max_brightness", "message", "name", "polygon", "port", "tls.enabled",
+        "tls.key_file", "topic_root", "username",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_its_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()) + re.findall(r'src="([^"]+)"', page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_its_commands_exist(page, run_command):
+    text = page.read_text()
+    pattern = r"(?:^|`)\s*(?:sudo (?:-u edge-agent )?)?(?:\.venv/bin/)?edge-agent ([a-z][a-z-]+)\b"
+    for command in set(re.findall(pattern, text, re.M)):
+        assert run_command(command, "--help").code == 0, command
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in set(re.findall(r"`(?:sudo )?make ([a-z-]+)", text)):
+        assert f"{target}:" in makefile or f" {target} " in makefile or f" {target}:" in makefile, target
