@@ -2,6 +2,7 @@
 # Called by `make install` and `make uninstall`, as root; both can be run again and again.
 #   sh systemd/install.sh install      program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
 #   sh systemd/install.sh uninstall    all of it removed but configuration and state; PURGE=1 removes those too
+# EXTRAS names what is installed beside the agent itself: signing (of models), web (live view, pager page), metrics.
 # The configuration that is there is never changed. PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,7 +25,7 @@ install)
     # The Pi camera's driver comes from apt, so the environment sees system packages.
     [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
     # shellcheck disable=SC2086
-    /opt/edge-agent/bin/python -m pip install --quiet --upgrade ${PIP_ARGS:-} '.[signing]'
+    /opt/edge-agent/bin/python -m pip install --quiet --upgrade ${PIP_ARGS:-} ".[${EXTRAS:-signing,web,metrics}]"
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf
@@ -69,7 +70,7 @@ uninstall)
     fi
     ;;
 *)
-    sed -n '2,5s/^# *//p' "$0" >&2
+    sed -n '2,6s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

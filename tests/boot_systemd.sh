@@ -24,7 +24,7 @@ if [ ! -d "$tree/wheels" ]; then
     # shellcheck disable=SC2086
     python3 -m pip download --quiet --dest "$tree/wheels" --only-binary=:all: --python-version "$python" $platforms \
         --platform "manylinux2014_$(uname -m)" --platform any \
-        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography setuptools wheel
+        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography aiohttp prometheus_client setuptools wheel
 fi
 
 cat > "$tree/probe.sh" << 'END'
@@ -38,10 +38,13 @@ check "make install, again" make install
 check "the configuration is the agent's to read, root's to write" sh -c "stat -c '%U %G %a' /etc/edge-agent/config.yaml | grep -qx 'root edge-agent 640'"
 sed -i 's/^  source: opencv .*/  source: synthetic/' /etc/edge-agent/config.yaml
 check "make install keeps a changed configuration" sh -c "make install && grep -q 'source: synthetic' /etc/edge-agent/config.yaml"
-check "check-config" edge-agent check-config /etc/edge-agent/config.yaml
+sed -i '/^web:/,/^$/s/enabled: false/enabled: true /' /etc/edge-agent/config.yaml
+check "check-config, as the service's user" runuser -u edge-agent -- edge-agent check-config /etc/edge-agent/config.yaml
 systemctl start mosquitto
 check "start, ready after the first frame" systemctl restart edge-agent
 check "it says what it does" shows StatusText watching
+check "the outbox is where commands beside the service look for it" test -f /var/lib/edge-agent/outbox.sqlite3
+check "the live view answers" python3 -c "import urllib.request as u; assert b'edge-agent' in u.urlopen('http://127.0.0.1:8080/').read()"
 check "messages arrive" mosquitto_sub -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
 check "it runs as its own user" sh -c "ps -o user= -p $(systemctl show edge-agent -p MainPID --value) 2>/dev/null | grep -q edge || stat -c %U /proc/$(systemctl show edge-agent -p MainPID --value) | grep -q edge-agent"
 mkdir -p /run/systemd/system/edge-agent.service.d
