@@ -2,6 +2,7 @@
 # make test    everything CI checks
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
+# make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (5 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
@@ -19,7 +20,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak test-boot test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak fleet test-boot test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -34,6 +35,10 @@ faults: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python tests/soak.py
+
+# RabbitMQ and HAProxy come from apt: apt install rabbitmq-server haproxy
+fleet: $(VENV)/.test
+	$(VENV)/bin/python tests/fleet
 
 test-boot:
 	sh tests/boot_systemd.sh

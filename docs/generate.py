@@ -48,8 +48,8 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every key of `config.yaml`, made from the code that reads it. `edge-agent check-config` names the line of a mistake.",
-        "A `profile` fills in what the file leaves out.",
+        "Every key of `config.yaml`, made from the code that reads it. `edge-agent check-config` names the line of a",
+        "mistake. A `profile` fills in what the file leaves out.",
     ]
     for section in fields(Config):
         kind = _plain(typing.get_type_hints(Config)[section.name])
@@ -139,13 +139,15 @@ def topics() -> str:
         "# MQTT topics",
         "",
         "Below `kiosk/v1/<site>/<device>/`, at QoS 1, JSON; made from the schemas in",
-        "[edge_agent/delivery/schemas](../../edge_agent/delivery/schemas), which every message is tested against. Consumers should",
-        "ignore fields they do not know.",
+        "[edge_agent/delivery/schemas](../../edge_agent/delivery/schemas), which every message is tested against.",
+        "Consumers should ignore fields they do not know.",
         "",
         "| topic | direction | retained | what |",
         "|---|---|---|---|",
     ]
-    lines += [f"| `{topic}` | {way} | {'yes' if kept else ''} | {what} |" for topic, (_, way, kept, what) in TOPICS.items()]
+    lines += [
+        f"| `{topic}` | {way} | {'yes' if kept else ''} | {what} |" for topic, (_, way, kept, what) in TOPICS.items()
+    ]
     for topic, (schema, _, _, _) in TOPICS.items():
         body = json.loads((SCHEMA_DIR / f"{schema}.json").read_text(encoding="utf-8"))
         lines += ["", f"## {topic}", "", "| field | type | required |", "|---|---|---|"]
