@@ -1,7 +1,7 @@
 """Many kiosks in one process: real rules, outbox and connection each; the camera is invented.
 
-Run by the fleet's test, which writes a line to begin, to end the raising, and to end it all. Prints a line when every kiosk
-is connected, and at the end a JSON object with the alerts it raised.
+Run by the fleet's test, which writes a line to begin, to end the raising, and to end it all. Prints a line when every
+kiosk is connected, and at the end a JSON object with the alerts it raised.
 """
 
 from __future__ import annotations
