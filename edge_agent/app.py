@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
+from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
 from edge_agent.config import Config, read_password
 from edge_agent.conversation import Conversation
@@ -119,6 +120,10 @@ class Agent:
             wake=self._wakeup.set,
             every_frame=every_frame,
         )
+        # A recording that is played without pauses is looked at frame by frame.
+        self._pacer: Pacer | None = None
+        if not every_frame:
+            self._pacer = Pacer(config.performance, rate_hz=config.camera.frame_rate_hz, cpu_s=time.process_time)
         self.health = Health(start_s=time.monotonic())
         self._camera_status = self._capture.status()
         self._picture, self._picture_problem = PictureWatch(), ""
@@ -234,7 +239,7 @@ class Agent:
             self._camera_status.problem or self._picture_problem or self._frame_problem or self._dispatcher.problem
         )
         self._watchdog.turn(
-            frames=0 if self._picture_problem == FROZEN_PROBLEM else self.health.frames,
+            frames=0 if self._picture_problem == FROZEN_PROBLEM else self.health.frames + self.health.skipped,
             network_turned_s=self._bus.turned_s,
             status=self._conversation.problem or "watching",
         )
@@ -261,6 +266,17 @@ class Agent:
         started_s = time.monotonic()
         self._frame_s, self._frame_taken_s = frame.time_s, started_s
         self._look_at_picture(frame)
+        if self._pacer is not None:
+            open_alerts = self.pipeline.rules.open_alerts()
+            pending = self.pipeline.rules.pending()
+            wanted = self._pacer.wants(
+                frame.image, frame.time_s, busy=bool(self._people or open_alerts), pending=pending
+            )
+            self._capture.pace(self._pacer.rate_hz)
+            if not wanted:
+                self.health.skip(now_s=time.monotonic())
+                self._conversation.report(self.pipeline.without_frame(frame.time_s))
+                return
         try:
             decision = self.pipeline.process(frame)
         except Exception as error:  # one odd frame of an exotic driver must not end the watch
@@ -329,6 +345,7 @@ class Agent:
             "uptime_s": round(self.health.uptime_s(now_s), 1),
             "frames": self.health.frames,
             "frames_dropped": self._capture.dropped,
+            "frames_skipped": self.health.skipped,
             "frame_rate_hz": round(self.health.take_frame_rate_hz(now_s), 2),
             "latency_p50_ms": self.health.latency_ms(50),
             "latency_p95_ms": self.health.latency_ms(95),

@@ -269,6 +269,8 @@ class Performance:
 
     threads: int = option(1, low=1, high=16)
     runtime: Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"] = option("auto")
+    idle_rate_hz: float = option(3.0, low=0.5, high=120)
+    max_cpu_percent: float = option(100.0, low=5, high=1600)
 
 
 @dataclass(frozen=True, slots=True)

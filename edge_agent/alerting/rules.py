@@ -250,6 +250,10 @@ class RuleEngine:
         seen = (track.observations - pending.first_observation + 1) / rule.min_observations
         return min(1.0, dwelt, seen)
 
+    def pending(self) -> bool:
+        """Tell whether anybody's score is over a rule's threshold and no page was sent yet."""
+        return any(episode.pending and episode.alert is None for episode in self._episodes.values())
+
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are not cleared."""
         return [episode.alert for episode in self._episodes.values() if episode.alert is not None]

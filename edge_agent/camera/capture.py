@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent import config
-from edge_agent.camera.frames import Camera, Frame
+from edge_agent.camera.frames import Camera, Frame, PacedCamera
 from edge_agent.errors import CameraError
 
 #: Threads stuck in a driver that are tolerated before the camera is given up until the process restarts.
@@ -68,6 +68,7 @@ class Capture:
         self._busy_since_s: float | None = None
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        self._rate_hz = settings.frame_rate_hz
         self.dropped = 0
 
     def start(self) -> None:
@@ -93,7 +94,7 @@ class Capture:
             busy_since_s, generation = self._busy_since_s, self._generation
         silent_s = 0.0 if busy_since_s is None else self._clock() - busy_since_s
         # Slow recordings and cameras pause this long by themselves.
-        patience_s = max(self._settings.timeout_s, 2 / self._settings.frame_rate_hz) + 1.0
+        patience_s = max(self._settings.timeout_s, 2 / min(self._rate_hz, self._settings.frame_rate_hz)) + 1.0
         if silent_s <= patience_s or self._stopping.is_set():
             return
         self._set(generation, "lost", f"the camera did not answer for {self._settings.timeout_s:.0f} s")
@@ -107,6 +108,10 @@ class Capture:
         self._set(generation, "lost", problem)
         if sum(thread.is_alive() for thread in self._threads) < MAX_HUNG_THREADS:
             self.start()
+
+    def pace(self, rate_hz: float) -> None:
+        """Ask the camera for so many frames a second from now on; a camera that cannot goes on as it does."""
+        self._rate_hz = rate_hz
 
     def status(self) -> CaptureStatus:
         """Return what the capture thread is doing."""
@@ -148,7 +153,11 @@ class Capture:
                 self._busy(generation, self._clock())
                 camera = self._make_camera()
                 camera.open()
+                rate_hz = self._settings.frame_rate_hz
                 while self._current(generation):
+                    if self._rate_hz != rate_hz and isinstance(camera, PacedCamera):
+                        rate_hz = self._rate_hz
+                        camera.pace(rate_hz)
                     self._busy(generation, self._clock())
                     frame = camera.read()
                     self._busy(generation, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,3 +42,11 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Release the device."""
+
+
+@runtime_checkable
+class PacedCamera(Camera, Protocol):
+    """A camera that can be asked for fewer frames while it runs."""
+
+    def pace(self, rate_hz: float) -> None:
+        """Deliver about so many frames a second from now on."""

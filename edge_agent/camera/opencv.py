@@ -39,6 +39,7 @@ class OpenCVCamera:
         self._capture: cv2.VideoCapture | None = None
         self._recording: Iterator[tuple[float, Image]] | None = None
         self._start_s = self._due_s = 0.0
+        self._rate_hz = settings.frame_rate_hz
 
     def open(self) -> None:
         """Open the device, stream, file or folder.
@@ -83,7 +84,7 @@ class OpenCVCamera:
 
     def _newest(self, capture: cv2.VideoCapture) -> Any:
         """Decode the first picture that is due; many cameras ignore the frame rate they were asked for."""
-        period_s = 1 / self._settings.frame_rate_hz
+        period_s = 1 / self._rate_hz
         while capture.grab():
             now_s = self._clock()
             # A quarter of a period of grace, so that a camera of exactly this rate loses no frame to jitter.
@@ -92,6 +93,10 @@ class OpenCVCamera:
                 ok, picture = capture.retrieve()
                 return picture if ok else None
         return None
+
+    def pace(self, rate_hz: float) -> None:
+        """Decode about so many frames a second of a live camera; recordings keep their own pace."""
+        self._rate_hz = rate_hz
 
     def close(self) -> None:
         """Release the device; safe to call twice."""

@@ -81,6 +81,12 @@ class PiCamera:
             image = np.rot90(image, k=-self._settings.rotate // 90)
         return Frame(np.ascontiguousarray(image, dtype=np.uint8), self._clock())
 
+    def pace(self, rate_hz: float) -> None:
+        """Ask the sensor for another frame rate."""
+        if self._picam is not None:
+            with contextlib.suppress(Exception):  # a camera that is just failing says so when it is read
+                self._picam.set_controls({"FrameRate": rate_hz})
+
     def close(self) -> None:
         """Stop and release the camera; safe to call twice."""
         picam, self._picam = self._picam, None

@@ -20,6 +20,8 @@ class Health:
         self._interval_frames = 0
         self.frames = 0
         self.faces = 0
+        #: Frames not looked at: nothing moved, or there was no processor time left.
+        self.skipped = 0
         self._last_frame_s: float | None = None
 
     def frame(self, *, faces: int, latency_s: float, now_s: float) -> None:
@@ -29,6 +31,11 @@ class Health:
         self.faces += faces
         self._interval_frames += 1
         self._latencies_s.append(latency_s)
+
+    def skip(self, *, now_s: float) -> None:
+        """Count a frame that was not looked at."""
+        self._last_frame_s = now_s
+        self.skipped += 1
 
     def frame_age_s(self, now_s: float) -> float | None:
         """Return seconds since a frame was processed; None before the first."""
