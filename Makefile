@@ -2,6 +2,7 @@
 # make test    everything CI checks
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
+# make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (5 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces
@@ -20,7 +21,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak fleet test-boot test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak bench fleet test-boot test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -35,6 +36,9 @@ faults: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python tests/soak.py
+
+bench: $(VENV)/.test
+	$(VENV)/bin/python benchmarks
 
 # RabbitMQ and HAProxy come from apt: apt install rabbitmq-server haproxy
 fleet: $(VENV)/.test

@@ -76,6 +76,7 @@ setup(
             "pillow>=10",
             "playwright>=1.50",
             "pytest>=8",
+            "pytest-benchmark>=5",
             "pytest-randomly>=3.15",
             "ruff>=0.9",
             "scikit-image>=0.22",
