@@ -3,6 +3,7 @@
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
+# make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (5 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces
@@ -21,7 +22,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench fleet test-boot test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak bench bench-peers fleet test-boot test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -39,6 +40,12 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python benchmarks
+
+# The peers get an environment of their own: they want an old TensorFlow.
+bench-peers: $(VENV)/.test
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
+	$(VENV)/bin/python benchmarks/peers $(CURDIR)/$(VENV)-peers/bin/python
 
 # RabbitMQ and HAProxy come from apt: apt install rabbitmq-server haproxy
 fleet: $(VENV)/.test
@@ -71,7 +78,7 @@ install uninstall:
 	sh systemd/install.sh $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
