@@ -16,9 +16,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
-from faults import Scene, angry_frames, kill_broker
+from processes import kill_broker
+from stage import Scene, angry_frames
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
