@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from test_trainer import drawn_data, run_folder, trainer  # noqa: F401
 
+from converter.quantize import quantize
 from edge_agent.demo import CLIPS
 from edge_agent.vision.bundle import MODELS_DIR
+from edge_agent.vision.runtime import load_interpreter
 from trainer.cleaning import near_duplicate_groups
 from trainer.datasets import load_data
 from trainer.errors import DatasetError, ModelError, TrainerError
 from trainer.zoo import NETWORKS, build, recipe_for
+from trainer.zoo.mirrored import mirrored
 
 PUBLISHED_PARAMETERS = {"happy_base": 1_023_170, "happy_tuned": 24_358_450}
 PRETRAINED = [name for name, network in NETWORKS.items() if "weights" in network.options]
@@ -112,6 +115,22 @@ def photos(tmp_path_factory):
                 cv2.imwrite(str(folder / name / f"{clip}-mirrored-{shot}.jpg"), cv2.flip(frame, 1))
             capture.release()
     return folder
+
+
+def test_a_mirrored_network_thinks_the_same_of_a_face_and_its_mirror_image_in_int8_too():
+    network = mirrored(build(recipe("compact")))
+    faces = np.random.default_rng(0).random((120, 48, 48, 1), dtype=np.float32)
+    flipped = np.ascontiguousarray(faces[:, :, ::-1])
+    np.testing.assert_allclose(network.predict(faces, verbose=0), network.predict(flipped, verbose=0), atol=1e-5)
+    assert network.count_params() == build(recipe("compact")).count_params()
+    interpreter = load_interpreter(quantize(network, faces, classes=7))
+    outputs = []
+    for face in (faces[0], flipped[0]):
+        steps = np.rint(face * 255 - 128).astype(np.int8)[None]
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], steps)
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    np.testing.assert_array_equal(*outputs)
 
 
 class TestPhotographs:

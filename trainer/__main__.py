@@ -141,6 +141,10 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
             f"--{name}", type=kind, metavar=name.upper().replace("-", "_"),
             help=about + (f" ({default})" if default is not None else ""),
         )  # fmt: skip
+    recipe.add_argument(
+        "--mirrored", action=argparse.BooleanOptionalAction,
+        help="average what the finished network thinks of a face and of its mirror image (compact does)",
+    )  # fmt: skip
 
 
 def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:

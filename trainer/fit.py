@@ -27,6 +27,7 @@ from trainer.runs import HISTORY, claim, describe, read_history, split, versions
 from trainer.targets import class_weights, soft_targets
 from trainer.views import Taught, load_teachers
 from trainer.zoo import build
+from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import unfreeze_from
 
 _BEST = "best.weights.h5"
@@ -108,8 +109,9 @@ def fit(
     for phase in _phases(recipe):
         _train(model, recipe, phase, batches, validation, out=out)
 
-    finished = build(recipe)
-    finished.load_weights(out / "checkpoints" / _BEST)
+    network = build(recipe)
+    network.load_weights(out / "checkpoints" / _BEST)
+    finished = mirrored(network) if recipe.mirrored else network
     probabilities = finished.predict(to_input(validation.faces), batch_size=256, verbose=0)
     finished.save(out / "model.keras")
     result = {
@@ -118,7 +120,7 @@ def fit(
         "versions": {**versions(), "keras": keras.__version__, "backend": keras.backend.backend()},
     }
     say(f"drawing {out / 'report'} ...")
-    write_report(out, validation, with_temperature(probabilities, result["temperature"]), finished)
+    write_report(out, validation, with_temperature(probabilities, result["temperature"]), network)
     write_run(out, result)
     return result
 

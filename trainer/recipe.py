@@ -53,6 +53,7 @@ class Recipe:
         precision: Keras dtype policy while training; the saved model is float32 always.
         frozen_epochs, fine_tune_from, weights: of networks with a pre-trained base.
         dense_units: of networks whose dense layer can be chosen.
+        mirrored: the finished network averages what it thinks of a face and of its mirror image.
         already_cropped: photographs are faces already; none is searched for.
     """
 
@@ -80,6 +81,7 @@ class Recipe:
     fine_tune_from: str | None = None
     weights: str | None = None
     dense_units: int | None = None
+    mirrored: bool = False
     already_cropped: bool = False
 
     def __post_init__(self) -> None:

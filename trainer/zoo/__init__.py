@@ -43,7 +43,7 @@ class Network:
 
 
 NETWORKS = {
-    "compact": Network("what ships: residual, ReLU6, quantizes well"),
+    "compact": Network("what ships: residual, ReLU6, quantizes well", {"mirrored": True}),
     "teacher": Network("compact, wider: teaches it, never ships"),
     "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
