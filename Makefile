@@ -8,7 +8,7 @@
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
-# make train   a teacher, then the network it teaches: make train DATA=folder/with/fer2013.csv
+# make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (five hours on two cores)
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make clean   remove environments and caches
 
@@ -65,11 +65,13 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# A teacher learns from the labels, the network that ships from labels and teacher. A finished run is kept; an
+# Two teachers learn from the labels, the network that ships from labels and teachers. A finished run is kept; an
 # interrupted one is resumed.
 train: $(VENV)/.test
 	test -f $(RUNS)/teacher/run.json || $(FIT) --model teacher --epochs 55 --out $(RUNS)/teacher
-	test -f $(RUNS)/$(MODEL)/run.json || $(FIT) --model compact --teachers $(RUNS)/teacher --epochs 160 --out $(RUNS)/$(MODEL)
+	test -f $(RUNS)/coarse/run.json || $(FIT) --model coarse_stem --out $(RUNS)/coarse
+	test -f $(RUNS)/$(MODEL)/run.json || $(FIT) --model compact --teachers $(RUNS)/teacher $(RUNS)/coarse --views 10 \
+	    --epochs 120 --out $(RUNS)/$(MODEL)
 	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
 	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)

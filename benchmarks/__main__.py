@@ -146,16 +146,20 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     reference_ms = result["stages"]["reference"]["median_ms"]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3), layout="constrained")
     for axis, prefix, label in (
         (axes[0], "frame_with_faces[", "faces in a frame of 640x480"),
         (axes[1], "frame_of_size[", "picture, one face"),
+        (axes[2], "frame_on_threads[", "threads"),
     ):
         points = {name[len(prefix) : -1]: one for name, one in result["stages"].items() if name.startswith(prefix)}
         ordered = sorted(points, key=lambda name: int(name.split("x")[0]))
-        axis.bar(ordered, [points[name]["median_ms"] / reference_ms for name in ordered], color="#1f6feb")
-        axis.set_xlabel(label)
-    axes[0].set_ylabel("time a frame / r")
+        shown = [name.replace("x", "x\n") for name in ordered]
+        axis.bar(shown, [points[name]["median_ms"] / reference_ms for name in ordered], color="#1f6feb")
+        axis.set(xlabel=label, ylabel="time a frame / r", ylim=(0, 4))
+    by_rate = result["process"]["cpu_percent_by_rate_hz"]
+    axes[3].plot([int(rate) for rate in by_rate], list(by_rate.values()), marker="o", color="#1f6feb")
+    axes[3].set(xlabel="frames a second, one face", ylabel="% of a core", xlim=(0, None), ylim=(0, None))
     figure.savefig(path, dpi=110)
 
 

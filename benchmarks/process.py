@@ -24,6 +24,7 @@ from edge_agent.pager.client import Page, Pager
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _READY_WITHIN_S = 60.0
+_RATES_HZ = (1, 5, 10, 15, 30)
 
 
 class Broker:
@@ -128,6 +129,12 @@ def measure(folder: Path, *, seconds: float) -> dict[str, Any]:
             process = Process(folder, broker.port, clip)
             result[f"cpu_percent_{name}"] = round(process.cpu_percent(seconds), 2)
             result[f"rss_mb_{name}"] = round(process.rss_mb(), 1)
+            process.stop()
+        result["cpu_percent_by_rate_hz"] = {}
+        for rate_hz in _RATES_HZ:
+            clip = write_clip(folder / f"rate-{rate_hz}.mp4", face=True, rate_hz=rate_hz)
+            process = Process(folder, broker.port, clip)
+            result["cpu_percent_by_rate_hz"][str(rate_hz)] = round(process.cpu_percent(seconds / 2), 2)
             process.stop()
         result["page_latency_ms"] = page_latency(folder, broker.port, pages=100)
     finally:

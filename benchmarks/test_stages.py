@@ -9,7 +9,7 @@ import pytest
 from edge_agent.camera.frames import Frame
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.camera.pacing import MotionGate
-from edge_agent.config import Camera, Config
+from edge_agent.config import Camera, Config, Performance
 from edge_agent.demo import CLIPS
 from edge_agent.pipeline import Pipeline
 
@@ -66,6 +66,17 @@ def test_frame_with_faces(benchmark, pipeline, image, count):
     picture, clock = image if count == 1 else with_faces(image, count), iter(range(10**9))
     decision = benchmark(lambda: pipeline.process(Frame(picture, 0.1 * next(clock))))
     benchmark.extra_info["faces"] = len(decision.judged)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_frame_on_threads(benchmark, image, threads):
+    cv2.setNumThreads(threads)
+    pipeline, clock = (
+        Pipeline(Config(performance=Performance(threads=threads)), new_id=lambda: "0" * 26),
+        iter(range(10**9)),
+    )
+    benchmark(lambda: pipeline.process(Frame(image, 0.1 * next(clock))))
+    cv2.setNumThreads(1)
 
 
 @pytest.mark.parametrize("size", _SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

@@ -45,6 +45,10 @@ class Network:
 NETWORKS = {
     "compact": Network("what ships: residual, ReLU6, quantizes well", {"mirrored": True}),
     "teacher": Network("compact, wider: teaches it, never ships"),
+    "coarse_stem": Network(
+        "compact with a 5x5 stem: the second teacher",
+        {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "mixup": 0.0, "epochs": 80},
+    ),
     "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "happy_base": Network("3 convolutions, dense 112-112", {**_PLAIN, "classes": _HAPPY_OR_NOT}),

@@ -19,17 +19,19 @@ def build(classes: int) -> keras.Model:
     return residual_net("compact", classes, stem=16, stages=[(48, 1), (96, 2), (144, 2), (192, 1)], dropout=0.3)
 
 
-def residual_net(name: str, classes: int, *, stem: int, stages: list[tuple[int, int]], dropout: float) -> keras.Model:
-    """Return a residual net of the family that `compact` and its teacher belong to.
+def residual_net(
+    name: str, classes: int, *, stem: int | None, stages: list[tuple[int, int]], dropout: float
+) -> keras.Model:
+    """Return a residual net of the family that `compact` and its teachers belong to.
 
     Args:
-        stem: channels of the one convolution at full size, 48 x 48.
+        stem: channels of the one convolution at full size, 48 x 48; None for none, a 5x5 convolution halves at once.
         stages: (channels, residual blocks) at 24 x 24, 12 x 12, 6 x 6, ...
         dropout: share of the pooled features that is dropped in training, 0..1.
     """
     image = face_input()
-    x = _conv(image, stem)
-    x = _conv(x, stages[0][0], stride=2)
+    x = image if stem is None else _conv(image, stem)
+    x = _conv(x, stages[0][0], kernel=5 if stem is None else 3, stride=2)
     for stage, (width, blocks) in enumerate(stages):
         for block in range(blocks):
             x = _residual(x, width, stride=2 if stage and not block else 1)
