@@ -232,7 +232,7 @@ class Summary:
 
     enabled: bool = option(default=True)
     interval_s: float = option(900.0, low=60, high=86400)
-    satisfied: tuple[str, ...] = option(("happy", "neutral"))
+    satisfied: tuple[str, ...] | None = option(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ class Config:
             for name in rule.zones:
                 if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
                     raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
-        for name in self.summary.satisfied:
+        for name in self.summary.satisfied or ():
             if name not in self.emotion.groups:
                 raise InvalidValueError(f"{name!r} is not a group; emotion.groups has {known}", "summary", "satisfied")
         _check_unique([rule.name for rule in self.rules], "rules")
@@ -338,6 +338,12 @@ class Config:
                 "at work",
                 "rules", index, "role",
             )  # fmt: skip
+
+    def satisfied_groups(self) -> tuple[str, ...]:
+        """Return the groups whose look counts as satisfied: the configured ones, or happy and neutral if they exist."""
+        if self.summary.satisfied is not None:
+            return self.summary.satisfied
+        return tuple(name for name in ("happy", "neutral") if name in self.emotion.groups)
 
     def fingerprint(self) -> str:
         """Return a short hash that tells whether two devices run the same configuration."""

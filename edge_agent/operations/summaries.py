@@ -52,7 +52,7 @@ class Summarizer:
         self._state_dir, self._interval_s = config.outbox.state_dir, config.summary.interval_s
         self._publish, self._unix, self._monotonic = publish, unix, monotonic
         self._satisfaction = Satisfaction(
-            groups, satisfied=config.summary.satisfied, min_group=config.privacy.min_group
+            groups, satisfied=config.satisfied_groups(), min_group=config.privacy.min_group
         )
         self._begin_s, self._due_s = unix(), monotonic() + self._interval_s
 

@@ -82,7 +82,7 @@ class LiveServer:
             "site": config.site.name, "device": config.site.device, "place": config.site.place,
             "camera": config.camera.source, "live": config.privacy.notice_posted, "blurred": config.web.blur_faces,
             "state_dir": str(config.outbox.state_dir), "groups": list(config.emotion.groups),
-            "satisfied": config.summary.satisfied, "min_group": config.privacy.min_group,
+            "satisfied": config.satisfied_groups(), "min_group": config.privacy.min_group,
         })  # fmt: skip
 
     async def _alerts(self, _request: web.Request) -> web.Response:
