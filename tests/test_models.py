@@ -15,7 +15,7 @@ from edge_agent.errors import BundleError
 from edge_agent.operations.models import ModelStore
 from edge_agent.vision.bundle import MODELS_DIR
 
-SHIPPED = "fer-compact-1"
+SHIPPED = "fer-compact-2"
 
 
 @pytest.fixture(scope="module")

@@ -310,7 +310,7 @@ class TestCommands:
         at_threshold = {"angry_threshold", "angry_precision4_at_threshold", "angry_recall4_at_threshold"}
         for model, expected in (
             (run_folder / "model.keras", keys),
-            ("edge_agent/models/fer-compact-1", keys | at_threshold),
+            ("edge_agent/models/fer-compact-2", keys | at_threshold),
         ):
             result = trainer("evaluate", model, "--data", drawn_data, "--usage", "PublicTest", "--json")
             assert result.returncode == 0, result.stderr
@@ -325,7 +325,7 @@ class TestCommands:
             ("none.keras", None, "no model at"),
             ("setup.py", None, "is the model installed"),
             ("edge_agent/models/blazeface-full-range", None, "kind"),
-            ("edge_agent/models/fer-compact-1", "nowhere", "download"),
+            ("edge_agent/models/fer-compact-2", "nowhere", "download"),
         ],
     )
     def test_what_cannot_be_judged_is_refused_in_one_line(self, drawn_data, model, data, says):

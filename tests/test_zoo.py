@@ -255,8 +255,8 @@ class TestCommands:
         assert run["recipe"]["dense_units"] == trials[0]["dense_units"]
 
     def test_the_operating_point_is_written_in_the_manifest(self, drawn_data, tmp_path):  # noqa: F811
-        bundle = tmp_path / "models" / "fer-compact-1"
-        shutil.copytree(MODELS_DIR / "fer-compact-1", bundle)
+        bundle = tmp_path / "models" / "fer-compact-2"
+        shutil.copytree(MODELS_DIR / "fer-compact-2", bundle)
         result = trainer("threshold", bundle, "--data", drawn_data, "--max-false-alarms", 0.25, "--json")
         assert result.returncode == 0, result.stderr
         point = json.loads(result.stdout)
