@@ -156,7 +156,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         ordered = sorted(points, key=lambda name: int(name.split("x")[0]))
         shown = [name.replace("x", "x\n") for name in ordered]
         axis.bar(shown, [points[name]["median_ms"] / reference_ms for name in ordered], color="#1f6feb")
-        axis.set(xlabel=label, ylabel="time a frame / r", ylim=(0, 4))
+        axis.set(xlabel=label, ylabel="time a frame / r", ylim=(0, 5))
     by_rate = result["process"]["cpu_percent_by_rate_hz"]
     axes[3].plot([int(rate) for rate in by_rate], list(by_rate.values()), marker="o", color="#1f6feb")
     axes[3].set(xlabel="frames a second, one face", ylabel="% of a core", xlim=(0, None), ylim=(0, None))

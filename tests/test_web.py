@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,8 +16,10 @@ from conftest import PATIENCE_S, free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_agent import write_config  # noqa: F401
 
+from edge_agent.alerting.satisfaction import Summary
 from edge_agent.demo import CLIPS
 from edge_agent.errors import ConfigError
+from edge_agent.operations.summaries import keep
 from edge_agent.web.access import read_token
 
 DESKTOP = {"width": 1280, "height": 800}
@@ -142,6 +145,26 @@ class TestLiveView:
         assert zone[1][0] == pytest.approx(0.31)
         page.get_by_role("button", name="Zone 1, corner 1").press("Delete")
         expect(page.get_by_role("button", name="Zone 1, corner 1")).to_have_count(0)
+
+    def test_the_summary_is_drawn_by_hour_and_day_and_can_be_taken_along(self, live_view, open_page, tmp_path):
+        shares = {"angry": 0.1, "happy": 0.3, "neutral": 0.5, "sad": 0.05, "other": 0.05}
+        (tmp_path / "state").mkdir()
+        now_s = time.time() // 86_400 * 86_400
+        for hour in range(-20, 0):
+            summary = Summary(10 + hour % 7, shares, 0.8)
+            keep(tmp_path / "state", summary, begin_s=now_s + 3600 * hour, end_s=now_s + 3600 * hour + 900)
+        page = open_page(live_view(), DESKTOP)
+        page.get_by_role("tab", name="Summary").click()
+        expect(page.locator("#satisfied")).to_contain_text("80 % of")
+        expect(page.locator("#by-hour figure")).to_have_count(20)
+        expect(page.get_by_role("img", name="angry 10 %").first).to_be_visible()
+        screenshot(page, "summary")
+        accessible(page)
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV").click()
+        rows = Path(download.value.path()).read_text().splitlines()
+        assert rows[0].startswith("begin,end,visits,angry")
+        assert len(rows) == 21
 
     def test_tabs_follow_the_arrow_keys(self, live_view, open_page):
         page = open_page(live_view(), PHONE)
