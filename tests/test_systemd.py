@@ -7,11 +7,16 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 
 import paho.mqtt.client as paho
 import pytest
 from conftest import PATIENCE_S, REPOSITORY, free_port
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from edge_agent.config import Mqtt, Tls
+from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus
+from edge_agent.delivery.messages import Message
 
 SYSTEMD = REPOSITORY / "systemd"
 MAX_EXPOSURE = 1.7
@@ -130,6 +135,40 @@ class TestBrokerExample:
         assert self.reason(kiosk, "kiosk/v1/lobby/kiosk-1/state") in (0, 16)
         assert set(kiosk.heard) == {"kiosk/v1/lobby/kiosk-1/ack/02"}
 
+    def test_a_certificate_stands_for_user_and_password(self, certificates, tmp_path, start_mosquitto):
+        (tmp_path / "passwords").touch()
+        lines = (SYSTEMD / "mosquitto" / "edge-agent.conf").read_text()
+        port = free_port()
+        for old, new in (
+            ("password_file /etc/mosquitto/edge-agent.passwords", ""),
+            ("/etc/mosquitto/edge-agent.acl", str(SYSTEMD / "mosquitto" / "edge-agent.acl")),
+            ("/etc/mosquitto/certs", str(certificates)),
+            ("listener 8883", f"listener {port} 127.0.0.1"),
+            ("persistence true", "persistence false"),
+            ("#require_certificate", "require_certificate"),
+            ("#use_identity_as_username", "use_identity_as_username"),
+        ):
+            assert old in lines
+            lines = lines.replace(old, new)
+        start_mosquitto(*lines.splitlines(), port=port, listener=False)
+        shown = {"cert_file": certificates / "lobby-kiosk-1.pem", "key_file": certificates / "lobby-kiosk-1.key"}
+        for files, expected in ((shown, Connected), ({}, Disconnected)):
+            tls = Tls(enabled=True, ca_file=certificates / "ca.pem", **files)
+            wake = threading.Event()
+            bus = MqttBus(
+                Mqtt(host="localhost", port=port, tls=tls), client_id="lobby/kiosk-1", password=None, subscriptions=(),
+                wake=wake.set,
+            )  # fmt: skip
+            bus.start()
+            events = wait_for_events(bus, wake)
+            assert isinstance(events[0], expected), events
+            if expected is Connected:
+                for topic, allowed in (("lobby/kiosk-1", True), ("lobby/kiosk-2", False)):
+                    bus.publish(Message(f"kiosk/v1/{topic}/state", b"{}"))
+                    [answer] = [e for e in wait_for_events(bus, wake) if isinstance(e, Delivered)]
+                    assert (answer.reason < 128) is allowed
+            bus.stop()
+
     def test_the_agent_works_under_these_rules(self, edge_agent, certificates, port, connect, tmp_path):
         staff = connect("staff", "kiosk/v1/#")
         (tmp_path / "password").write_text("lobby/kiosk-2")
@@ -158,6 +197,17 @@ class TestBrokerExample:
         agent.terminate()
         _, rest = agent.communicate(timeout=PATIENCE_S)
         assert "refuses" not in rest
+
+
+def wait_for_events(bus, wake) -> list:
+    """Return the next events, at least one."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_s:
+        wake.wait(0.5)
+        wake.clear()
+        if events := bus.events():
+            return events
+    pytest.fail("nothing happened")
 
 
 def test_the_installer_teaches_and_refuses_what_it_cannot_do():

@@ -120,12 +120,14 @@ const where = (zone) => (zone === "view" ? "" : ` in ${zone}`);
 const STATES = { idle: "calm", pending: "looking closer", quiet: "paused after a page", raised: "paged", escalated: "paged, escalated", acked: "acknowledged" };
 
 function describe(about) {
+  const paged = device.live ? {} : { raised: "would have paged", escalated: "would have paged" };
+  const states = { ...STATES, ...paged };
   $("people").replaceChildren(...about.people.map(({ id, zone, scores, judged }) =>
     make("li", {}, judged ? `${id}${where(zone)}: ` + Object.entries(scores).map(([n, s]) => `${n} ${Math.round(100 * s)} %`).join(", ")
       : `${id}${where(zone)}: seen, not judged`)));
   if (!about.people.length) $("people").append(make("li", { class: "quiet" }, "Nobody in view"));
   $("rules").replaceChildren(...about.rules.map((rule) => {
-    const line = make("li", {}, `${rule.rule}${where(rule.zone)}: ${STATES[rule.state] ?? rule.state}`);
+    const line = make("li", {}, `${rule.rule}${where(rule.zone)}: ${states[rule.state] ?? rule.state}`);
     line.append(make("div", { class: "quiet" }, `score ${rule.score.toFixed(2)}, threshold ${rule.upper.toFixed(2)}`));
     line.append(bar(rule.score, rule.score >= rule.upper, rule.upper));
     line.append(make("div", { class: "quiet" }, `on the way to a page: ${Math.round(100 * rule.share)} %`), bar(rule.share, rule.share > 0.5));
