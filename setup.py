@@ -78,6 +78,7 @@ setup(
             "pytest>=8",
             "pytest-benchmark>=5",
             "pytest-randomly>=3.15",
+            "pytest-xdist>=3.6",
             "ruff>=0.9",
             "scikit-image>=0.22",
             "types-PyYAML",
