@@ -100,7 +100,7 @@ class Agent:
             config.mqtt,
             client_id=f"{config.site.name}/{config.site.device}",
             password=read_password(config.mqtt),
-            subscriptions=(topic("ack", "+"), topic("cmd", "+")),
+            subscriptions=topic.heard,
             will=composer.state("offline"),
             wake=self._wakeup.set,
         )
@@ -236,7 +236,11 @@ class Agent:
         self._conversation.report(self.pipeline.rules.escalate_due(self._alert_time_s()))
         self._conversation.pump()
         self._conversation.set_problem(
-            self._camera_status.problem or self._picture_problem or self._frame_problem or self._dispatcher.problem
+            self._camera_status.problem
+            or self._picture_problem
+            or self._frame_problem
+            or self._dispatcher.problem
+            or self._conversation.deaf
         )
         self._watchdog.turn(
             frames=0 if self._picture_problem == FROZEN_PROBLEM else self.health.frames + self.health.skipped,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.satisfaction import Summary
 from edge_agent.config import Config
-from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received
+from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.delivery.home_assistant import discovery
@@ -79,6 +79,8 @@ class Conversation:
         self.state: State = "online"
         #: Why the state is degraded; empty while it is not.
         self.problem = ""
+        #: Why staff's answers cannot arrive; empty while they can.
+        self.deaf = ""
 
     def resume(self) -> None:
         """Go on with the alerts of a run that could not end them."""
@@ -171,10 +173,14 @@ class Conversation:
         """Answer what came from the broker; messages that are none are logged and ignored."""
         if isinstance(event, Connected):
             log.info("connected to the broker")
+            self.deaf = ""
             self._birth()
         elif isinstance(event, Disconnected):
             self._dispatcher.connection_lost()
             log.warning(f"{event.problem}; trying again")
+        elif isinstance(event, SubscriptionDenied):
+            self.deaf = f"staff's answers do not arrive: {event.problem}"
+            log.error(self.deaf)
         elif isinstance(event, Delivered):
             unheard = self._dispatcher.delivered(event)
             if unheard:

@@ -125,11 +125,11 @@ class TestScreen:
             read_until(ours, "is on the way")
             pager.send_signal(signal.SIGINT)
             read_until(ours, "\x1b[?1049l")  # the screen that was there before comes back
+            assert pager.wait(PATIENCE_S) == 0
         finally:
-            pager.terminate()
-            pager.wait(PATIENCE_S)
+            pager.kill()
+            pager.wait()
             os.close(ours)
-        assert pager.returncode == 0
 
 
 def read_until(terminal: int, text: str) -> str:

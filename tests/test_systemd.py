@@ -186,17 +186,19 @@ class TestBrokerExample:
         }  # fmt: skip
         (tmp_path / "config.yaml").write_text(json.dumps(settings))
         agent = edge_agent("run", "--config", tmp_path / "config.yaml")
-        connected = next(line for line in agent.stderr if "connected to the broker" in line)
-        assert connected
+        self.hear(staff, "state", "info", "health", "alert/active")
         staff.publish(
             "kiosk/v1/lobby/kiosk-2/cmd/ping", '{"schema": "command", "version": 1, "request_id": "r"}', qos=1
         )
-        wanted = {f"kiosk/v1/lobby/kiosk-2/{end}" for end in ("state", "info", "health", "alert/active", "rsp/r")}
-        with staff.arrived:
-            assert staff.arrived.wait_for(lambda: wanted <= set(staff.heard), PATIENCE_S), staff.heard
+        self.hear(staff, "rsp/r")
         agent.terminate()
         _, rest = agent.communicate(timeout=PATIENCE_S)
         assert "refuses" not in rest
+
+    def hear(self, staff, *ends: str) -> None:
+        wanted = {f"kiosk/v1/lobby/kiosk-2/{end}" for end in ends}
+        with staff.arrived:
+            assert staff.arrived.wait_for(lambda: wanted <= set(staff.heard), PATIENCE_S), staff.heard
 
 
 def wait_for_events(bus, wake) -> list:

@@ -76,7 +76,14 @@ class Received:
     retained: bool
 
 
-Event = Connected | Disconnected | Delivered | Received
+@dataclass(frozen=True, slots=True)
+class SubscriptionDenied:
+    """The broker lets us publish but not hear; `problem` says what."""
+
+    problem: str
+
+
+Event = Connected | Disconnected | Delivered | Received | SubscriptionDenied
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +203,7 @@ class MqttBus:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.on_socket_open = _send_at_once
 
@@ -351,6 +359,16 @@ class MqttBus:
         self._link += 1
         self._up, self._accepted_s = True, time.monotonic()
         self._emit(Connected())
+
+    def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: list[ReasonCode], ____: Any) -> None:
+        denied = [topic for topic, reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
+        if denied:
+            self._emit(
+                SubscriptionDenied(
+                    f"the broker does not let {self._client_id!r} subscribe to {', '.join(denied)}; "
+                    "check its access rules for this user"
+                )
+            )
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
         self._up = False

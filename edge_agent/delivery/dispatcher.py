@@ -147,8 +147,10 @@ class Dispatcher:
         """Note the broker's answer to a message; return its topic if nobody is subscribed to it, else nothing."""
         seq, topic = self._in_flight.pop(event.token, (None, ""))
         if event.reason >= FAILURE:
+            named = {"topic": topic} if topic else {}
             log.error(
-                "the broker refuses a message; check its access rules", extra={"fields": {"reason": event.reason}}
+                "the broker refuses a message; check its access rules",
+                extra={"fields": {**named, "reason": event.reason}},
             )
             if seq is not None:
                 self._refused_until_s[seq] = self._monotonic() + REFUSED_RETRY_S

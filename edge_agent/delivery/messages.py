@@ -71,6 +71,8 @@ class Topics:
 
     def __init__(self, mqtt: config.Mqtt, *, site: str, device: str) -> None:
         self.base = f"{mqtt.topic_root.strip('/')}/{site}/{device}"
+        #: What the device subscribes to: staff's answers and commands.
+        self.heard = (self("ack", "+"), self("cmd", "+"))
 
     def __call__(self, *levels: str) -> str:
         """Return a topic below the device."""

@@ -88,7 +88,7 @@ class Simulation:
             settings.mqtt,
             client_id=f"{settings.site.name}/{settings.site.device}",
             password=read_password(settings.mqtt),
-            subscriptions=(topic("ack", "+"), topic("cmd", "+")),
+            subscriptions=topic.heard,
             will=composer.state("offline"),
             wake=wake.set,
             keep_session=False,

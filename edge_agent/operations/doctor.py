@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_agent.camera import make_camera
 from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus
+from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, StateError
@@ -142,7 +142,7 @@ def _broker(config: Config) -> str:
         config.mqtt,
         client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
         password=read_password(config.mqtt),
-        subscriptions=(),
+        subscriptions=composer.topic.heard,
         wake=wake.set,
         keep_session=False,
     )
@@ -153,7 +153,7 @@ def _broker(config: Config) -> str:
             wake.wait(1.0)
             wake.clear()
             for event in bus.events():
-                if isinstance(event, Disconnected):
+                if isinstance(event, (Disconnected, SubscriptionDenied)):
                     raise AgentError(event.problem)
                 if isinstance(event, Connected):
                     bus.publish(composer.event("doctor", "a test of the connection"))
