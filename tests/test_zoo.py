@@ -18,7 +18,7 @@ from edge_agent.vision.runtime import load_interpreter
 from trainer.cleaning import near_duplicate_groups
 from trainer.datasets import load_data
 from trainer.errors import DatasetError, ModelError, TrainerError
-from trainer.zoo import NETWORKS, build, recipe_for
+from trainer.zoo import NETWORKS, build, prepare, recipe_for
 from trainer.zoo.mirrored import mirrored
 
 PUBLISHED_PARAMETERS = {"happy_base": 1_023_170, "happy_tuned": 24_358_450}
@@ -52,6 +52,58 @@ def test_every_network_turns_faces_into_probabilities_of_its_classes(name):
 def test_the_shipped_networks_size_fits_the_smallest_board():
     assert build(recipe("compact")).count_params() < 2_000_000
     assert 1_800_000 < build(recipe("custom_cnn")).count_params() < 2_200_000
+
+
+class TestFaceResnet:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def weights(cls, tmp_path_factory):
+        """Return a file in dlib's form, its numbers drawn at random."""
+        random = np.random.default_rng(0)
+        content = b"\x01\x01\x01\x0dloss_metric_2"
+        wide_in = 3
+        for wide, kernel, convolutions in ((32, 7, 1), (32, 3, 6), (64, 3, 8), (128, 3, 6), (256, 3, 8)):
+            for _ in range(convolutions):
+                kernels = random.normal(0, 0.02, wide * wide_in * kernel**2).astype("<f4")
+                content += layer_bytes(b"con_4", np.append(kernels, random.normal(0, 0.1, wide).astype("<f4")))
+                scale = np.append(random.uniform(2, 20, wide), random.normal(0, 1, wide)).astype("<f4")
+                content += layer_bytes(b"affine_", scale)
+                wide_in = wide
+        path = tmp_path_factory.mktemp("weights") / "face.dat"
+        path.write_bytes(content)
+        return path
+
+    def test_what_it_learned_elsewhere_is_kept_and_can_be_trained_on(self, weights):
+        import keras
+
+        chosen = recipe_for("face_resnet", {"weights": str(weights)})
+        model = build(chosen)
+        kernels = model.layers[4].get_weights()[0]
+        assert kernels.shape == (7, 7, 3, 32)
+        assert 0.015 < kernels.std() < 0.025
+        faces = np.random.default_rng(1).integers(0, 256, (8, 48, 48), np.uint8)
+        inputs = (faces[..., None] / 255).astype(np.float32)
+        pooled = next(layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
+        features = keras.Model(model.input, pooled.output)
+        before = np.asarray(features(inputs, training=False))
+        prepare(chosen, model, faces)
+        after, learning = (np.asarray(features(inputs, training=training)) for training in (False, True))
+        ratio = after.sum() / before.sum()
+        np.testing.assert_allclose(after, before * ratio, rtol=0.02, atol=0.02 * after.max())
+        np.testing.assert_allclose(learning, after, rtol=0.05, atol=0.05 * after.max())
+
+    def test_a_file_that_is_not_dlibs_is_refused(self, weights, tmp_path):
+        with pytest.raises(ModelError, match="no weights at"):
+            build(recipe_for("face_resnet", {"weights": str(tmp_path / "none.dat")}))
+        (tmp_path / "short.dat").write_bytes(weights.read_bytes()[:200_000])
+        with pytest.raises(ModelError, match="is not dlib's face recognition network"):
+            build(recipe_for("face_resnet", {"weights": str(tmp_path / "short.dat")}))
+
+
+def layer_bytes(name: bytes, values) -> bytes:
+    """Return one layer of a file in dlib's form."""
+    size = int(values.size).to_bytes(3, "little")
+    return bytes([len(name)]) + name + b"\x01\x02\x03" + size + b"\x01\x01" * 3 + values.tobytes()
 
 
 class TestPretrained:
@@ -272,7 +324,7 @@ class TestCommands:
         ("options", "says"),
         [
             (["--model", "compact", "--dense-units", "5"], "compact takes no --dense-units"),
-            (["--model", "two_conv", "--frozen-epochs", "5"], "no pre-trained base"),
+            (["--model", "two_conv", "--frozen-epochs", "5"], "no frozen base"),
             (["--classes", "happy"], "at least two classes"),
             (["--classes", "happy,cross"], "no class 'cross'"),
             (["--precision", "int4"], "precision 'int4' is not one of"),

@@ -132,8 +132,8 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
         ("precision", str, ", ".join(PRECISIONS) + "; mixed_bfloat16 is faster with AVX512-BF16 and on GPUs"),
         ("seed", int, "of everything that is drawn"),
         ("dense-units", int, "width of the dense layer of two_conv"),
-        ("weights", str, "of a pre-trained base: imagenet, random or an .h5 file"),
-        ("frozen-epochs", int, "epochs before a pre-trained base is fine-tuned"),
+        ("weights", str, "what the network learned elsewhere: imagenet, random or a file"),
+        ("frozen-epochs", int, "epochs before a frozen base is fine-tuned"),
         ("fine-tune-from", str, "the layer of the base from which up it is"),
     ):
         default = getattr(usual, name.replace("-", "_"))

@@ -26,7 +26,7 @@ from trainer.report import write_report
 from trainer.runs import HISTORY, claim, describe, read_history, split, versions, write_run
 from trainer.targets import class_weights, soft_targets
 from trainer.views import Taught, load_teachers
-from trainer.zoo import build
+from trainer.zoo import build, prepare
 from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import unfreeze_from
 
@@ -92,6 +92,7 @@ def fit(
         f"training {recipe.model}, {model.count_params():,} parameters, on {len(training)} faces, choosing on "
         f"{len(validation)}; Keras on {keras.backend.backend()}"
     )
+    prepare(recipe, model, training.faces)
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
     lessons: Lessons = Augmented(training.faces, targets)
     if judges:

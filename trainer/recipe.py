@@ -51,7 +51,8 @@ class Recipe:
         max_faces: train on so many faces, drawn at random; None for all.
         patience: epochs without a better validation accuracy before training stops.
         precision: Keras dtype policy while training; the saved model is float32 always.
-        frozen_epochs, fine_tune_from, weights: of networks with a pre-trained base.
+        frozen_epochs, fine_tune_from: of networks with a frozen base.
+        weights: of networks that learned elsewhere.
         dense_units: of networks whose dense layer can be chosen.
         mirrored: the finished network averages what it thinks of a face and of its mirror image.
         already_cropped: photographs are faces already; none is searched for.

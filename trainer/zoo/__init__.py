@@ -16,6 +16,8 @@ from trainer.recipe import Recipe
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    import numpy.typing as npt
 
 _FOUR = ("angry", "happy", "neutral", "sad")
 _HAPPY_OR_NOT = ("happy", "not_happy")
@@ -49,6 +51,11 @@ NETWORKS = {
         "compact with a 5x5 stem: the second teacher",
         {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "mixup": 0.0, "epochs": 80},
     ),
+    "face_resnet": Network(
+        "29 convolutions that know faces apart, fine-tuned: the strongest teacher",
+        {"optimizer": "adamw", "learning_rate": 2.5e-4, "weight_decay": 0.05, "epochs": 16, "patience": 1000},
+        ("weights",),
+    ),
     "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "happy_base": Network("3 convolutions, dense 112-112", {**_PLAIN, "classes": _HAPPY_OR_NOT}),
@@ -77,8 +84,8 @@ def recipe_for(model: str, given: Mapping[str, Any]) -> Recipe:
         if given.get(name) is not None and name not in network.options:
             raise TrainerError(f"{model} takes no --{name.replace('_', '-')}")
     for name in ("frozen_epochs", "fine_tune_from"):
-        if given.get(name) is not None and "weights" not in network.options:
-            raise TrainerError(f"{model} has no pre-trained base; --{name.replace('_', '-')} is for those that have")
+        if given.get(name) is not None and "frozen_epochs" not in network.recipe:
+            raise TrainerError(f"{model} has no frozen base; --{name.replace('_', '-')} is for those that have")
     return Recipe(**{"model": model, **network.recipe, **given})
 
 
@@ -92,6 +99,13 @@ def build(recipe: Recipe) -> keras.Model:
     given = {name: getattr(recipe, name) for name in network.options}
     module = importlib.import_module(f"trainer.zoo.{recipe.model}")
     return module.build(len(recipe.classes), **{name: value for name, value in given.items() if value is not None})
+
+
+def prepare(recipe: Recipe, model: keras.Model, faces: npt.NDArray[np.uint8]) -> None:
+    """Let a network that wants it look at faces before training, uint8 (n, 48, 48)."""
+    module = importlib.import_module(f"trainer.zoo.{recipe.model}")
+    if hasattr(module, "prepare"):
+        module.prepare(model, faces)
 
 
 def _network(name: str) -> Network:
