@@ -25,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
             with native_messages_hidden():
                 importlib.import_module("tensorflow")
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
+    except BrokenPipeError:  # the reader (head, less) has gone; nothing is left to say, not even at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ImportError as error:
         print(f"converter: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1

@@ -26,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
+    except BrokenPipeError:  # the reader (head, less) has gone; nothing is left to say, not even at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ImportError as error:
         print(f"trainer: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
