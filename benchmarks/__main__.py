@@ -32,15 +32,22 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=30, help="to measure processor time over (default %(default)s)"
     )
+    parser.add_argument("--hours", type=float, help="also watch memory for so long")
     parser.add_argument("--on-device", action="store_true", help="also print the board, its clock and throttling")
     parser.add_argument("--out", type=Path, default=HERE / "latest.json")
     options = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "stages": stages()}
     sys.path.insert(0, str(HERE))
-    from process import measure
+    import imports
+    import process
 
+    result["imports"] = imports.measure()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        result["process"] = measure(Path(folder), seconds=options.seconds)
+        result["process"] = process.measure(Path(folder), seconds=options.seconds)
+        if options.hours:
+            result["hours"] = process.over_hours(Path(folder), hours=options.hours)
+        elif options.out.exists():  # hours are not measured every time
+            result["hours"] = json.loads(options.out.read_text(encoding="utf-8")).get("hours")
     if options.on_device:
         result["board"] = board()
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -134,19 +141,24 @@ def as_text(result: dict[str, Any]) -> tuple[str, bool]:
         limit = _PROCESS_LIMITS.get(name)
         within &= limit is None or value <= limit
         lines.append(f"{name:26}{value:10.2f}" + ("" if limit is None else f"   asked: at most {limit:g}"))
+    imported = result["imports"]
+    lines += ["", f"{'import':26}{'ms':>10}{'MB':>8}"]
+    lines += [f"{name:26}{ms:10.1f}{imported['mb'][name]:8.1f}" for name, ms in imported["ms"].items()]
+    within &= not imported["optional"]
+    lines.append(f"optional packages loaded: {', '.join(imported['optional']) or 'none'}")
     lines += [f"{name}: {value}" for name, value in result.get("board", {}).items()]
     return "\n".join(lines), within
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw how cost grows with faces and with resolution."""
+    """Draw how cost grows with faces, resolution, threads, frame rate and hours."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     reference_ms = result["stages"]["reference"]["median_ms"]
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(15, 3), layout="constrained")
     for axis, prefix, label in (
         (axes[0], "frame_with_faces[", "faces in a frame of 640x480"),
         (axes[1], "frame_of_size[", "picture, one face"),
@@ -160,6 +172,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     by_rate = result["process"]["cpu_percent_by_rate_hz"]
     axes[3].plot([int(rate) for rate in by_rate], list(by_rate.values()), marker="o", color="#1f6feb")
     axes[3].set(xlabel="frames a second, one face", ylabel="% of a core", xlim=(0, None), ylim=(0, None))
+    hours = result.get("hours") or {"minutes": [], "rss_mb": []}
+    axes[4].plot(hours["minutes"], hours["rss_mb"], color="#1f6feb")
+    axes[4].set(xlabel="minutes", ylabel="resident memory, MB", xlim=(0, None), ylim=(0, 125))
+    axes[4].axhline(120, color="#999", linestyle="--", linewidth=1)
     figure.savefig(path, dpi=110)
 
 

@@ -80,6 +80,9 @@ class Process:
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
     def cpu_percent(self, seconds: float) -> float:
         """Return the share of one core used over a while, after things have settled."""
         time.sleep(5)
@@ -140,6 +143,24 @@ def measure(folder: Path, *, seconds: float) -> dict[str, Any]:
     finally:
         broker.stop()
     return result
+
+
+def over_hours(folder: Path, *, hours: float, every_s: float = 60.0) -> dict[str, list[float]]:
+    """Return minutes, rss_mb and descriptors of an agent that watches one face for so long."""
+    broker = Broker(folder)
+    samples: dict[str, list[float]] = {"minutes": [], "rss_mb": [], "descriptors": []}
+    try:
+        process = Process(folder, broker.port, write_clip(folder / "one.mp4", face=True, rate_hz=5))
+        began_s = time.monotonic()
+        while (elapsed_s := time.monotonic() - began_s) <= hours * 3600:
+            samples["minutes"].append(round(elapsed_s / 60, 2))
+            samples["rss_mb"].append(round(process.rss_mb(), 1))
+            samples["descriptors"].append(process.descriptors())
+            time.sleep(every_s)
+        process.stop()
+    finally:
+        broker.stop()
+    return samples
 
 
 def _drop_caches() -> bool:

@@ -240,6 +240,7 @@ class Agent:
             or self._picture_problem
             or self._frame_problem
             or self._dispatcher.problem
+            or (self._pacer.problem if self._pacer is not None else "")
             or self._conversation.deaf
         )
         self._watchdog.turn(

@@ -84,6 +84,15 @@ def test_the_budget_holds_whatever_is_in_view():
     assert looks == pytest.approx(60 * 0.2 / 0.05, rel=0.1)
 
 
+def test_a_camera_that_uses_the_whole_budget_does_not_make_the_agent_blind():
+    scene, looks = Scene(max_cpu_percent=20), 0
+    for _ in range(300):
+        scene.cpu.advance(0.05)  # half a core, for reading frames only
+        looks += scene.show(0.1, busy=True)
+    assert looks >= 30 / LOOK_EVERY_S - 1
+    assert "max_cpu_percent" in scene.pacer.problem
+
+
 def test_a_page_that_is_about_to_go_out_may_owe_some():
     scene = Scene(max_cpu_percent=20)
     scene.show(30, busy=True, cpu_per_look_s=0.1)

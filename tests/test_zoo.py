@@ -269,6 +269,20 @@ class TestCommands:
         assert again.returncode == 0, again.stderr
         assert "teachers judge" not in again.stdout
 
+    def test_a_run_goes_on_from_where_another_ended(self, drawn_data, run_folder, tmp_path):  # noqa: F811
+        options = ["--data", drawn_data, "--epochs", 1, "--batch-size", 32, "--learning-rate", 1e-6, "--start-from"]
+        result = trainer("fit", *options, run_folder, "--max-faces", 300, "--out", tmp_path / "more")
+        assert result.returncode == 0, result.stderr
+        before, after = (json.loads((run / "run.json").read_text()) for run in (run_folder, tmp_path / "more"))
+        assert after["recipe"]["start_from"] == run_folder.name
+        assert after["validation"]["accuracy7"] > 0.7 * before["validation"]["accuracy7"] > 2 / 7
+        for model, run, problem in (
+            ("custom_cnn", run_folder, "cannot be started from"), ("compact", tmp_path, "is not a finished run"),
+        ):  # fmt: skip
+            result = trainer("fit", "--model", model, *options, run, "--out", tmp_path / "no")
+            assert result.returncode == 2
+            assert problem in result.stderr
+
     def test_a_teacher_of_other_classes_is_refused(self, drawn_data, run_folder, tmp_path):  # noqa: F811
         result = trainer(
             "fit", "--model", "two_conv", "--data", drawn_data, "--teachers", run_folder, "--out", tmp_path / "x"

@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="learn from these finished runs as well"
     )
+    fit.add_argument("--start-from", type=Path, metavar="RUN", help="begin with the weights of this finished run")
     _recipe_arguments(fit)
     fit.set_defaults(run=_fit)
 
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--trials", type=int, default=8, help="widths to try (8)")
     tune.add_argument("--trial-epochs", type=int, default=5, help="epochs of each trial (5)")
     _recipe_arguments(tune)
-    tune.set_defaults(run=_tune, teachers=[])
+    tune.set_defaults(run=_tune, teachers=[], start_from=None)
 
     evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle")
     evaluate.add_argument("model", type=Path, help=".keras file, run or bundle folder, or id of a shipped bundle")
@@ -152,7 +153,14 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
-    names = set(Recipe.__dataclass_fields__) - {"model", "teachers", "classes", "validation_fraction", "split_seed"}
+    names = set(Recipe.__dataclass_fields__) - {
+        "model",
+        "teachers",
+        "start_from",
+        "classes",
+        "validation_fraction",
+        "split_seed",
+    }
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.classes:
         given["classes"] = tuple(name.strip() for name in options.classes.split(","))
@@ -160,6 +168,8 @@ def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
         given["classes"] = class_names(options.data)
     given["already_cropped"] = options.already_cropped
     given["teachers"] = tuple(folder.resolve().name for folder in options.teachers)
+    if options.start_from is not None:
+        given["start_from"] = options.start_from.resolve().name
     if model == _SVM:
         return Recipe(**{**given, "model": _SVM, "batch_size": 2})
     return recipe_for(model, given)
@@ -210,6 +220,7 @@ def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
         data_dir=options.data,
         out=options.out,
         teachers=options.teachers,
+        start_from=options.start_from,
     )
     return _fitted(result, options.out)
 

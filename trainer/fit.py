@@ -19,7 +19,7 @@ import numpy as np
 
 from trainer.batches import Augmented, FaceBatches, Lessons, to_input
 from trainer.datasets import FaceDataset, load_data
-from trainer.errors import TrainerError
+from trainer.errors import ModelError, TrainerError
 from trainer.metrics import with_temperature
 from trainer.recipe import Recipe
 from trainer.report import write_report
@@ -66,6 +66,7 @@ def fit(
     data_dir: Path,
     out: Path,
     teachers: Sequence[Path] = (),
+    start_from: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train, write the run folder with its report, and return what run.json holds.
@@ -74,6 +75,7 @@ def fit(
 
     Args:
         teachers: run folders, in the order of recipe.teachers.
+        start_from: the run folder that recipe.start_from names.
 
     Raises:
         DatasetError: the data cannot be read.
@@ -83,6 +85,8 @@ def fit(
     judges = load_teachers(teachers, recipe.classes)
     keras.utils.set_random_seed(recipe.seed)
     model = _build(recipe)
+    if start_from is not None:
+        _begin_with(model, start_from)
     claim(out, recipe)
     say(f"reading {data_dir} ...")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
@@ -92,7 +96,8 @@ def fit(
         f"training {recipe.model}, {model.count_params():,} parameters, on {len(training)} faces, choosing on "
         f"{len(validation)}; Keras on {keras.backend.backend()}"
     )
-    prepare(recipe, model, training.faces)
+    if start_from is None:
+        prepare(recipe, model, training.faces)
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
     lessons: Lessons = Augmented(training.faces, targets)
     if judges:
@@ -133,6 +138,17 @@ def _build(recipe: Recipe) -> keras.Model:
         return build(recipe)
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def _begin_with(model: keras.Model, run: Path) -> None:
+    path = run / "model.keras"
+    if not path.is_file():
+        raise TrainerError(f"{run} is not a finished run to start from")
+    try:
+        # A mirrored network has the weights of the one that it looks twice with, in the same order.
+        model.set_weights(keras.models.load_model(path, compile=False).get_weights())
+    except Exception as error:  # Keras raises many kinds for files that are not its own
+        raise ModelError(f"{path} cannot be started from: {str(error).splitlines()[0]}") from None
 
 
 @dataclass(frozen=True, slots=True)

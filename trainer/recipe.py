@@ -43,6 +43,7 @@ class Recipe:
         class_balance: faces count by their class's rarity to this power; 0 all alike, 1 all classes alike.
         teachers: names of finished runs whose mean probabilities are taught (Hinton et al., "Distilling the
             Knowledge in a Neural Network", 2015).
+        start_from: name of the finished run of the same network whose weights come first; None for random ones.
         teacher_weight: share of the teachers' probabilities in the targets, 0..1.
         views: augmented copies of each face that the teachers judge beforehand.
         validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
@@ -70,6 +71,7 @@ class Recipe:
     ferplus_weight: float = 0.3
     class_balance: float = 0.0
     teachers: tuple[str, ...] = ()
+    start_from: str | None = None
     teacher_weight: float = 0.8
     views: int = 24
     validation_fraction: float = 0.1

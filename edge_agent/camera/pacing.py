@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edge_agent.camera.frames import Image
 from edge_agent.config import Performance
 
-#: Without motion there is a look at least this often.
+#: There is a look at least this often, without motion and when time is short.
 LOOK_EVERY_S = 1.0
 #: How long motion keeps every frame worth a look.
 _ACTIVE_S = 2.0
@@ -26,6 +26,9 @@ _SHARE = 0.004
 _FORGET_S = 2.0
 #: How much processor time may be saved up, and owed while an alert is pending.
 _SAVED_S, _OWED_S = 0.5, 2.0
+#: When the budget was overdrawn for so long, it is too small for what the agent does besides looking.
+_STARVED_AFTER_S = 10.0
+STARVED_PROBLEM = "the camera alone uses up performance.max_cpu_percent: only one frame a second is looked at"
 
 
 class MotionGate:
@@ -66,6 +69,7 @@ class Pacer:
         self._active_until_s = self._look_s = float("-inf")
         self._saved_s, self._used_s = _SAVED_S, cpu_s()
         self._seen_s: float | None = None
+        self._afforded_s = 0.0
         #: Frames a second the camera should deliver now.
         self.rate_hz = rate_hz
 
@@ -76,7 +80,9 @@ class Pacer:
             busy: somebody is in view, or an alert is open.
             pending: a rule is about to page, which is worth owing processor time.
         """
-        if not self._can_afford(time_s, pending=pending):
+        if self._can_afford(time_s, pending=pending):
+            self._afforded_s = time_s
+        elif time_s < self._look_s:
             return False
         if busy or self._gate.moves(image, time_s):
             self._active_until_s = time_s + _ACTIVE_S
@@ -87,10 +93,18 @@ class Pacer:
             return True
         return False
 
+    @property
+    def problem(self) -> str:
+        """STARVED_PROBLEM while the budget leaves no time to look, else nothing."""
+        starved = self._seen_s is not None and self._seen_s - self._afforded_s > _STARVED_AFTER_S
+        return STARVED_PROBLEM if starved else ""
+
     def _can_afford(self, time_s: float, *, pending: bool) -> bool:
         """Book what was used since the last frame against the budget; a token bucket."""
         used_s = self._cpu_s()
-        elapsed_s = 0.0 if self._seen_s is None else max(0.0, time_s - self._seen_s)
+        if self._seen_s is None:
+            self._seen_s = self._afforded_s = time_s
+        elapsed_s = max(0.0, time_s - self._seen_s)
         self._saved_s += elapsed_s * self._settings.max_cpu_percent / 100 - (used_s - self._used_s)
         self._saved_s = min(max(self._saved_s, -_OWED_S), _SAVED_S)
         self._seen_s, self._used_s = time_s, used_s

@@ -18,9 +18,12 @@ from edge_agent import config
 from edge_agent.camera.frames import Frame
 from edge_agent.errors import CameraError
 
+#: What may come where YUV420 was asked for: a pipeline that does not know it gives its nearest format.
+_TO_BGR = {"YUV420": cv2.COLOR_YUV2BGR_I420, "NV12": cv2.COLOR_YUV2BGR_NV12}
+
 
 class PiCamera:
-    """Frames from the lores stream, YUV420 planar, turned into BGR."""
+    """Frames from the lores stream, YUV420 planar, turned into BGR once: finding faces wants colour."""
 
     def __init__(self, settings: config.Camera, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
@@ -52,6 +55,9 @@ class PiCamera:
                     buffer_count=3,
                 )
             )
+            given = self._picam.camera_configuration()["lores"]["format"]
+            if given not in _TO_BGR:
+                raise CameraError(f"its format {given} is not one of {', '.join(_TO_BGR)}")
             self._picam.start()
         except Exception as error:
             self.close()
@@ -67,7 +73,8 @@ class PiCamera:
         """
         if self._picam is None:
             raise CameraError("the camera is not open")
-        width, height = self._picam.camera_configuration()["lores"]["size"]
+        lores = self._picam.camera_configuration()["lores"]
+        width, height = lores["size"]
         job = self._picam.capture_array("lores", wait=False)
         try:
             planes = self._picam.wait(job, timeout=self._settings.timeout_s)
@@ -76,7 +83,7 @@ class PiCamera:
                 f"the Pi camera stopped delivering frames: {str(error) or type(error).__name__}"
             ) from error
         # Rows may be padded to the sensor pipeline's alignment; the picture is the left part of each plane row.
-        image = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)[:height, :width]
+        image = cv2.cvtColor(planes, _TO_BGR[lores["format"]])[:height, :width]
         if self._settings.rotate:
             image = np.rot90(image, k=-self._settings.rotate // 90)
         return Frame(np.ascontiguousarray(image, dtype=np.uint8), self._clock())
