@@ -25,7 +25,7 @@ from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import MAX_GAP_S
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.errors import ConfigError
+from edge_agent.errors import AgentError, ConfigError
 from edge_agent.operations.facts import facts
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
@@ -66,6 +66,7 @@ class Agent:
         camera: makes the camera; the configured one by default.
         every_frame: process every frame of a recording, however long it takes.
         on_decision: called after each frame, for people who watch.
+        read_config: reads the configuration anew when a command asks for it; None where there is no file.
         stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
 
     Raises:
@@ -80,10 +81,13 @@ class Agent:
         bus: Bus | None = None,
         every_frame: bool = False,
         on_decision: Watcher | None = None,
+        read_config: Callable[[], Config] | None = None,
         stop_at_end: bool = False,
     ) -> None:
         self._config, self._on_decision, self._stop_at_end = config, on_decision, stop_at_end
-        self._live_clock = not every_frame
+        self._live_clock, self._read_config = not every_frame, read_config
+        #: What to begin anew with after `run` has returned, if a command asked for it.
+        self.successor: Config | None = None
         self._wakeup = threading.Event()
         self._stopping = False
         # Before all else: who has the outbox is the one agent of this device.
@@ -144,6 +148,7 @@ class Agent:
             info=facts(config, self.pipeline.vision.classifier.bundle),
             stepped=self._stepped,
             answered=self._statistics.answered,
+            upkeep=self,
         )
         self._summarizer: Summarizer | None = None
         if config.summary.enabled and config.privacy.notice_posted:
@@ -184,6 +189,25 @@ class Agent:
         A signal may interrupt the loop inside the event it waits on, so this must not touch that event.
         """
         self._stopping = True
+
+    def self_test(self) -> str:
+        """Replay the model's golden vectors and look at camera and disk; return what does not work."""
+        try:
+            self.pipeline.vision.classifier.verify()
+        except AgentError as error:
+            return str(error)
+        return self._camera_status.problem or self._picture_problem or self._dispatcher.problem
+
+    def reload(self) -> str:
+        """Let `run` return so that its caller begins anew with `successor`; return why not, if the file is wrong."""
+        if self._read_config is None:
+            return "this agent was not started from a configuration file"
+        try:
+            self.successor = self._read_config()
+        except AgentError as error:
+            return str(error)
+        self._stopping = True
+        return ""
 
     def run(self) -> None:
         """Watch until `stop` is called."""
@@ -370,7 +394,7 @@ class Agent:
         self._watchdog.stopping()
         for onlooker in self._onlookers:
             onlooker.close()
-        self._conversation.end()
+        self._conversation.end(goes_on=self.successor is not None)
         self._statistics.flush()
         waiting = self._dispatcher.close()
         self._capture.stop(0.3)

@@ -33,6 +33,7 @@ log = logging.getLogger("edge_agent")
 _NOTE_S = 30.0
 #: Name of the note about open alerts.
 _EPISODES = "episodes"
+_EXERCISE_ONLY = "this is an exercise, not a device"
 #: How long news are worth sending.
 NEWS_EXPIRY_S = 3600.0
 SUMMARY_EXPIRY_S = 7 * 86_400.0
@@ -45,6 +46,16 @@ class Answered(Protocol):
         """Note it."""
 
 
+class Upkeep(Protocol):
+    """What the agent does when asked; each returns what is in the way, or nothing when all is well."""
+
+    def self_test(self) -> str:
+        """Try model, camera and disk."""
+
+    def reload(self) -> str:
+        """Begin anew with what the configuration file says now."""
+
+
 class Conversation:
     """One device's side of it.
 
@@ -53,6 +64,7 @@ class Conversation:
         info: body of the `info` message.
         stepped: told of every step of an alert, in shadow mode too.
         answered: told when staff resolved a page or called it a false alarm.
+        upkeep: does what commands ask for; None where there is nothing to keep up.
     """
 
     def __init__(
@@ -67,10 +79,11 @@ class Conversation:
         info: dict[str, str],
         stepped: Callable[[Alert], None],
         answered: Answered,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._config, self._composer, self._bus, self._dispatcher = config, composer, bus, dispatcher
         self._rules, self._alert_time_s, self._info, self._answered = rules, alert_time_s, info, answered
-        self._stepped = stepped
+        self._stepped, self._upkeep = stepped, upkeep
         self._live = config.privacy.notice_posted
         self._next_note_s = 0.0
         self._active_changed = False
@@ -191,12 +204,22 @@ class Conversation:
             except MessageError as error:
                 log.warning(f"ignored a message: {error}", extra=fields(topic=event.topic[:200]))
 
-    def end(self) -> None:
-        """Close what is open and say goodbye."""
-        self.report(self._rules.close_all(reason="stopped", time_s=self._alert_time_s()))
-        self.pump()
-        self._bus.publish(self._composer.active([]))
-        self._bus.stop(self._composer.state("stopped"), timeout_s=0.6)
+    def end(self, *, goes_on: bool = False) -> None:
+        """Close what is open and say goodbye; with `goes_on` leave open alerts to the run that follows at once."""
+        # What was handled is acknowledged, or the broker would send it to the next run: a reload would never end.
+        self._note_deliveries()
+        if goes_on:
+            self._dispatcher.write_note(_EPISODES, self._episodes_text())
+            self.pump()
+            self._bus.stop(timeout_s=0.6)
+        else:
+            self.report(self._rules.close_all(reason="stopped", time_s=self._alert_time_s()))
+            self.pump()
+            self._bus.publish(self._composer.active([]))
+            self._bus.stop(self._composer.state("stopped"), timeout_s=0.6)
+        self._note_deliveries()
+
+    def _note_deliveries(self) -> None:
         for event in self._bus.events():
             if isinstance(event, Delivered):
                 self._dispatcher.delivered(event)
@@ -248,8 +271,16 @@ class Conversation:
             self._dispatcher.write_note(_EPISODES, self._episodes_text())
             log.warning("snoozed", extra=fields(snooze_s=snooze_s))
             answer = self._composer.response(request_id, ok=True, detail=f"no new alert for {snooze_s:g} s")
+        elif verb == "selftest":
+            problem = self._upkeep.self_test() if self._upkeep else _EXERCISE_ONLY
+            answer = self._composer.response(
+                request_id, ok=not problem, detail=problem or "model, camera and disk work"
+            )
+        elif verb == "reload":
+            problem = self._upkeep.reload() if self._upkeep else _EXERCISE_ONLY
+            answer = self._composer.response(request_id, ok=not problem, detail=problem or "begins anew")
         else:
-            detail = "unknown command; there are ping, rebirth, snooze"
+            detail = "unknown command; there are ping, rebirth, snooze, selftest, reload"
             answer = self._composer.response(request_id, ok=False, detail=detail)
         self._bus.publish(answer)
 

@@ -151,9 +151,40 @@ def test_ping_and_rebirth_are_answered_and_junk_is_survived(edge_agent, listen, 
     command("snooze", request_id="four", snooze_s=5)
     assert "5 s" in listener.wait_for_json("/rsp/four", ok=True)["detail"]
     command("snooze", request_id="five", snooze_s="long")
+    command("selftest", request_id="six")
+    assert "camera and disk work" in listener.wait_for_json("/rsp/six", ok=True)["detail"]
     command("rebirth", request_id="three")
     listener.wait_for_json("/rsp/three", ok=True)
     assert len(listener.bodies("/info")) == before + 1
+    assert agent.poll() is None
+
+
+def test_a_changed_configuration_is_read_without_a_restart_and_open_alerts_go_on(
+    edge_agent, listen, site, write_config
+):
+    listener = listen(f"kiosk/v1/{site}/#")
+    sections = {"camera": {"device": str(CLIPS["one"]), "loop": True}, "logging": {"level": "info"}}
+    agent = edge_agent("run", "--config", write_config(**sections))
+    raised = listener.wait_for_json("/alert/0", step="raised")
+    base = f"kiosk/v1/{site}/kiosk-1"
+
+    def reload(request_id: str) -> dict:
+        body = {"schema": "command", "version": 1, "request_id": request_id}
+        listener.client.publish(f"{base}/cmd/reload", json.dumps(body), qos=1)
+        return listener.wait_for_json(f"/rsp/{request_id}")
+
+    config_file = Path(write_config(**sections, site={"place": "door"}))
+    config_file.write_text(config_file.read_text() + "nonsense: 1\n")
+    answer = reload("one")
+    assert not answer["ok"]
+    assert "nonsense" in answer["detail"]
+    write_config(**sections, site={"place": "door"})
+    assert reload("two")["ok"]
+    ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "resolve", "by": "kim"}
+    listener.client.publish(f"{base}/ack/{raised['id']}", json.dumps(ack), qos=1)
+    cleared = listener.wait_for_json(f"/alert/{raised['id']}", step="cleared")
+    assert (cleared["by"], cleared["place"]) == ("kim", "door")
+    assert [body["step"] for body in listener.bodies(f"/alert/{raised['id']}")] == ["raised", "cleared"]
     assert agent.poll() is None
 
 

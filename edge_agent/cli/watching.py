@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from edge_agent.errors import CameraError, ConfigError
+from edge_agent.errors import AgentError, CameraError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.app import Agent
+    from edge_agent.config import Config
 
 INTERRUPTED = 130
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -91,10 +96,24 @@ def _run(options: argparse.Namespace) -> int:
     set_up_logging(config.logging)
     from edge_agent.app import Agent
 
-    agent = Agent(config, stop_at_end=True)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: agent.stop())
+    def begin(config: Config) -> Agent:
+        agent = Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: agent.stop())
+        return agent
+
+    agent = begin(config)
     agent.run()
+    while agent.successor is not None:
+        before, config = config, agent.successor
+        set_up_logging(config.logging)
+        try:
+            agent = begin(config)
+        except AgentError as error:
+            logging.getLogger("edge_agent").error(f"the new configuration does not work, the old one stays: {error}")
+            config = before
+            agent = begin(config)
+        agent.run()
     return 0
 
 

@@ -44,7 +44,7 @@ class EmotionClassifier:
         self._output_scale, self._output_zero = _quantization(bundle, self._output, "output")
         self._temperature = float(bundle.get("temperature"))
         if verify:
-            self._verify()
+            self.verify()
 
     def framing(self, detector: str) -> Framing:
         """Return how faces found by this detector have to be cropped.
@@ -82,7 +82,12 @@ class EmotionClassifier:
         output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])[0]
         return output
 
-    def _verify(self) -> None:
+    def verify(self) -> None:
+        """Replay the golden vectors.
+
+        Raises:
+            BundleError: what this computer makes of them differs from what was tested.
+        """
         inputs, expected, tolerance = load_golden(self.bundle)
         for number, (tensor, outputs) in enumerate(zip(inputs, expected, strict=True)):
             drift = int(np.abs(self._run(tensor[None]).astype(int) - outputs.astype(int)).max())
