@@ -6,6 +6,7 @@
 # make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (5 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
+# make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (five hours on two cores)
@@ -22,7 +23,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench bench-peers fleet test-boot test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -53,6 +54,9 @@ fleet: $(VENV)/.test
 
 test-boot:
 	sh tests/boot_systemd.sh
+
+test-camera:
+	sh tests/virtual_camera.sh
 
 # In an environment of its own: Home Assistant pins most of what it uses.
 test-home-assistant: $(VENV)/.test
