@@ -107,6 +107,7 @@ class Agent:
             subscriptions=topic.heard,
             will=composer.state("offline"),
             wake=self._wakeup.set,
+            keep_session=config.mqtt.keep_session,
         )
         self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
         # Another model scores differently: its baseline is its own.

@@ -207,6 +207,7 @@ class Mqtt:
     password_file: Path | None = option(None)
     keepalive_s: int = option(30, low=5, high=3600)
     connect_retry_max_s: float = option(60.0, low=1, high=3600)
+    keep_session: bool = option(default=True)
     tls: Tls = option(factory=Tls)
 
 

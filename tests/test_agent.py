@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import yaml
 from conftest import PATIENCE_S, free_port
-from test_delivery import ULID, validate
+from test_delivery import ULID, alert, composer, validate
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
-from edge_agent.pager.client import ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
+from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
 from edge_agent.testing import FakeBus, FakeClock
 
 
@@ -248,6 +248,32 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     clock.advance(GIVE_UP_S)
     [ended] = pager.poll()
     assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
+
+
+def test_an_answer_that_a_device_missed_is_sent_again_when_it_is_back(site):
+    bus, clock = FakeBus(), FakeClock(100)
+    pager = Pager(bus, name="kim", monotonic=clock)
+    device = f"kiosk/v1/{site}/kiosk-1"
+    bus.start()
+    raised = composer().alert(alert(revision=1)).payload
+    bus.receive(f"{device}/alert/{ULID}", raised)
+    page = next(item for item in pager.poll() if isinstance(item, Page))
+    pager.act(page, "ack")
+    active = json.dumps({"schema": "active", "version": 1, "session": ULID, "ids": [ULID]}).encode()
+
+    def answers_after_the_device_said_so() -> int:
+        clock.advance(ANSWER_AGAIN_S)
+        bus.receive(f"{device}/alert/active", active)
+        pager.poll()
+        return sum("/ack/" in message.topic for message in bus.published)
+
+    bus.receive(f"{device}/alert/active", active)
+    pager.poll()
+    assert len(bus.published) == 1
+    assert answers_after_the_device_said_so() == 2
+    bus.receive(f"{device}/alert/{ULID}", composer().alert(alert(revision=2, step="acked")).payload)
+    pager.poll()
+    assert answers_after_the_device_said_so() == 2
 
 
 def test_a_pager_asks_for_alerts_it_never_saw_and_says_when_it_may_not_answer(site):

@@ -16,6 +16,8 @@ from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, pa
 ACK_EXPIRY_S = 600
 #: A page its agent no longer knows is closed after so long.
 GIVE_UP_S = 5.0
+#: An answer that changed nothing is sent again while its device says that the alert is open: how soon, how often.
+ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
 
@@ -64,6 +66,15 @@ class Refusal:
     topic: str
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What this pager said of an alert, until a step of the alert shows that it arrived."""
+
+    message: Message
+    sent_s: float
+    times: int = 1
+
+
 class Pager:
     """Keeps the open pages of one member of staff.
 
@@ -88,6 +99,8 @@ class Pager:
         self._missing_s: dict[str, float] = {}
         self._asked_s: dict[str, float] = {}
         self._acks: list[Message] = []
+        #: Alert id → answer; a device that was away when it came, and whose broker keeps no session, never heard it.
+        self._unheard: dict[str, _Answer] = {}
         self._in_flight: dict[int, Message] = {}
         self.open: dict[str, Page] = {}
 
@@ -138,13 +151,25 @@ class Pager:
                     self._missing_s.pop(page.id, None)
                 else:
                     self._missing_s.setdefault(page.id, self._monotonic())
+        now_s = self._monotonic()
+        self._answer_again(known_ids, now_s)
         if all(alert_id in self._revisions for alert_id in known_ids):
             return
-        now_s = self._monotonic()
         if now_s - self._asked_s.get(device_topic, float("-inf")) >= ASK_S:
             self._asked_s[device_topic] = now_s
             body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
             self._bus.publish(Message(f"{device_topic}/cmd/rebirth", json.dumps(body).encode(), expiry_s=60))
+
+    def _answer_again(self, known_ids: list[str], now_s: float) -> None:
+        for alert_id in known_ids:
+            answer = self._unheard.get(alert_id)
+            if answer is None or now_s - answer.sent_s < ANSWER_AGAIN_S:
+                continue
+            answer.sent_s, answer.times = now_s, answer.times + 1
+            if answer.times >= _ANSWER_TIMES:
+                del self._unheard[alert_id]
+            self._acks.append(answer.message)
+        self._flush()
 
     def _given_up(self) -> list[Page]:
         """Close pages that their agent has not known of for a while."""
@@ -166,7 +191,9 @@ class Pager:
             by: who answers; the pager's own name by default.
         """
         payload = Ack(page.id, action, by or self._name).payload(unix_s=self._unix())
-        self._acks.append(Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S))
+        message = Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S)
+        self._unheard[page.id] = _Answer(message, self._monotonic())
+        self._acks.append(message)
         self._flush()
 
     def _flush(self) -> None:
@@ -175,6 +202,7 @@ class Pager:
 
     def _remember(self, page: Page) -> None:
         self._revisions[page.id] = page.revision
+        self._unheard.pop(page.id, None)
         while len(self._revisions) > 10_000:
             del self._revisions[next(iter(self._revisions))]
         if page.step == "cleared":

@@ -40,15 +40,15 @@ class Kiosk:
     def __init__(self, folder: Path, port: int, name: str, raised: dict[str, float], every_s: float) -> None:
         config = Config(
             site=Site(name="fleet", device=name), privacy=Privacy(notice_posted=True), rules=(RULE,),
-            mqtt=Mqtt(port=port, protocol="3.1.1", connect_retry_max_s=5.0, keepalive_s=30),
+            mqtt=Mqtt(port=port, protocol="3.1.1", connect_retry_max_s=5.0, keepalive_s=30, keep_session=False),
         )  # fmt: skip
         self._every_s, self._next_s, self._looks = every_s, time.monotonic() + random.uniform(0, every_s), 0
         self._raised = raised
         composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
         topic = composer.topic
         self.bus = MqttBus(
-            config.mqtt, client_id=f"fleet/{name}", password=None, subscriptions=(topic("ack", "+"), topic("cmd", "+")),
-            will=composer.state("offline"), wake=lambda: None,
+            config.mqtt, client_id=f"fleet/{name}", password=None, subscriptions=topic.heard,
+            will=composer.state("offline"), wake=lambda: None, keep_session=config.mqtt.keep_session,
         )  # fmt: skip
         self._outbox = Outbox(folder / name, max_bytes=1_000_000, unix=time.time)
         self.dispatcher = Dispatcher(self._outbox, self.bus, unix=time.time, monotonic=time.monotonic)
