@@ -52,7 +52,7 @@ NETWORKS = {
         {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "mixup": 0.0, "epochs": 80},
     ),
     "face_resnet": Network(
-        "29 convolutions that know faces apart, fine-tuned: the strongest teacher",
+        "29 convolutions that know faces apart, fine-tuned: a teacher that FER+ agrees with",
         {"optimizer": "adamw", "learning_rate": 2.5e-4, "weight_decay": 0.05, "epochs": 16, "patience": 1000},
         ("weights",),
     ),

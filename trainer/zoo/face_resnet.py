@@ -1,4 +1,4 @@
-"""A residual net that learned to tell three million faces apart, with a new head: the strongest teacher.
+"""A residual net that learned to tell three million faces apart, with a new head.
 
 dlib's face recognition network (King, "High Quality Face Recognition with Deep Metric Learning", dlib blog, 2017): 29
 convolutions after He et al., "Deep Residual Learning for Image Recognition" (2015), with half the usual width. Its
