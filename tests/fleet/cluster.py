@@ -40,7 +40,6 @@ class Cluster:
         for name in self._names[1:]:
             for arguments in (("stop_app",), ("join_cluster", self._names[0]), ("start_app",)):
                 self._control(name, *arguments)
-        self._control(self._names[0], "set_policy", "mqtt", ".*", '{"ha-mode": "all"}', check=False)
         self._balancer = self._start_balancer()
         for port in (*self._mqtt_ports, self.port):
             _wait_for(port)
@@ -94,13 +93,13 @@ class Cluster:
 
     def _start_balancer(self) -> subprocess.Popen[bytes]:
         servers = "\n".join(
-            f"  server n{number} 127.0.0.1:{port} check inter 500ms on-marked-down shutdown-sessions"
+            f"  server n{number} 127.0.0.1:{port} check inter 1s on-marked-down shutdown-sessions"
             for number, port in enumerate(self._mqtt_ports, start=1)
         )
         config = self._folder / "haproxy.cfg"
         config.write_text(
             "global\n  maxconn 8000\n"
-            "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 90s\n  timeout server 90s\n"
+            "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 90s\n  timeout server 90s\n  timeout check 10s\n"
             f"listen mqtt\n  bind 127.0.0.1:{self.port}\n  balance leastconn\n{servers}\n"
         )
         return subprocess.Popen(["/usr/sbin/haproxy", "-f", str(config), "-db"], stderr=subprocess.DEVNULL)
