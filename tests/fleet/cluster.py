@@ -99,7 +99,8 @@ class Cluster:
         config = self._folder / "haproxy.cfg"
         config.write_text(
             "global\n  maxconn 8000\n"
-            "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 90s\n  timeout server 90s\n  timeout check 10s\n"
+            "defaults\n  mode tcp\n  timeout connect 2s\n  timeout check 10s\n"
+            "  timeout client 90s\n  timeout server 90s\n"
             f"listen mqtt\n  bind 127.0.0.1:{self.port}\n  balance leastconn\n{servers}\n"
         )
         return subprocess.Popen(["/usr/sbin/haproxy", "-f", str(config), "-db"], stderr=subprocess.DEVNULL)
