@@ -4,7 +4,7 @@
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make bench-peers   other recognisers beside ours, in one run
-# make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (5 minutes)
+# make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-home-assistant   its own schemas read what the agent announces

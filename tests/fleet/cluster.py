@@ -40,6 +40,9 @@ class Cluster:
         for name in self._names[1:]:
             for arguments in (("stop_app",), ("join_cluster", self._names[0]), ("start_app",)):
                 self._control(name, *arguments)
+        # A kiosk's queue is a durable one even where its session is not kept; without a copy it ends with its node, and
+        # the kiosk cannot come back under its name.
+        self._control(self._names[0], "set_policy", "mqtt", "^mqtt", '{"ha-mode": "exactly", "ha-params": 2}')
         self._balancer = self._start_balancer()
         for port in (*self._mqtt_ports, self.port):
             _wait_for(port)
@@ -81,14 +84,14 @@ class Cluster:
             stdout=(self._folder / name / "out").open("wb"), stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def _control(self, name: str, *arguments: str, check: bool = True) -> None:
+    def _control(self, name: str, *arguments: str) -> None:
         tool = shutil.which("rabbitmqctl", path="/usr/lib/rabbitmq/bin:/usr/sbin")
         assert tool is not None
         done = subprocess.run(
             [tool, "-n", name, *arguments], env=self._environment(name), cwd=self._folder, capture_output=True,
             text=True, check=False, timeout=_UP_WITHIN_S + 30,
         )  # fmt: skip
-        if check and done.returncode:
+        if done.returncode:
             sys.exit(f"rabbitmqctl {' '.join(arguments)} on {name}: {done.stderr or done.stdout}")
 
     def _start_balancer(self) -> subprocess.Popen[bytes]:

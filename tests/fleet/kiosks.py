@@ -32,7 +32,7 @@ _FACE = Face(0, 0, 80, 80, 0.9, (25, 30), (55, 30))
 _ANGRY = np.array([1, 0, 0, 0, 0], np.float32)
 _LOOKS = 8
 _TURN_S = 0.25
-#: Kiosks are switched on one after the other: a cluster on one computer takes ten connections a second well.
+#: Kiosks are switched on one after the other: all at once are more than a cluster on one computer takes.
 _ON_EVERY_S = 1.0
 _INFO = dict.fromkeys(("agent_version", "model", "model_sha256", "detector", "config", "python", "runtime"), "fleet")
 
