@@ -269,6 +269,7 @@ class Performance:
     """How much of the computer the agent may use."""
 
     threads: int = option(1, low=1, high=16)
+    cores: tuple[int, ...] = option((), low=0, high=1023)
     runtime: Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"] = option("auto")
     idle_rate_hz: float = option(3.0, low=0.5, high=120)
     max_cpu_percent: float = option(100.0, low=5, high=1600)

@@ -193,6 +193,7 @@ def test_a_changed_configuration_is_read_without_a_restart_and_open_alerts_go_on
     [
         ({"emotion": {"model": "/nonexistent"}}, 3, "is the model installed"),
         ({"emotion": {"groups": {"angry": ["furious"]}}}, 2, "no label 'furious'"),
+        ({"performance": {"cores": [1000]}}, 2, "this computer has the cores 0 to"),
         ({"faces": {"detector": "yunet", "yunet_weights": "none.onnx"}}, 3, "model zoo"),
         ({"outbox": {"state_dir": "/proc/nowhere"}}, 6, "outbox.state_dir"),
         ({"mqtt": {"password_file": "/nonexistent"}}, 2, "password file"),
@@ -493,6 +494,15 @@ def test_snoozing_in_shadow_mode_is_answered(tmp_path):
     agent.run()
     assert [m.topic for m in bus.published if "/rsp/" in m.topic]
     assert not [m.topic for m in bus.published if "/alert/0" in m.topic]
+
+
+def test_the_agent_stays_on_the_cores_it_was_given(edge_agent, listen, site, write_config):
+    listener = listen(f"kiosk/v1/{site}/#")
+    core = max(os.sched_getaffinity(0))
+    agent = edge_agent("run", "--config", write_config(camera={"source": "synthetic"}, performance={"cores": [core]}))
+    listener.wait_for_json("/health", state="online")
+    for thread in Path(f"/proc/{agent.pid}/task").iterdir():
+        assert os.sched_getaffinity(int(thread.name)) == {core}
 
 
 def test_a_broker_that_lets_nothing_be_heard_is_reported(

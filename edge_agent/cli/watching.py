@@ -95,8 +95,10 @@ def _run(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     set_up_logging(config.logging)
     from edge_agent.app import Agent
+    from edge_agent.operations.cores import stay_on
 
     def begin(config: Config) -> Agent:
+        stay_on(config.performance.cores)
         agent = Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: agent.stop())
