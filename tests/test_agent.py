@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import yaml
 from conftest import PATIENCE_S, free_port
-from test_delivery import ULID, alert, composer, validate
+from test_delivery import ULID, validate
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
-from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
-from edge_agent.testing import FakeBus, FakeClock
+from edge_agent.testing import FakeBus
 
 
 @pytest.fixture
@@ -206,103 +205,6 @@ def test_what_cannot_work_is_refused_at_the_start_in_one_line(run_command, write
     assert says in result.one_line_error()
 
 
-def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_back(site):
-    bus = FakeBus()
-    clock = FakeClock()
-    pager = Pager(bus, name="kim", unix=lambda: 0.0, monotonic=clock)
-    topic = f"kiosk/v1/{site}/kiosk-1/alert/{ULID}"
-    body = {
-        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "revision": 1, "step": "raised",
-        "severity": "warning", "groups": ["staff"],
-        "message": "help\x1b[2J", "place": "till", "zone": "view", "site": site, "device": "kiosk-1",
-        "emotions": ["angry"], "score": 0.8, "by": "", "reason": "", "future": 1,
-    }  # fmt: skip
-    bus.start()
-    bus.receive(topic, json.dumps(body).encode())
-    bus.receive(topic, json.dumps(body).encode())
-    bus.receive(topic, b"junk")
-    bus.receive(topic.replace(ULID, "active"), b"{}", retained=True)
-    link, page = pager.poll()
-    assert isinstance(link, Link)
-    assert isinstance(page, Page)
-    assert page.message == "help?[2J"
-    bus.lose()
-    pager.act(page, "ack")
-    assert bus.published == []
-    bus.start()
-    pager.poll()
-    [message] = bus.published
-    assert message.topic == f"kiosk/v1/{site}/kiosk-1/ack/{ULID}"
-    assert json.loads(message.payload)["by"] == "kim"
-    for strange in (
-        {"revision": 1e999},
-        {"id": "a+b"},
-        {"score": "high"},
-        {"emotions": 3},
-        {"session": None, "id": "#"},
-    ):
-        bus.receive(topic, json.dumps({**body, "revision": 2, **strange}).encode())
-    assert pager.poll() == []
-    active = {"schema": "active", "version": 1, "session": "the run after a power cut", "ids": []}
-    bus.receive(topic.replace(ULID, "active"), json.dumps(active).encode())
-    assert pager.poll() == []
-    clock.advance(GIVE_UP_S)
-    [ended] = pager.poll()
-    assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
-
-
-def test_an_answer_that_a_device_missed_is_sent_again_when_it_is_back(site):
-    bus, clock = FakeBus(), FakeClock(100)
-    pager = Pager(bus, name="kim", monotonic=clock)
-    device = f"kiosk/v1/{site}/kiosk-1"
-    bus.start()
-    raised = composer().alert(alert(revision=1)).payload
-    bus.receive(f"{device}/alert/{ULID}", raised)
-    page = next(item for item in pager.poll() if isinstance(item, Page))
-    pager.act(page, "ack")
-    active = json.dumps({"schema": "active", "version": 1, "session": ULID, "ids": [ULID]}).encode()
-
-    def answers_after_the_device_said_so() -> int:
-        clock.advance(ANSWER_AGAIN_S)
-        bus.receive(f"{device}/alert/active", active)
-        pager.poll()
-        return sum("/ack/" in message.topic for message in bus.published)
-
-    bus.receive(f"{device}/alert/active", active)
-    pager.poll()
-    assert len(bus.published) == 1
-    assert answers_after_the_device_said_so() == 2
-    bus.receive(f"{device}/alert/{ULID}", composer().alert(alert(revision=2, step="acked")).payload)
-    pager.poll()
-    assert answers_after_the_device_said_so() == 2
-
-
-def test_a_pager_asks_for_alerts_it_never_saw_and_says_when_it_may_not_answer(site):
-    bus, clock = FakeBus(), FakeClock(100)
-    pager = Pager(bus, name="kim", monotonic=clock)
-    device = f"kiosk/v1/{site}/kiosk-1"
-    active = json.dumps({"schema": "active", "version": 1, "session": ULID, "ids": [ULID]}).encode()
-    bus.start()
-    for _ in range(3):
-        bus.receive(f"{device}/alert/active", active)
-        pager.poll()
-    clock.advance(ASK_S)
-    bus.receive(f"{device}/alert/active", active)
-    pager.poll()
-    assert [message.topic for message in bus.published] == [f"{device}/cmd/rebirth"] * 2
-    body = {
-        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "severity": "warning", "message": "help",
-        "place": "till", "zone": "view", "site": site, "device": "kiosk-1", "emotions": ["angry"], "score": 0.8,
-        "by": "", "reason": "", "revision": 3, "step": "escalated", "groups": ["staff"],
-    }  # fmt: skip
-    bus.receive(f"{device}/alert/{ULID}", json.dumps(body).encode())
-    [page] = pager.poll()
-    assert isinstance(page, Page)
-    bus.reason = 135
-    pager.act(page, "ack")
-    assert pager.poll() == [Refusal(f"{device}/ack/{ULID}")]
-
-
 def test_a_page_that_came_too_late_is_sent_anew_while_its_alert_is_open(tmp_path):
     class LateBus(FakeBus):
         def start(self) -> None:
@@ -328,25 +230,6 @@ def test_a_page_that_came_too_late_is_sent_anew_while_its_alert_is_open(tmp_path
     bodies = [json.loads(message.payload) for message in bus.published if "/alert/0" in message.topic]
     assert [(body["step"], body["revision"]) for body in bodies][:2] == [("raised", 1), ("cleared", 2)]
     assert [json.loads(m.payload)["kind"] for m in bus.published if m.topic.endswith("/event")] == ["expired"]
-
-
-def test_a_pager_of_one_group_shows_what_that_group_is_paged_with(site):
-    bus = FakeBus()
-    pager = Pager(bus, name="max", group="manager")
-    bus.start()
-    body = {
-        "schema": "alert", "version": 1, "session": ULID, "id": ULID, "severity": "warning", "message": "help",
-        "place": "till", "zone": "view", "site": site, "device": "kiosk-1", "emotions": ["angry"], "score": 0.8,
-        "by": "", "reason": "",
-    }  # fmt: skip
-    shown = []
-    for revision, (step, groups) in enumerate(
-        (("raised", ["staff"]), ("escalated", ["staff", "manager"]), ("acked", ["staff", "manager"])), start=1
-    ):
-        message = {**body, "revision": revision, "step": step, "groups": groups}
-        bus.receive(f"kiosk/v1/{site}/kiosk-1/alert/{ULID}", json.dumps(message).encode())
-        shown += [item.step for item in pager.poll() if isinstance(item, Page)]
-    assert shown == ["escalated", "acked"]
 
 
 def test_an_alert_survives_a_kill_and_its_acknowledgement_too(edge_agent, listen, site, write_config):

@@ -127,7 +127,7 @@ def as_text(devices: Sequence[Device], *, unix_s: float, limit: int | None) -> s
     away = len(devices) - sum(states.values())
     paging = sum(device.open_pages for device in devices)
     counts = f"{states['online']} online, {states['degraded']} degraded, {away} away; {paging} open pages"
-    head = f"{len(devices)} devices: {counts}"
+    head = f"{len(devices)} {'device' if len(devices) == 1 else 'devices'}: {counts}"
     shown = devices[:limit]
     table: list[tuple[str, ...]] = [
         ("device", "state", "pages", "fps", "p95 ms", "waiting", "°C", "model", "said", "trouble")
