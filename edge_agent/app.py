@@ -392,7 +392,8 @@ class Agent:
         }
 
     def _shut_down(self) -> None:
-        self._watchdog.stopping()
+        if self.successor is None:
+            self._watchdog.stopping()
         for onlooker in self._onlookers:
             onlooker.close()
         self._conversation.end(goes_on=self.successor is not None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -159,11 +161,25 @@ def test_ping_and_rebirth_are_answered_and_junk_is_survived(edge_agent, listen, 
 
 
 def test_a_changed_configuration_is_read_without_a_restart_and_open_alerts_go_on(
-    edge_agent, listen, site, write_config
+    edge_agent, listen, site, write_config, tmp_path
 ):
     listener = listen(f"kiosk/v1/{site}/#")
     sections = {"camera": {"device": str(CLIPS["one"]), "loop": True}, "logging": {"level": "info"}}
-    agent = edge_agent("run", "--config", write_config(**sections))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        agent = edge_agent("run", "--config", write_config(**sections), env=environment)
+        reload_while_an_alert_is_open(agent, listener, site, write_config, sections)
+        systemd.setblocking(False)
+        told = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told += systemd.recv(4096) + b"\n"
+    assert b"READY=1" in told
+    assert b"STOPPING=1" not in told
+
+
+def reload_while_an_alert_is_open(agent, listener, site, write_config, sections) -> None:
     raised = listener.wait_for_json("/alert/0", step="raised")
     base = f"kiosk/v1/{site}/kiosk-1"
 
@@ -177,6 +193,9 @@ def test_a_changed_configuration_is_read_without_a_restart_and_open_alerts_go_on
     answer = reload("one")
     assert not answer["ok"]
     assert "nonsense" in answer["detail"]
+    write_config(**sections, emotion={"model": "/nonexistent"})
+    assert reload("half")["ok"]
+    assert "the old one stays" in next(line for line in agent.stderr if "configuration" in line)
     write_config(**sections, site={"place": "door"})
     assert reload("two")["ok"]
     ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "resolve", "by": "kim"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -97,11 +99,20 @@ def _run(options: argparse.Namespace) -> int:
     from edge_agent.app import Agent
     from edge_agent.operations.cores import stay_on
 
+    ending = threading.Event()
+
     def begin(config: Config) -> Agent:
         stay_on(config.performance.cores)
         agent = Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config))
+
+        def end(*_: object) -> None:
+            ending.set()
+            agent.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: agent.stop())
+            signal.signal(number, end)
+        if ending.is_set():  # told to stop between two agents: what is open is still ended properly
+            agent.stop()
         return agent
 
     agent = begin(config)
@@ -109,10 +120,15 @@ def _run(options: argparse.Namespace) -> int:
     while agent.successor is not None:
         before, config = config, agent.successor
         set_up_logging(config.logging)
+        problem = ""
         try:
             agent = begin(config)
         except AgentError as error:
-            logging.getLogger("edge_agent").error(f"the new configuration does not work, the old one stays: {error}")
+            problem = str(error)
+        if problem:
+            gc.collect()  # the agent that could not begin holds the outbox as long as it is there
+            set_up_logging(before.logging)
+            logging.getLogger("edge_agent").error(f"the new configuration does not work, the old one stays: {problem}")
             config = before
             agent = begin(config)
         agent.run()
