@@ -210,16 +210,20 @@ class Agent:
         self._stopping = True
         return ""
 
+    def tell(self, kind: str, detail: str) -> None:
+        """Publish an event; it waits for the broker if it must."""
+        self._conversation.tell(kind, detail)
+
     def run(self) -> None:
         """Watch until `stop` is called."""
         if self._choice.rolled_back:
             detail = f"{self._choice.rolled_back} never came to its first frame; back to {self._choice.model}"
             log.warning(detail)
-            self._conversation.tell("model_rolled_back", detail)
+            self.tell("model_rolled_back", detail)
         if self._set_aside is not None:
             detail = f"the outbox could not be read and was moved to {self._set_aside}"
             log.error(detail)
-            self._conversation.tell("outbox_set_aside", detail)
+            self.tell("outbox_set_aside", detail)
         self._conversation.resume()
         self._bus.start()
         self._capture.start()
@@ -357,9 +361,9 @@ class Agent:
         elif status.state == "ended":
             log.info("the recording has ended")
         if status.state == "lost" and before.state != "lost":
-            self._conversation.tell("camera_lost", status.problem)
+            self.tell("camera_lost", status.problem)
         elif before.state == "lost" and status.state == "running":
-            self._conversation.tell("camera_back", "")
+            self.tell("camera_back", "")
 
     def _tell_health(self) -> None:
         body = self._health()

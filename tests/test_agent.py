@@ -196,6 +196,7 @@ def reload_while_an_alert_is_open(agent, listener, site, write_config, sections)
     write_config(**sections, emotion={"model": "/nonexistent"})
     assert reload("half")["ok"]
     assert "the old one stays" in next(line for line in agent.stderr if "configuration" in line)
+    assert "is the model installed" in listener.wait_for_json("/event", kind="reload_failed")["detail"]
     write_config(**sections, site={"place": "door"})
     assert reload("two")["ok"]
     ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "resolve", "by": "kim"}

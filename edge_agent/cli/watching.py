@@ -128,9 +128,11 @@ def _run(options: argparse.Namespace) -> int:
         if problem:
             gc.collect()  # the agent that could not begin holds the outbox as long as it is there
             set_up_logging(before.logging)
-            logging.getLogger("edge_agent").error(f"the new configuration does not work, the old one stays: {problem}")
+            detail = f"the new configuration does not work, the old one stays: {problem}"
+            logging.getLogger("edge_agent").error(detail)
             config = before
             agent = begin(config)
+            agent.tell("reload_failed", detail)
         agent.run()
     return 0
 
