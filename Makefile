@@ -7,6 +7,7 @@
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
+# make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (five hours on two cores)
@@ -23,7 +24,7 @@ PRECISION ?= float32
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -57,6 +58,9 @@ test-boot:
 
 test-camera:
 	sh tests/virtual_camera.sh
+
+test-arm64:
+	sh tests/arm64.sh
 
 # In an environment of its own: Home Assistant pins most of what it uses.
 test-home-assistant: $(VENV)/.test

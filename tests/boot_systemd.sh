@@ -45,7 +45,7 @@ check "start, ready after the first frame" systemctl restart edge-agent
 check "it says what it does" shows StatusText watching
 check "the outbox is where commands beside the service look for it" test -f /var/lib/edge-agent/outbox.sqlite3
 check "the live view answers" python3 -c "import urllib.request as u; assert b'edge-agent' in u.urlopen('http://127.0.0.1:8080/').read()"
-check "messages arrive" mosquitto_sub -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
+check "messages arrive" mosquitto_sub -h 127.0.0.1 -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
 check "it runs as its own user" sh -c "ps -o user= -p $(systemctl show edge-agent -p MainPID --value) 2>/dev/null | grep -q edge || stat -c %U /proc/$(systemctl show edge-agent -p MainPID --value) | grep -q edge-agent"
 mkdir -p /run/systemd/system/edge-agent.service.d
 printf '[Service]\nWatchdogSec=3\n' > /run/systemd/system/edge-agent.service.d/watchdog.conf
