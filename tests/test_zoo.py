@@ -100,6 +100,59 @@ class TestFaceResnet:
             build(recipe_for("face_resnet", {"weights": str(tmp_path / "short.dat")}))
 
 
+class TestFaceMobilenet:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def weights(cls, tmp_path_factory):
+        """Return a file in TensorFlow.js's form, its numbers drawn at random."""
+        random = np.random.default_rng(0)
+        entries, content = [], b""
+
+        def add(name: str, *shape: int) -> None:
+            nonlocal content
+            entries.append({"name": name, "shape": shape, "dtype": "float32", "quantization": {"dtype": "float16"}})
+            content += random.normal(0, 0.3, shape).astype("<f2").tobytes()
+
+        add("conv1/convolution/merged_input", 3, 3, 3, 32)
+        add("conv1_bn/batchnorm_1/sub", 32)
+        wide_in = 32
+        for block, wide in enumerate((64, 128, 128, 256, 256, *[512] * 6, 1024, 1024), 1):
+            add(f"conv_dw_{block}/depthwise_kernel", 3, 3, wide_in, 1)
+            add(f"conv_dw_{block}_bn/batchnorm_1/mul", 1, 1, 1, wide_in)
+            add(f"conv_dw_{block}_bn/batchnorm_1/sub", wide_in)
+            add(f"conv_pw_{block}/convolution/merged_input", 1, 1, wide_in, wide)
+            add(f"conv_pw_{block}_bn/batchnorm_1/sub", wide)
+            wide_in = wide
+        path = tmp_path_factory.mktemp("weights") / "faceres.json"
+        path.write_text(json.dumps({"weightsManifest": [{"weights": entries}]}))
+        path.with_suffix(".bin").write_bytes(content)
+        return path
+
+    def test_what_it_learned_elsewhere_is_kept(self, weights):
+        model = build(recipe_for("face_mobilenet", {"weights": str(weights)}))
+        numbers = np.frombuffer(weights.with_suffix(".bin").read_bytes(), "<f2").astype(np.float32)
+        np.testing.assert_array_equal(model.get_layer("conv").get_weights()[0].ravel(), numbers[: 27 * 32])
+        _, depth, scale = np.split(numbers[28 * 32 :][: 10 * 32], [0, 9 * 32])
+        kernels = model.get_layer("depth1").get_weights()[0]
+        np.testing.assert_allclose(kernels[..., 0].reshape(9, 32), depth.reshape(9, 32) * scale, rtol=1e-6)
+        assert not model.get_layer("point3").trainable
+        assert model.get_layer("point4").trainable
+
+    def test_weights_that_cannot_be_used_are_refused(self, weights, tmp_path):
+        with pytest.raises(ModelError, match="npm pack @vladmandic/human"):
+            build(recipe_for("face_mobilenet", {}))
+        with pytest.raises(ModelError, match="no weights at"):
+            build(recipe_for("face_mobilenet", {"weights": str(tmp_path / "none.json")}))
+        other = tmp_path / "other.json"
+        other.write_text('{"weightsManifest": []}')
+        with pytest.raises(ModelError, match="is not a TensorFlow"):
+            build(recipe_for("face_mobilenet", {"weights": str(other)}))
+        other.write_text('{"weightsManifest": [{"weights": []}]}')
+        other.with_suffix(".bin").write_bytes(b"")
+        with pytest.raises(ModelError, match="is not the face network"):
+            build(recipe_for("face_mobilenet", {"weights": str(other)}))
+
+
 def layer_bytes(name: bytes, values) -> bytes:
     """Return one layer of a file in dlib's form."""
     size = int(values.size).to_bytes(3, "little")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+from pathlib import Path
 
 import paho.mqtt.publish as publish
 from stage import SITE, Fault, Scene
+
+from edge_agent.config import Config
+from edge_agent.errors import BundleError
+from edge_agent.vision.bundle import find_bundle
 
 
 def kill_agent(scene: Scene, number: int) -> None:
@@ -74,12 +80,39 @@ def spoil_outbox(scene: Scene, number: int) -> None:
     scene.kiosk.start()
 
 
+def spoilt_bundle(name: str, tries: int = 10) -> Fault:
+    """A file of the model's bundle is spoilt while the agent is down: it refuses to start until the file is whole."""
+
+    def prepare(scene: Scene) -> str:
+        bundle = scene.props["bundle"] = scene.folder / "bundle"
+        shutil.copytree(find_bundle(Config().emotion.model), bundle)
+        scene.kiosk.settings["emotion"] = {"model": str(bundle)}
+        return ""
+
+    def do(scene: Scene, number: int) -> None:
+        file: Path = scene.props["bundle"] / name
+        whole = file.read_bytes()
+        at = scene.random.randrange(len(whole) // 2)
+        scene.kiosk.end(signal.SIGTERM)
+        # By turns: one byte changed, the end missing.
+        file.write_bytes(whole[:at] + (bytes([whole[at] ^ 0x80]) + whole[at + 1 :] if number % 2 else b""))
+        scene.kiosk.start()
+        scene.named += scene.kiosk.wait() == BundleError.exit_code
+        file.write_bytes(whole)
+        scene.kiosk.start()
+        scene.until_shown()
+
+    return Fault(tries, do, prepare)
+
+
 PROCESS_FAULTS: dict[str, Fault] = {
     "agent SIGKILL": Fault(200, kill_agent),
     "agent SIGTERM": Fault(50, stop_agent),
     "agent stands still (SIGSTOP)": Fault(50, freeze_agent),
     "broker SIGKILL": Fault(100, kill_broker),
     "broker and agent SIGKILL": Fault(50, kill_both),
-    "forged answers and commands": Fault(50, forge),
+    "forged answers and commands, foreign topics": Fault(50, forge),
     "outbox overwritten with noise": Fault(20, spoil_outbox),
+    "model spoilt": spoilt_bundle("model.tflite"),
+    "manifest spoilt": spoilt_bundle("manifest.json"),
 }

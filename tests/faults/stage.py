@@ -144,8 +144,13 @@ class Kiosk:
 
     def end(self, number: int) -> None:
         self.process.send_signal(number)
-        self.process.wait()
+        self.wait()
+
+    def wait(self) -> int:
+        """Return the exit code of an agent that ends."""
+        code = self.process.wait()
         self._reader.join()
+        return code
 
 
 @dataclass
