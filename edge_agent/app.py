@@ -18,14 +18,15 @@ from edge_agent.alerting.rules import Alert
 from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
-from edge_agent.config import Config, read_password
+from edge_agent.config import Config, Polygon, read_password
 from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import Bus, MqttBus
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import MAX_GAP_S
-from edge_agent.delivery.messages import Composer, new_ulid
+from edge_agent.delivery.messages import Composer, boot_id, new_ulid
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, ConfigError
+from edge_agent.operations.clock import synchronised
 from edge_agent.operations.facts import facts
 from edge_agent.operations.health import Health, temperature_c
 from edge_agent.operations.logs import fields
@@ -92,7 +93,6 @@ class Agent:
         self._stopping = False
         # Before all else: who has the outbox is the one agent of this device.
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
-        self._set_aside = outbox.set_aside
         self._models = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
         self._choice = self._models.choose(config.emotion.model)
         self._config = config = replace(config, emotion=replace(config.emotion, model=self._choice.model))
@@ -104,12 +104,15 @@ class Agent:
             config.mqtt,
             client_id=f"{config.site.name}/{config.site.device}",
             password=read_password(config.mqtt),
-            subscriptions=topic.heard,
+            subscriptions=topic.answers,
+            fleeting=topic.commands,
             will=composer.state("offline"),
             wake=self._wakeup.set,
             keep_session=config.mqtt.keep_session,
         )
-        self._dispatcher = Dispatcher(outbox, self._bus, unix=time.time, monotonic=time.monotonic)
+        self._dispatcher = Dispatcher(
+            outbox, self._bus, unix=time.time, monotonic=time.monotonic, boot=boot_id(), clock_known=synchronised
+        )
         # Another model scores differently: its baseline is its own.
         self._baseline = f"drift-baseline-{self.pipeline.vision.classifier.bundle.id}"
         self._statistics = Statistics(
@@ -163,6 +166,17 @@ class Agent:
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
         self._onlookers: list[Onlooker] = []
+        try:
+            self._let_look_on(drawn_zones)
+        except BaseException:
+            # Whoever tries again, with another configuration, needs their ports.
+            self._close_onlookers()
+            raise
+        #: Set when a recording has been watched to its end.
+        self.ended = threading.Event()
+
+    def _let_look_on(self, drawn_zones: tuple[Polygon, ...]) -> None:
+        config = self._config
         if config.web.enabled:
             try:
                 from edge_agent.web.live import LiveView
@@ -181,8 +195,10 @@ class Agent:
                 ) from None
 
             self._onlookers.append(Metrics(config.metrics, facts(config, self.pipeline.vision.classifier.bundle)))
-        #: Set when a recording has been watched to its end.
-        self.ended = threading.Event()
+
+    def _close_onlookers(self) -> None:
+        for onlooker in self._onlookers:
+            onlooker.close()
 
     def stop(self) -> None:
         """Ask `run` to return within _IDLE_S; safe from signal handlers and other threads.
@@ -220,10 +236,6 @@ class Agent:
             detail = f"{self._choice.rolled_back} never came to its first frame; back to {self._choice.model}"
             log.warning(detail)
             self.tell("model_rolled_back", detail)
-        if self._set_aside is not None:
-            detail = f"the outbox could not be read and was moved to {self._set_aside}"
-            log.error(detail)
-            self.tell("outbox_set_aside", detail)
         self._conversation.resume()
         self._bus.start()
         self._capture.start()
@@ -398,8 +410,7 @@ class Agent:
     def _shut_down(self) -> None:
         if self.successor is None:
             self._watchdog.stopping()
-        for onlooker in self._onlookers:
-            onlooker.close()
+        self._close_onlookers()
         self._conversation.end(goes_on=self.successor is not None)
         self._statistics.flush()
         waiting = self._dispatcher.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from edge_agent.delivery.messages import (
     parse_object,
     parse_snooze,
 )
+from edge_agent.operations.clock import synchronised
 from edge_agent.operations.logs import fields
 
 log = logging.getLogger("edge_agent")
@@ -34,9 +35,6 @@ _NOTE_S = 30.0
 #: Name of the note about open alerts.
 _EPISODES = "episodes"
 _EXERCISE_ONLY = "this is an exercise, not a device"
-#: How long news are worth sending.
-NEWS_EXPIRY_S = 3600.0
-SUMMARY_EXPIRY_S = 7 * 86_400.0
 
 
 class Answered(Protocol):
@@ -111,12 +109,11 @@ class Conversation:
 
     def tell(self, kind: str, detail: str) -> None:
         """Publish an event; it waits for the broker if it must."""
-        self._dispatcher.add(self._composer.event(kind, detail), expiry_s=NEWS_EXPIRY_S)
+        self._dispatcher.add(self._composer.event(kind, detail))
 
     def publish_summary(self, summary: Summary, begin_s: float, end_s: float) -> None:
         """Publish how content people were; it waits for the broker if it must."""
-        message = self._composer.summary(summary, begin_s=begin_s, end_s=end_s)
-        self._dispatcher.add(message, expiry_s=SUMMARY_EXPIRY_S)
+        self._dispatcher.add(self._composer.summary(summary, begin_s=begin_s, end_s=end_s))
 
     def report(self, alerts: list[Alert]) -> None:
         """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
@@ -125,8 +122,8 @@ class Conversation:
         if not self._live:
             self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
             return
+        self._spool(alerts)
         for alert in alerts:
-            self._spool(alert)
             log.warning(
                 f"alert {alert.step}",
                 extra=fields(
@@ -143,22 +140,26 @@ class Conversation:
             )
         self._active_changed |= bool(alerts)
 
-    def _spool(self, alert: Alert) -> None:
-        self._dispatcher.add(
-            self._composer.alert(alert),
-            expiry_s=self._composer.alert_expiry_s(alert),
-            note=(_EPISODES, self._episodes_text()),
-        )
+    def _spool(self, alerts: Sequence[Alert]) -> None:
+        """Commit steps of alerts together: none is noted as open without its page."""
+        messages = [self._composer.alert(alert) for alert in alerts]
+        if messages:
+            self._dispatcher.add(*messages, note=(_EPISODES, self._episodes_text()))
 
     def pump(self) -> None:
         """Hand over what waits. A page that came too late is news, and sent anew while its alert is open."""
         expired = self._dispatcher.pump()
+        set_aside = self._dispatcher.set_aside()
+        if set_aside is not None:
+            detail = f"the outbox could not be read and was moved to {set_aside}"
+            log.error(detail)
+            self.tell("outbox_set_aside", detail)
         for topic in expired:
             log.error("message expired", extra=fields(topic=topic))
-            self.tell("expired", f"{topic} could not be delivered in time")
-        for alert in self.open_alerts():
-            if self._composer.topic("alert", alert.id) in expired:
-                self._spool(alert)
+        if expired:
+            news = (self._composer.event("expired", f"{topic} could not be delivered in time") for topic in expired)
+            self._dispatcher.add(*news)
+        self._spool([alert for alert in self.open_alerts() if self._composer.topic("alert", alert.id) in expired])
         if self._active_changed:
             # After the alerts themselves, or pagers would ask for what is on its way.
             self._active_changed = False
@@ -211,7 +212,8 @@ class Conversation:
         if goes_on:
             self._dispatcher.write_note(_EPISODES, self._episodes_text())
             self.pump()
-            self._bus.stop(timeout_s=0.6)
+            # Should nothing follow, this is what remains: the last will goes with a connection that ends in order.
+            self._bus.stop(self._composer.state("degraded", "beginning anew"), timeout_s=0.6)
         else:
             self.report(self._rules.close_all(reason="stopped", time_s=self._alert_time_s()))
             self.pump()
@@ -263,7 +265,7 @@ class Conversation:
             self._birth()
             for alert in self.open_alerts():
                 # For pagers that came late; others know these steps by id and revision.
-                self._bus.publish(self._composer.alert(alert))
+                self._bus.publish(self._composer.alert(alert, repeated=True))
             answer = self._composer.response(request_id, ok=True, detail="state, info and open alerts published")
         elif verb == "snooze":
             snooze_s = parse_snooze(body)
@@ -300,4 +302,4 @@ class Conversation:
         return to_text(episodes, now=self._now())
 
     def _now(self) -> Now:
-        return Now(self._alert_time_s(), time.time(), boot_id(), time.monotonic())
+        return Now(self._alert_time_s(), time.time(), boot_id(), time.monotonic(), clock_known=synchronised())

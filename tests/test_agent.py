@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,25 @@ def reload_while_an_alert_is_open(agent, listener, site, write_config, sections)
     cleared = listener.wait_for_json(f"/alert/{raised['id']}", step="cleared")
     assert (cleared["by"], cleared["place"]) == ("kim", "door")
     assert [body["step"] for body in listener.bodies(f"/alert/{raised['id']}")] == ["raised", "cleared"]
+    assert agent.poll() is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "a..b"])
+def test_a_new_configuration_that_cannot_listen_leaves_the_old_one_its_own_ports(
+    edge_agent, listen, site, write_config, host
+):
+    listener = listen(f"kiosk/v1/{site}/#")
+    settings = {"camera": {"source": "synthetic"}, "web": {"enabled": True, "port": free_port()}}
+    agent = edge_agent("run", "--config", write_config(**settings))
+    listener.wait_for_json("/state", state="online")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        write_config(**settings, metrics={"enabled": True, "host": host, "port": taken.getsockname()[1]})
+        body = {"schema": "command", "version": 1, "request_id": "one"}
+        listener.client.publish(f"kiosk/v1/{site}/kiosk-1/cmd/reload", json.dumps(body), qos=1)
+        assert "metrics: cannot listen" in listener.wait_for_json("/event", kind="reload_failed")["detail"]
+    assert [body["problem"] for body in listener.bodies("/state")][1] == "beginning anew"
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings['web']['port']}/") as page:
+        assert page.status == 200
     assert agent.poll() is None
 
 

@@ -51,13 +51,19 @@ def test_ulids_follow_the_specification():
         make_ulid(1.0, b"short")
 
 
+def test_an_alert_that_is_told_again_says_so():
+    maker = composer()
+    assert "repeated" not in validate(maker.alert(alert()).payload)
+    assert validate(maker.alert(alert(), repeated=True).payload)["repeated"] is True
+
+
 def test_an_alert_message_says_who_where_when_and_how_long():
     message = composer().alert(alert())
     body = validate(message.payload)
     assert message.topic == f"kiosk/v1/site/kiosk-1/alert/{ULID}"
     assert (message.retain, message.expiry_s) == (False, 120)
     assert body["raised_at"] == "2027-01-15T07:59:58.250Z"
-    assert body["expires_at"] == "2027-01-15T08:01:58.250Z"
+    assert body["expires_at"] == "2027-01-15T08:02:00.250Z"
     assert (body["place"], body["score"], body["message"]) == ("front desk", 0.812, "Please send assistance")
 
 
@@ -128,7 +134,7 @@ class TestOutbox:
 
     def test_messages_come_back_in_order_after_a_restart(self, outbox, tmp_path, clock):
         for number in range(3):
-            outbox.add(Message("t", b"%d" % number, retain=number == 1), expires_s=1100)
+            outbox.add(Message("t", b"%d" % number, retain=number == 1, expiry_s=100))
         outbox.close()
         clock.advance(40)
         again = Outbox(tmp_path, max_bytes=1000, unix=clock)
@@ -161,6 +167,14 @@ class TestOutbox:
         _, evicted = outbox.add(Message("t/4", b"x" * 300))
         assert [row.message.topic for row in evicted] == ["t/0", "t/1"]
         assert outbox.depth()[0] == 3
+
+    def test_messages_that_belong_together_are_kept_together(self, outbox):
+        assert outbox.add(Message("a", b"1"), Message("b", b"2"))[0] == [1, 2]
+        outbox._db.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StateError):
+            outbox.add(Message("c", b"3"), Message("d", b"x" * 5000), note=("open", "c"))
+        assert [row.message.topic for row in outbox.pending(limit=9)] == ["a", "b"]
+        assert outbox.note("open") is None
 
     def test_a_second_agent_on_the_same_spool_is_turned_away(self, outbox, tmp_path, clock):
         outbox.add(Message("t", b"mine"))
@@ -346,6 +360,24 @@ class TestBus:
         assert doomed.wait(20) == -9
         doomed.stdout.close()
         assert connect(settings, client_id=site, subscriptions=[topic]).wait_for(Received)[0].payload == b"resolve"
+
+    def test_what_was_asked_of_somebody_who_was_away_is_not_done_later(self, connect, broker, site):
+        settings, answer, command = Mqtt(port=broker.port), f"{site}/ack", f"{site}/cmd"
+        heard = {"client_id": site, "subscriptions": [answer], "fleeting": [command]}
+        away = connect(settings, **heard)
+        away.wait_for(Connected)
+        mouth = connect(settings)
+        mouth.wait_for(Connected)
+        mouth.bus.publish(Message(command, b"now"))
+        assert away.wait_for(Received)[0].payload == b"now"
+        away.bus.stop()
+        for topic in (command, answer):
+            mouth.bus.publish(Message(topic, b"later"))
+        mouth.wait_for(Delivered, 3)
+        back = connect(settings, **heard)
+        assert [event.topic for event in back.wait_for(Received)] == [answer]
+        mouth.bus.publish(Message(command, b"now"))
+        assert [event.payload for event in back.wait_for(Received, 2)] == [b"later", b"now"]
 
     def test_a_wrong_password_is_named(self, connect, start_mosquitto, tmp_path):
         passwords = tmp_path / "passwords"

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from edge_agent.delivery.bus import Delivered, Disconnected
-from edge_agent.delivery.dispatcher import MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, Dispatcher
+from edge_agent.delivery.dispatcher import CLOCK_WAIT_S, MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, Dispatcher
 from edge_agent.delivery.messages import Message
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.testing import FakeBus, FakeClock
@@ -23,7 +23,7 @@ class Desk:
 
     def add(self, *texts: str, expiry_s: float | None = 60) -> None:
         for text in texts:
-            self.dispatcher.add(Message("alert", text.encode()), expiry_s=expiry_s)
+            self.dispatcher.add(Message("alert", text.encode(), expiry_s=expiry_s))
 
     def turn(self, *, answers: bool = True) -> list[str]:
         for event in self.bus.events():
@@ -129,6 +129,76 @@ def test_messages_of_an_earlier_run_expire_by_the_wall_clock(desk, tmp_path):
     assert [(m.payload, m.expiry_s) for m in desk.bus.published] == [(b"old", 40)]
 
 
+@pytest.fixture
+def morning(desk, tmp_path):
+    """The power was cut with a page unsent; the clock goes on from there until somebody sets it."""
+    desk.add("of last night", expiry_s=60)
+    desk.outbox.close()
+    desk.clock, desk.known = FakeClock(0), False
+    desk.outbox = Outbox(tmp_path, max_bytes=100_000, unix=desk.wall)
+    desk.dispatcher = Dispatcher(
+        desk.outbox, desk.bus, unix=desk.wall, monotonic=desk.clock, boot="next", clock_known=lambda: desk.known
+    )
+    desk.bus.start()
+    return desk
+
+
+def test_what_an_earlier_boot_left_waits_until_the_clock_is_known_and_holds_up_nobody(morning):
+    morning.add("fresh")
+    morning.turn()
+    assert morning.sent() == ["fresh"]
+    morning.known = True
+    morning.wall.advance(20)
+    morning.turn()
+    assert morning.sent() == ["fresh", "of last night"]
+    assert morning.bus.published[-1].expiry_s == 40
+
+
+def test_what_an_earlier_boot_left_is_late_once_the_clock_says_so(morning):
+    morning.known = True
+    morning.wall.advance(8 * 3600)
+    assert morning.turn() == ["alert"]
+    assert morning.sent() == []
+
+
+def test_what_an_earlier_boot_left_counts_as_late_where_nobody_sets_the_clock(morning):
+    morning.clock.advance(CLOCK_WAIT_S)
+    assert morning.turn() == ["alert"]
+    assert morning.sent() == []
+
+
+def test_a_fresh_page_does_not_wait_behind_a_backlog_of_late_ones(desk):
+    desk.add(*(str(number) for number in range(700)), expiry_s=1)
+    desk.clock.advance(2)
+    desk.add("fresh")
+    desk.bus.start()
+    assert len(desk.turn()) == 700
+    assert desk.sent() == ["fresh"]
+
+
+def test_in_a_full_memory_alerts_go_last(desk, monkeypatch):
+    monkeypatch.setattr("edge_agent.delivery.dispatcher.MAX_IN_MEMORY", 2)
+    desk.break_disk()
+    for topic in ("d/alert/1", "d/summary", "d/alert/2", "d/alert/3"):
+        desk.dispatcher.add(Message(topic, b"x" * 5000))
+    desk.bus.start()
+    desk.turn()
+    assert [message.topic for message in desk.bus.published] == ["d/alert/2", "d/alert/3"]
+
+
+def test_what_waited_in_memory_is_written_down_when_the_connection_takes_it_back(desk):
+    desk.break_disk()
+    desk.add("a" * 5000)
+    desk.bus.start()
+    desk.turn(answers=False)
+    desk.mend_disk()
+    desk.clock.advance(PROBE_S)
+    desk.turn(answers=False)
+    desk.bus.lose()
+    desk.turn()
+    assert [len(row.message.payload) for row in desk.outbox.pending(limit=9)] == [5000]
+
+
 def test_a_refused_message_waits_and_does_not_hold_up_the_others(desk):
     desk.add("a")
     desk.bus.start()
@@ -175,7 +245,8 @@ def test_when_the_disk_works_again_what_waited_in_memory_survives_a_kill(desk):
     desk.break_disk()
     long = "x" * 3000
     for number in range(3):
-        desk.dispatcher.add(Message("alert", f"{long}{number}".encode()), expiry_s=60, note=("open", f"{long}{number}"))
+        text = f"{long}{number}"
+        desk.dispatcher.add(Message("alert", text.encode(), expiry_s=60), note=("open", text))
     assert desk.dispatcher.problem
     desk.mend_disk()
     desk.clock.advance(PROBE_S)

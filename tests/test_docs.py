@@ -47,5 +47,5 @@ def test_its_commands_exist(page, run_command):
     for command in set(re.findall(pattern, text, re.M)):
         assert run_command(command, "--help").code == 0, command
     makefile = (REPOSITORY / "Makefile").read_text()
-    for target in set(re.findall(r"`(?:sudo )?make ([a-z-]+)", text)):
+    for target in set(re.findall(r"`(?:sudo )?make ([a-z0-9-]+)", text)):
         assert f"{target}:" in makefile or f" {target} " in makefile or f" {target}:" in makefile, target

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pytest
 from test_delivery import ULID, alert, composer
 
 from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
@@ -79,6 +81,18 @@ def test_an_answer_that_a_device_missed_is_sent_again_when_it_is_back(site):
     bus.receive(f"{device}/alert/{ULID}", composer().alert(alert(revision=2, step="acked")).payload)
     pager.poll()
     assert answers_after_the_device_said_so() == 2
+
+
+@pytest.mark.parametrize("score", ["NaN", "1e999", "-Infinity"])
+def test_a_page_that_no_browser_could_read_is_none(site, score):
+    bus = FakeBus()
+    pager = Pager(bus, name="kim")
+    bus.start()
+    payload = re.sub(rb'"score": [0-9.]+', b'"score": ' + score.encode(), composer().alert(alert()).payload)
+    assert score.encode() in payload
+    bus.receive(f"kiosk/v1/{site}/kiosk-1/alert/{ULID}", payload)
+    assert not any(isinstance(item, Page) for item in pager.poll())
+    assert pager.open == {}
 
 
 def test_a_pager_asks_for_alerts_it_never_saw_and_says_when_it_may_not_answer(site):

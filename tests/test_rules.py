@@ -225,7 +225,7 @@ class TestNextRun:
     """What a run that was killed hands to the next."""
 
     def hand_over(
-        self, scene: Scene, *, gap_s: float, rules=(RULE,), boot="boot-2", monotonic_s=None
+        self, scene: Scene, *, gap_s: float, rules=(RULE,), boot="boot-2", monotonic_s=None, clock_known=True
     ) -> tuple[Scene, list[Alert]]:
         engine = scene.engine
         raised = {alert.id: 1_800_000_000.0 for alert in engine.open_alerts()}
@@ -238,6 +238,7 @@ class TestNextRun:
             written.unix_s + gap_s,
             boot,
             written.monotonic_s + gap_s if monotonic_s is None else monotonic_s,
+            clock_known,
         )
         episodes, over = from_text(text, rules, now=read)
         after.engine.restore(episodes.alerts, episodes.quiet)
@@ -300,6 +301,12 @@ class TestNextRun:
         assert over == []
         [alert] = after.engine.open_alerts()
         assert 4 <= after.time_s - alert.raised_s < 5
+
+    @pytest.mark.parametrize(("boot", "over"), [("boot-1", 0), ("boot-2", 1)])
+    def test_after_another_boot_an_alert_is_over_while_nobody_has_set_the_clock(self, boot, over):
+        before = Scene()
+        before.show(1.2, {1: 0.9})
+        assert len(self.hand_over(before, gap_s=4, boot=boot, clock_known=False)[1]) == over
 
     def test_an_alert_of_a_zone_its_rule_left_is_over(self):
         before = Scene()

@@ -192,8 +192,9 @@ class RuleEngine:
 
     def restore(self, alerts: Iterable[Alert], quiet: Mapping[tuple[str, str], float]) -> None:
         """Go on with the open alerts and pauses of an earlier run, on this run's clock."""
-        self._snoozed_until_s = quiet.get(EVERYWHERE, self._snoozed_until_s)
-        for key, until_s in quiet.items():
+        pauses = dict(quiet)
+        self._snoozed_until_s = pauses.pop(EVERYWHERE, self._snoozed_until_s)
+        for key, until_s in pauses.items():
             self._episodes.setdefault(key, _Episode()).refractory_until_s = until_s
         for alert in alerts:
             self._episodes.setdefault((alert.rule.name, alert.zone), _Episode()).alert = alert

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from edge_agent.errors import AgentError, CameraError, ConfigError
+from edge_agent.errors import CameraError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.app import Agent
@@ -123,8 +123,8 @@ def _run(options: argparse.Namespace) -> int:
         problem = ""
         try:
             agent = begin(config)
-        except AgentError as error:
-            problem = str(error)
+        except Exception as error:  # whatever is wrong with it, the old one worked
+            problem = str(error) or type(error).__name__
         if problem:
             gc.collect()  # the agent that could not begin holds the outbox as long as it is there
             set_up_logging(before.logging)

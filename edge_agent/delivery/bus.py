@@ -149,6 +149,7 @@ class MqttBus:
         client_id: the same after a restart, so that the broker keeps what arrives meanwhile.
         password: from `config.read_password`.
         subscriptions: topic filters, at QoS 1, renewed with every connection.
+        fleeting: topic filters at QoS 0: what is sent while this client is away is not for later.
         will: published by the broker when this client vanishes.
         wake: called from the network thread after each event.
         keep_session: the broker keeps subscriptions and messages for this client id between runs.
@@ -164,13 +165,15 @@ class MqttBus:
         client_id: str,
         password: str | None,
         subscriptions: Sequence[str],
+        fleeting: Sequence[str] = (),
         will: Message | None = None,
         wake: Callable[[], None],
         keep_session: bool = True,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._keep_session = keep_session
-        self._settings, self._subscriptions, self._wake, self._jitter = settings, subscriptions, wake, jitter
+        self._settings, self._wake, self._jitter = settings, wake, jitter
+        self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in fleeting)]
         #: Each with what the broker waits to see acknowledged, if it is a message.
         self._events: queue.SimpleQueue[tuple[Event, _Receipt | None]] = queue.SimpleQueue()
         self._link = 0
@@ -355,13 +358,13 @@ class MqttBus:
             client.disconnect()
             return
         if self._subscriptions:
-            client.subscribe([(topic, 1) for topic in self._subscriptions])
+            client.subscribe(self._subscriptions)
         self._link += 1
         self._up, self._accepted_s = True, time.monotonic()
         self._emit(Connected())
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: list[ReasonCode], ____: Any) -> None:
-        denied = [topic for topic, reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
+        denied = [topic for (topic, _), reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
         if denied:
             self._emit(
                 SubscriptionDenied(

@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, Delivered
 from edge_agent.delivery.messages import Message
@@ -21,10 +22,15 @@ log = logging.getLogger("edge_agent")
 
 #: Messages given to the broker and not yet answered.
 MAX_IN_FLIGHT = 10
+#: Rows read in one go while a backlog of late ones is cleared away.
+_LATE_AT_ONCE = 500
 #: How long a message that the broker refused waits for the next try.
 REFUSED_RETRY_S = 10.0
 #: How often a disk that failed is tried again.
 PROBE_S = 10.0
+#: How long a clock that nobody has set yet is waited for.
+CLOCK_WAIT_S = 60.0
+_BOOT = "boot"
 #: Messages kept in memory while the disk takes none.
 MAX_IN_MEMORY = 1000
 
@@ -43,11 +49,25 @@ class Dispatcher:
     Args:
         unix: wall clock, for messages of earlier runs only: a clock that is set must not expire fresh ones.
         monotonic: for everything else.
+        boot: id of this boot.
+        clock_known: whether `unix` can be believed. What an earlier boot left waits for that; if it takes longer than
+            CLOCK_WAIT_S, it counts as too late.
     """
 
-    def __init__(self, outbox: Outbox, bus: Bus, *, unix: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        bus: Bus,
+        *,
+        unix: Callable[[], float],
+        monotonic: Callable[[], float],
+        boot: str = "",
+        clock_known: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._outbox, self._bus, self._unix, self._monotonic = outbox, bus, unix, monotonic
-        self._deadlines_s: dict[int, float] = {}
+        self._clock_known = clock_known
+        #: Of messages of this run; None for never.
+        self._deadlines_s: dict[int, float | None] = {}
         #: Messages the disk did not take, under negative numbers.
         self._memory: dict[int, _Waiting] = {}
         self._memory_numbers = itertools.count(-1, -1)
@@ -63,37 +83,52 @@ class Dispatcher:
         self.problem = outbox.problem
         if self.problem:
             log.error(f"{self.problem}; alerts are kept in memory until then")
+        #: Number of the last message of an earlier boot whose age nobody can tell yet; 0 for none.
+        self._undated = 0
+        self._dated_by_s = monotonic() + CLOCK_WAIT_S
+        if not self.problem and self.note(_BOOT) != boot:
+            self._undated = outbox.last()
+        self.write_note(_BOOT, boot)
 
-    def add(self, message: Message, *, expiry_s: float | None, note: tuple[str, str] | None = None) -> None:
-        """Take a message; when this returns it is on the disk, or `problem` says why it is in memory.
+    def add(self, *messages: Message, note: tuple[str, str] | None = None) -> None:
+        """Take messages; when this returns all are on the disk, or `problem` says why they are in memory.
 
         Args:
-            expiry_s: after which it is not worth sending any more; None for never.
-            note: name and text of what the next run must know, committed with the message.
+            messages: not worth sending any more after their expiry.
+            note: name and text of what the next run must know, committed with the messages.
         """
-        deadline_s = None if expiry_s is None else self._monotonic() + expiry_s
         try:
-            expires_s = None if expiry_s is None else self._unix() + expiry_s
-            seq, evicted = self._outbox.add(message, expires_s=expires_s, note=note)
+            self._write(*messages, note=note)
         except StateError as error:
-            self._memory[next(self._memory_numbers)] = _Waiting(message, deadline_s)
+            for message in messages:
+                self._memory[next(self._memory_numbers)] = _Waiting(message, self._deadline_of(message))
             self._unwritten.update([note] if note else [])
-            if len(self._memory) > MAX_IN_MEMORY:
-                lost = self._memory.pop(next(iter(self._memory)))
-                log.error("memory full, message dropped", extra={"fields": {"topic": lost.message.topic}})
+            self._shrink_memory()
             self._failed(error)
             return
-        self._added(seq, deadline_s, evicted)
         if note:
             self._unwritten.pop(note[0], None)
         self._works()
 
-    def _added(self, seq: int, deadline_s: float | None, evicted: list[Row]) -> None:
-        if deadline_s is not None:
-            self._deadlines_s[seq] = deadline_s
+    def _shrink_memory(self) -> None:
+        while len(self._memory) > MAX_IN_MEMORY:
+            # The oldest that is no alert; only where there are none, an alert.
+            news = (number for number, waiting in self._memory.items() if "/alert/" not in waiting.message.topic)
+            lost = self._memory.pop(next(news, next(iter(self._memory))))
+            log.error("memory full, message dropped", extra={"fields": {"topic": lost.message.topic}})
+
+    def _deadline_of(self, message: Message) -> float | None:
+        return None if message.expiry_s is None else self._monotonic() + message.expiry_s
+
+    def _write(self, *messages: Message, note: tuple[str, str] | None = None) -> list[int]:
+        """Commit all or none; return their numbers."""
+        seqs, evicted = self._outbox.add(*messages, note=note)
+        for seq, message in zip(seqs, messages, strict=True):
+            self._deadlines_s[seq] = self._deadline_of(message)
         for row in evicted:
             self._forget(row.seq)
             log.error("outbox full, message dropped", extra={"fields": {"topic": row.message.topic}})
+        return seqs
 
     def pump(self) -> list[str]:
         """Hand over what waits; return the topics of messages that expired instead."""
@@ -107,18 +142,24 @@ class Dispatcher:
         try:
             if self._bus.connected:
                 self._hand_over()
-            if self._done:
-                self._outbox.remove(sorted(self._done))
-                self._done.clear()
+            self._remove_done()
         except StateError as error:
             self._failed(error)
         expired, self._expired = self._expired, []
         return expired
 
     def _hand_over(self) -> None:
+        late = -1
+        # What expired leaves room for more: a fresh page must not wait behind a backlog of late ones.
+        while len(self._expired) > late:
+            late = len(self._expired)
+            self._hand_over_some(_LATE_AT_ONCE if late else MAX_IN_FLIGHT)
+            self._remove_done()
+
+    def _hand_over_some(self, count: int) -> None:
         now_s = self._monotonic()
         given = self._done.union(seq for seq, _ in self._in_flight.values())
-        for seq, waiting in self._candidates(now_s, limit=MAX_IN_FLIGHT + len(given) + len(self._refused_until_s)):
+        for seq, waiting in self._candidates(now_s, limit=count + len(given) + len(self._refused_until_s)):
             if seq in given or self._refused_until_s.get(seq, now_s) > now_s:
                 continue
             if waiting.deadline_s is not None and waiting.deadline_s <= now_s:
@@ -133,15 +174,25 @@ class Dispatcher:
                 break
             self._in_flight[token] = (seq, waiting.message.topic)
 
+    def _remove_done(self) -> None:
+        if self._done:
+            self._outbox.remove(sorted(self._done))
+            self._done.clear()
+
     def _candidates(self, now_s: float, *, limit: int) -> Iterator[tuple[int, _Waiting]]:
         yield from list(self._memory.items())
-        for row in self._outbox.pending(limit=limit):
+        if self._undated and self._clock_known():
+            self._undated = 0
+        after = self._undated if now_s < self._dated_by_s else 0
+        for row in self._outbox.pending(limit=limit, after=after):
             yield row.seq, _Waiting(row.message, self._deadline_s(row, now_s))
 
     def _deadline_s(self, row: Row, now_s: float) -> float | None:
+        if row.seq in self._deadlines_s:
+            return self._deadlines_s[row.seq]
         if row.expires_s is None:
             return None
-        return self._deadlines_s.get(row.seq, now_s + row.expires_s - self._unix())
+        return now_s if row.seq <= self._undated else now_s + row.expires_s - self._unix()
 
     def delivered(self, event: Delivered) -> str:
         """Note the broker's answer to a message; return its topic if nobody is subscribed to it, else nothing."""
@@ -159,6 +210,11 @@ class Dispatcher:
             if event.reason == NO_SUBSCRIBERS:
                 return topic
         return ""
+
+    def set_aside(self) -> Path | None:
+        """Return where a file that could not be read was moved to, once; None where all is well."""
+        path, self._outbox.set_aside = self._outbox.set_aside, None
+        return path
 
     def note(self, name: str) -> str | None:
         """Return what an earlier run left; None where there is nothing or the disk fails."""
@@ -180,6 +236,8 @@ class Dispatcher:
     def connection_lost(self) -> None:
         """Take back what the broker has not answered; it is handed over again."""
         self._in_flight.clear()
+        if self._memory and not self.problem:
+            self._settle_memory()
 
     def waiting(self) -> tuple[int, float]:
         """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
@@ -222,6 +280,9 @@ class Dispatcher:
             return
         log.info("the outbox can be written again")
         self.problem = ""
+        self._settle_memory()
+
+    def _settle_memory(self) -> None:
         try:
             self._write_down()
         except StateError as error:
@@ -233,13 +294,11 @@ class Dispatcher:
             self._outbox.write_note(name, body)
             del self._unwritten[name]
         in_flight = {seq for seq, _ in self._in_flight.values()}
-        now_s = self._monotonic()
         for number, waiting in list(self._memory.items()):
             if number in in_flight:
                 continue
-            expires_s = None if waiting.deadline_s is None else self._unix() + waiting.deadline_s - now_s
-            seq, evicted = self._outbox.add(waiting.message, expires_s=expires_s)
+            left_s = None if waiting.deadline_s is None else waiting.deadline_s - self._monotonic()
+            [seq] = self._write(replace(waiting.message, expiry_s=left_s))
             del self._memory[number]
             if number in self._refused_until_s:
                 self._refused_until_s[seq] = self._refused_until_s.pop(number)
-            self._added(seq, waiting.deadline_s, evicted)

@@ -1,7 +1,8 @@
 """Open alerts and pauses as text, so that a run that was killed hands them to the next one.
 
 How long nobody watched is told by the monotonic clock within one boot, and after another by the wall clock, the only
-one that outlives it; a wall clock that went back counts as no time at all.
+one that outlives it, if that clock was set since: boards without a clock battery start where they were cut off. A wall
+clock that went back counts as no time at all.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class Now:
         alert_s: on the alerting clock.
         unix_s: on the wall, seconds since 1970.
         boot_id: which boot `monotonic_s` counts from.
+        clock_known: whether `unix_s` can be believed.
     """
 
     alert_s: float
     unix_s: float
     boot_id: str
     monotonic_s: float
+    clock_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
 def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, list[Alert]]:
     """Return what to go on with, on this run's clock, and the alerts that are over.
 
-    Over are those whose rule is gone, or gone from their zone, and those that nobody watched for MAX_GAP_S. Text that
-    is not from `to_text` gives nothing.
+    Over are those whose rule is gone, or gone from their zone, and those that nobody watched for MAX_GAP_S, or for
+    nobody knows how long. Text that is not from `to_text` gives nothing.
     """
     by_name = {rule.name: rule for rule in rules}
     kept: list[Alert] = []
@@ -116,11 +119,12 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])
             watched = rule is not None and (not rule.zones or alert.zone in rule.zones)
-            (kept if watched and gap_s <= MAX_GAP_S else over).append(alert)
+            recent = gap_s <= MAX_GAP_S and (same_boot or now.clock_known)
+            (kept if watched and recent else over).append(alert)
         for name, zone, left_s in body["quiet"]:
             left_s = min(float(left_s), MAX_QUIET_S) - gap_s
             if left_s > 0:
                 quiet[str(name), str(zone)] = now.alert_s + left_s
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return Episodes((), {}, {}), []
     return Episodes(kept, quiet, raised_unix_s), over

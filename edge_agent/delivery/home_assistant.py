@@ -81,10 +81,11 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             "name": "Page",
             "event_types": ["raised", "escalated", "acked", "cleared"],
             "state_topic": topics("alert", "+"),
-            # alert/active has no step; an empty result is ignored.
-            "value_template": "{% if value_json.step is defined %}{{ {'event_type': value_json.step, "
-            "'id': value_json.id, 'rule': value_json.rule, 'zone': value_json.zone, "
-            "'severity': value_json.severity, 'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
+            # alert/active has no step; what is said again for a pager that came late is no news. Nothing is ignored.
+            "value_template": "{% if value_json.step is defined and not value_json.repeated | default(false) %}"
+            "{{ {'event_type': value_json.step, 'id': value_json.id, 'revision': value_json.revision, "
+            "'rule': value_json.rule, 'zone': value_json.zone, 'severity': value_json.severity, "
+            "'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
         },
         ("button", "snooze"): {
             "name": "Snooze 10 minutes",

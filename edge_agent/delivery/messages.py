@@ -8,6 +8,7 @@ monotonic seconds beside it. Receivers ignore fields they do not know.
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import time
@@ -25,6 +26,8 @@ from edge_agent.alerting.ulid import make_ulid
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
 MAX_PAYLOAD_BYTES = 16 * 1024
 CLOSING_EXPIRY_S = 24 * 3600.0
+NEWS_EXPIRY_S = 3600.0
+SUMMARY_EXPIRY_S = 7 * 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
 _ACTIONS: tuple[Action, ...] = ("ack", "on_my_way", "resolve", "false_alarm", "snooze")
 MAX_SNOOZE_S = 24 * 3600.0
@@ -35,7 +38,7 @@ class Message:
     """One MQTT publish, always at QoS 1.
 
     Attributes:
-        expiry_s: MQTT 5 message expiry; None for never.
+        expiry_s: how long it is worth sending, and its MQTT 5 message expiry; None for always.
     """
 
     topic: str
@@ -71,8 +74,10 @@ class Topics:
 
     def __init__(self, mqtt: config.Mqtt, *, site: str, device: str) -> None:
         self.base = f"{mqtt.topic_root.strip('/')}/{site}/{device}"
-        #: What the device subscribes to: staff's answers and commands.
-        self.heard = (self("ack", "+"), self("cmd", "+"))
+        #: Staff's answers, which the broker keeps for a device that is away.
+        self.answers = (self("ack", "+"),)
+        #: What is to be done now, or not at all.
+        self.commands = (self("cmd", "+"),)
 
     def __call__(self, *levels: str) -> str:
         """Return a topic below the device."""
@@ -122,8 +127,12 @@ class Composer:
         """Retained: rates, latencies, depths."""
         return self._message("health", self.topic("health"), figures, retain=True, expiry_s=3 * self._health_interval_s)
 
-    def alert(self, alert: Alert) -> Message:
-        """One step of an alert, the whole of it each time; when it was raised stays as it was first said."""
+    def alert(self, alert: Alert, *, repeated: bool = False) -> Message:
+        """One step of an alert, the whole of it each time; when it was raised stays as it was first said.
+
+        Args:
+            repeated: everybody but a pager that came late knows it.
+        """
         raised_unix_s = self.raised_unix_s.setdefault(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
         body = {
             "id": alert.id,
@@ -140,9 +149,10 @@ class Composer:
             "score": round(alert.score, 3),
             "people": alert.people,
             "raised_at": rfc3339(raised_unix_s),
-            "expires_at": rfc3339(raised_unix_s + alert.rule.expiry_s),
+            "expires_at": rfc3339(self._unix() + self.alert_expiry_s(alert)),
             "by": alert.by,
             "reason": alert.reason,
+            **({"repeated": True} if repeated else {}),
         }
         if alert.step == "cleared":
             del self.raised_unix_s[alert.id]
@@ -161,7 +171,8 @@ class Composer:
 
     def event(self, kind: str, detail: str) -> Message:
         """Something an operator wants to know: camera lost, page expired."""
-        return self._message("event", self.topic("event"), {"kind": kind, "detail": detail[:300]})
+        body = {"kind": kind, "detail": detail[:300]}
+        return self._message("event", self.topic("event"), body, expiry_s=NEWS_EXPIRY_S)
 
     def summary(self, summary: Summary, *, begin_s: float, end_s: float) -> Message:
         """How content people were; too few to tell are withheld.
@@ -177,7 +188,7 @@ class Composer:
             "shares": summary.shares,
             "satisfied": summary.satisfied,
         }
-        return self._message("summary", self.topic("summary"), body)
+        return self._message("summary", self.topic("summary"), body, expiry_s=SUMMARY_EXPIRY_S)
 
     def response(self, request_id: str, *, ok: bool, detail: str) -> Message:
         """Answer a command."""
@@ -266,6 +277,14 @@ def parse_snooze(body: Mapping[str, Any]) -> float:
     return float(snooze_s)
 
 
+def _finite(number: str) -> float:
+    """Return a number of a JSON text; Python would take NaN and infinity, which no browser can read."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
+
+
 def parse_object(payload: bytes, *, schema: str) -> dict[str, Any]:
     """Read a JSON object of the given schema name, major version 1.
 
@@ -275,7 +294,7 @@ def parse_object(payload: bytes, *, schema: str) -> dict[str, Any]:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise MessageError(f"{len(payload)} bytes are more than {MAX_PAYLOAD_BYTES}")
     try:
-        body = json.loads(payload)
+        body = json.loads(payload, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         raise MessageError("not JSON") from None
     if not isinstance(body, dict) or body.get("schema") != schema or body.get("version") != 1:

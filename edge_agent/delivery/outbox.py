@@ -8,6 +8,7 @@ alerts last; the last two are reported, never silent. A file that SQLite cannot 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -129,13 +130,11 @@ class Outbox:
                 self._path.with_name(FILE_NAME + suffix).replace(target.with_name(target.name + suffix))
         return target
 
-    def add(
-        self, message: Message, *, expires_s: float | None = None, note: tuple[str, str] | None = None
-    ) -> tuple[int, list[Row]]:
-        """Commit a message to disk; return its number and other rows that had to make room.
+    def add(self, *messages: Message, note: tuple[str, str] | None = None) -> tuple[list[int], list[Row]]:
+        """Commit messages to disk, all or none; return their numbers and other rows that had to make room.
 
         Args:
-            note: name and text of what the next run must know, committed with it.
+            note: name and text of what the next run must know, committed with them.
 
         Raises:
             StateError: the disk is full or failing; nothing was changed.
@@ -143,26 +142,32 @@ class Outbox:
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                cursor = self._db.execute(
-                    "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
-                    (message.topic, message.payload, message.retain, self._unix(), expires_s),
-                )
+                added = [self._insert(message) for message in messages]
                 if note is not None:
                     self._write_note(*note)
-                evicted = self._evict(spare=cursor.lastrowid)
+                evicted = self._evict(before=added[0])
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid, evicted
+        return added, evicted
 
-    def _evict(self, *, spare: int | None) -> list[Row]:
+    def _insert(self, message: Message) -> int:
+        now_s = self._unix()
+        expires_s = None if message.expiry_s is None else now_s + message.expiry_s
+        cursor = self._db.execute(
+            "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
+            (message.topic, message.payload, message.retain, now_s, expires_s),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def _evict(self, *, before: int) -> list[Row]:
         used = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
         evicted: list[Row] = []
         if used > self._max_bytes:
-            for row in self._rows(f"WHERE seq IS NOT ? ORDER BY {_EVICTION_ORDER}", spare):
+            for row in self._rows(f"WHERE seq < ? ORDER BY {_EVICTION_ORDER}", before):
                 if used <= self._max_bytes:
                     break
                 evicted.append(row)
@@ -192,17 +197,26 @@ class Outbox:
     def _write_note(self, name: str, body: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO note (name, body) VALUES (?, ?)", (name, body))
 
-    def pending(self, *, limit: int) -> list[Row]:
-        """Return the oldest messages.
+    def pending(self, *, limit: int, after: int = 0) -> list[Row]:
+        """Return the oldest messages whose numbers are larger than `after`.
 
         Raises:
             StateError: the file cannot be read.
         """
         with self._guard():
-            return self._rows("ORDER BY seq LIMIT ?", limit)
+            return self._rows("WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
 
-    def _rows(self, condition: str, value: int | None) -> list[Row]:
-        rows = self._db.execute(f"SELECT seq, topic, payload, retain, expires_s FROM message {condition}", (value,))
+    def last(self) -> int:
+        """Return the largest number of a message, 0 where there is none.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        with self._guard():
+            return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
+
+    def _rows(self, condition: str, *values: int) -> list[Row]:
+        rows = self._db.execute(f"SELECT seq, topic, payload, retain, expires_s FROM message {condition}", values)
         return [
             Row(seq, Message(topic, payload, bool(retain)), expires_s)
             for seq, topic, payload, retain, expires_s in rows
@@ -215,7 +229,8 @@ class Outbox:
             StateError: the file cannot be written.
         """
         with self._guard():
-            self._db.executemany("DELETE FROM message WHERE seq = ?", [(seq,) for seq in seqs])
+            # One statement: one commit however many there are.
+            self._db.execute("DELETE FROM message WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps(seqs),))
 
     def probe(self) -> None:
         """Write something of no consequence, to learn whether the disk takes it.

@@ -17,11 +17,11 @@ from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected,
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, StateError
+from edge_agent.operations.clock import synchronised
 from edge_agent.operations.health import temperature_c
 from edge_agent.operations.models import with_active_model
 from edge_agent.pipeline import Pipeline
 
-_SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _HOT_C = 80.0
 _SLOW_COMMIT_MS = 250.0
@@ -142,7 +142,8 @@ def _broker(config: Config) -> str:
         config.mqtt,
         client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
         password=read_password(config.mqtt),
-        subscriptions=composer.topic.heard,
+        subscriptions=composer.topic.answers,
+        fleeting=composer.topic.commands,
         wake=wake.set,
         keep_session=False,
     )
@@ -175,7 +176,7 @@ def _clock(config: Config) -> str:
         raise AgentError(
             "the clock was never set; messages will carry wrong times until it is (NTP, or a clock battery)"
         )
-    known = "synchronised" if _SYNCHRONIZED.exists() else "set, whether by a time server is not known"
+    known = "synchronised" if synchronised() else "set, whether by a time server is not known"
     return f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}, {known}"
 
 

@@ -50,9 +50,10 @@ class Metrics:
         Info("edge_agent", "Versions and hashes.", registry=registry).info(dict(facts))
         try:
             self._server, self._thread = start_http_server(settings.port, settings.host, registry)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second for what no name of a computer can be
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"metrics: cannot listen on {settings.host}:{settings.port}: {error.strerror}; is the port taken?"
+                f"metrics: cannot listen on {settings.host}:{settings.port}: {reason}; is the port taken?"
             ) from None
         self.port = int(self._server.server_port)
 

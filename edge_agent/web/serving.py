@@ -36,9 +36,10 @@ class Server:
         starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self.loop)
         try:
             self.port = starting.result(_STARTED_WITHIN_S)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second for what no name of a computer can be
             self.stop()
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from None
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
 
     def stop(self) -> None:

@@ -50,7 +50,7 @@ class Kiosk:
         composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
         topic = composer.topic
         self.bus = MqttBus(
-            config.mqtt, client_id=f"fleet/{name}", password=None, subscriptions=topic.heard,
+            config.mqtt, client_id=f"fleet/{name}", password=None, subscriptions=topic.answers, fleeting=topic.commands,
             will=composer.state("offline"), wake=lambda: None, keep_session=config.mqtt.keep_session,
         )  # fmt: skip
         self._outbox = Outbox(folder / name, max_bytes=1_000_000, unix=time.time)
