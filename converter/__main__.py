@@ -12,6 +12,7 @@ from pathlib import Path
 from converter.errors import ConversionError
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
+from trainer.datasets import ALL, USAGES
 from trainer.errors import TrainerError
 
 
@@ -67,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument("keras", type=Path)
     parity.add_argument("bundle", type=Path)
     parity.add_argument("--data", type=Path, required=True)
-    parity.add_argument("--usage", default="PublicTest")
+    parity.add_argument(
+        "--usage", choices=(*USAGES, ALL), default="PublicTest", help="the rows to compare (PublicTest)"
+    )
+    parity.add_argument("--already-cropped", action="store_true", help="the photographs are faces, framed as FER2013's")
     parity.add_argument("--json", action="store_true")
     parity.set_defaults(run=_parity)
 
@@ -89,11 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(options: argparse.Namespace) -> int:
     from converter.bundle import convert
-    from trainer.datasets import load_data
 
     convert(
         options.run_folder,
-        load_data(options.data),
+        data_dir=options.data,
         out=options.out,
         calibration_faces=options.calibration_faces,
         max_accuracy_loss=options.max_accuracy_loss,
@@ -112,7 +115,7 @@ def _parity(options: argparse.Namespace) -> int:
 
     bundle = load_bundle(find_bundle(str(options.bundle)), kind="emotion-classifier")
     after = load_judge(options.bundle)
-    data = load_data(options.data, classes=after.classes).only(options.usage)
+    data = load_data(options.data, already_cropped=options.already_cropped).for_model(after.classes).only(options.usage)
     before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
     parity = compare(before(data.faces), after(data.faces), data)
     print(json.dumps(parity.as_dict()) if options.json else parity)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from converter.errors import ConversionError
 from converter.parity import Parity, compare
-from converter.quantize import quantize
+from converter.quantize import quantize, tensorflow_version
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Camera
 from edge_agent.demo import CLIPS
@@ -27,7 +27,7 @@ from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
 from trainer.batches import to_input
-from trainer.datasets import FaceDataset
+from trainer.datasets import FaceDataset, load_data
 from trainer.judges import load_judge
 from trainer.photos import FRAMING
 from trainer.runs import read_run, recipe_of, split
@@ -39,8 +39,8 @@ _GOLDEN_CANDIDATES = 100
 
 def convert(
     run: Path,
-    data: FaceDataset,
     *,
+    data_dir: Path,
     out: Path,
     calibration_faces: int = 500,
     max_accuracy_loss: float = 0.003,
@@ -53,6 +53,7 @@ def convert(
 
     Args:
         run: a folder written by `python -m trainer fit`.
+        data_dir: what it was trained on.
         max_accuracy_loss, max_ap_loss: largest tolerated loss of accuracy over all classes, and of the average
             precision for angry, 0..1.
 
@@ -61,9 +62,12 @@ def convert(
         TrainerError: the run is not finished.
         DatasetError: the data cannot be used.
     """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file()):
+        raise ConversionError(f"{out} holds something else than a bundle; choose another --out")
     description = read_run(run)
     recipe = recipe_of(description)
-    training, validation, _ = split(data.with_classes(recipe.classes), recipe)
+    data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
+    training, validation, _ = split(data, recipe)
     chosen = np.random.default_rng(recipe.seed).permutation(len(training))[:calibration_faces]
     calibration = to_input(training.faces[chosen])
 
@@ -113,13 +117,14 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
             "source": "faces of the demo clips (CC0)",
         },
         "training": {
-            "data": "FER2013 (Goodfellow et al., 2013), Training rows, with FER+ votes (Barsoum et al., 2016)",
+            "data": run.get("data", "not stated"),
             "faces": run["training_faces"],
             "cleaning": run["cleaning"],
             "recipe": run["recipe"],
             "parameters": run["parameters"],
             "versions": run["versions"],
         },
+        "converter": {"tensorflow": tensorflow_version()},
         "calibration": {"faces": len(calibration), "sha256": hashlib.sha256(calibration.tobytes()).hexdigest()},
         "validation": {k: v for k, v in run["validation"].items() if k not in ("labels", "confusion")},
         "licence": "Apache-2.0",

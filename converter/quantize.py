@@ -57,6 +57,13 @@ def quantize(model: Any, calibration: npt.NDArray[np.float32], *, classes: int) 
     return content
 
 
+def tensorflow_version() -> str:
+    """Return the version of the TensorFlow that quantizes."""
+    import tensorflow as tf
+
+    return str(tf.__version__)
+
+
 def check_calibration(calibration: npt.NDArray[np.float32], shape: tuple[int, ...]) -> None:
     """Raise ConversionError unless the calibration set has the model's shape, range 0..1 and enough faces."""
     if len(calibration) < MIN_CALIBRATION_FACES:
@@ -64,7 +71,8 @@ def check_calibration(calibration: npt.NDArray[np.float32], shape: tuple[int, ..
     if calibration.shape[1:] != shape:
         raise ConversionError(f"calibration faces have shape {calibration.shape[1:]}, the model takes {shape}")
     low, high = float(calibration.min()), float(calibration.max())
-    if low < 0 or high > 1 or high <= 1 / 255:
+    # Faces are neither all dark nor all bright: a set that is was divided twice, or not at all. NaN is no range.
+    if not (0 <= low <= 0.25 and 0.75 <= high <= 1):
         raise ConversionError(f"calibration faces range from {low:g} to {high:g}; expected 0 to 1")
 
 

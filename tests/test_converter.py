@@ -97,6 +97,14 @@ def test_too_great_a_loss_for_angry_faces_writes_nothing(run_folder, drawn_data,
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_a_folder_of_something_else_is_left_alone(run_folder, drawn_data, tmp_path):  # noqa: F811
+    (tmp_path / "important.txt").write_text("mine")
+    result = converter("convert", run_folder, "--data", drawn_data, "--out", tmp_path)
+    assert result.returncode == 2
+    assert "something else than a bundle" in result.stderr
+    assert (tmp_path / "important.txt").read_text() == "mine"
+
+
 def test_an_unfinished_run_is_refused(drawn_data, tmp_path):  # noqa: F811
     result = converter("convert", tmp_path, "--data", drawn_data, "--out", tmp_path / "x")
     assert result.returncode == 2
@@ -161,7 +169,8 @@ class TestQuantize:
             check_calibration(self.faces(20), (8, 8, 1))
         with pytest.raises(ConversionError, match="shape"):
             check_calibration(self.faces(), (48, 48, 1))
-        for wrong in (self.faces() * 255, self.faces() - 1, self.faces() / 1000):
+        grey = np.full_like(self.faces(), 0.5)
+        for wrong in (self.faces() * 255, self.faces() - 1, self.faces() / 1000, grey, grey * np.nan):
             with pytest.raises(ConversionError, match="range from"):
                 check_calibration(wrong, (8, 8, 1))
 

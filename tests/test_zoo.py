@@ -271,6 +271,32 @@ class TestPhotographs:
         assert result.returncode == 0, result.stderr
         assert json.loads((tmp_path / "run" / "run.json").read_text())["labels"] == ["angry", "neutral"]
 
+    def test_a_model_that_knows_more_expressions_is_judged_on_them_all(self, photos, tmp_path):
+        bundle = tmp_path / "fer-compact-2"
+        shutil.copytree(MODELS_DIR / "fer-compact-2", bundle)
+        result = trainer("evaluate", bundle, "--data", photos, "--usage", "all", "--json")
+        assert result.returncode == 0, result.stderr
+        figures = json.loads(result.stdout)
+        assert figures["n"] == 144
+        assert [sum(row) > 0 for row in figures["confusion"]] == [
+            label in ("angry", "happy", "neutral") for label in figures["labels"]
+        ]
+        result = trainer("threshold", bundle, "--data", photos, "--unseen", "--json")
+        assert json.loads(result.stdout)["chosen_on"].startswith("144 unseen faces"), result.stderr
+
+    def test_pictures_of_one_scene_cannot_be_kept_apart(self, tmp_path):
+        picture = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+        for brighter, name in enumerate(("cross", "merry")):
+            (tmp_path / name).mkdir()
+            for number in range(5):
+                cv2.imwrite(str(tmp_path / name / f"{number}.png"), picture // 2 + 10 * number + 5 * brighter)
+            (tmp_path / name / "a.HEIC").write_bytes(b"")
+        result = trainer("fit", "--data", tmp_path, "--out", tmp_path / "run", "--already-cropped")
+        assert result.returncode == 2
+        left_out, refused = result.stderr.splitlines()
+        assert ".heic were left out" in left_out
+        assert "look like one scene" in refused
+
     def test_pictures_that_cannot_be_used_are_named(self, photos, tmp_path):
         broken = tmp_path / "broken"
         shutil.copytree(photos, broken)
@@ -361,6 +387,18 @@ class TestCommands:
         assert rows == ["| drawn", "| svm", "| happy_base"]
         assert cv2.imread(str(tmp_path / "compare.png")) is not None
 
+    def test_a_network_of_one_convolution_is_reported_on(self, drawn_data, tmp_path):  # noqa: F811
+        result = trainer(
+            "fit", "--model", "happy_sad_shallow", "--data", drawn_data, "--out", tmp_path / "run", "--epochs", 1,
+            "--batch-size", 16,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        drawn = [path.name for path in sorted((tmp_path / "run" / "report" / "activations").iterdir())]
+        assert [name.split("-")[1].split("_")[0] for name in drawn][:2] == ["conv2d", "max"]
+        assert "dense" in drawn[-2]
+        row = (tmp_path / "run" / "history.csv").read_text().splitlines()
+        assert float(row[1].split(",")[row[0].split(",").index("seconds")]) > 0
+
     def test_a_search_finds_a_width_and_trains_with_it(self, drawn_data, tmp_path):  # noqa: F811
         result = trainer(
             "tune", "--model", "two_conv", "--data", drawn_data, "--out", tmp_path / "tuned", "--trials", 2,
@@ -370,8 +408,15 @@ class TestCommands:
         trials = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
         assert len(trials) == 2
         assert trials[0]["validation_loss"] <= trials[1]["validation_loss"]
+        assert "trial 2 of 2: dense_units" in result.stdout
         run = json.loads((tmp_path / "tuned" / "run.json").read_text())
         assert run["recipe"]["dense_units"] == trials[0]["dense_units"]
+        again = trainer("tune", "--model", "two_conv", "--data", drawn_data, "--out", tmp_path / "tuned")
+        assert again.returncode == 2
+        assert "holds a finished run" in again.stderr
+        other = trainer("tune", "--model", "svm", "--data", drawn_data, "--out", tmp_path / "other")
+        assert other.returncode == 2
+        assert "no dense layer to search" in other.stderr
 
     def test_the_operating_point_is_written_in_the_manifest(self, drawn_data, tmp_path):  # noqa: F811
         bundle = tmp_path / "models" / "fer-compact-2"
@@ -396,6 +441,8 @@ class TestCommands:
             (["--classes", "happy,cross"], "no class 'cross'"),
             (["--precision", "int4"], "precision 'int4' is not one of"),
             (["--model", "vgg16", "--weights", "none.h5"], "no weights at none.h5"),
+            (["--model", "vgg16", "--weights", "random", "--epochs", "5"], "leaves none of 5 epochs"),
+            (["--model", "vgg16", "--weights", "random", "--fine-tune-from", "top"], "the base has no layer 'top'"),
         ],
     )
     def test_an_impossible_choice_is_refused_in_one_line(self, drawn_data, tmp_path, options, says):  # noqa: F811
@@ -403,6 +450,7 @@ class TestCommands:
         assert result.returncode == 2
         assert says in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / "run").exists()
 
     def test_the_networks_are_listed(self):
         result = trainer("models")

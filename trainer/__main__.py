@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import USAGES, class_names, load_data
+from trainer.datasets import ALL, USAGES, class_names, load_data
 from trainer.errors import TrainerError
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
@@ -81,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle")
     evaluate.add_argument("model", type=Path, help=".keras file, run or bundle folder, or id of a shipped bundle")
-    evaluate.add_argument("--usage", choices=USAGES, default="PublicTest", help="(PublicTest)")
+    evaluate.add_argument(
+        "--usage", choices=(*USAGES, ALL), default="PublicTest",
+        help="the rows to judge (PublicTest); all for photographs that the model was not trained on",
+    )  # fmt: skip
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.set_defaults(run=_evaluate)
 
@@ -92,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     threshold.add_argument(
         "--max-false-alarms", type=float, default=0.08, metavar="SHARE",
         help="largest share of happy, neutral and sad faces that may be taken for angry, 0..1 (0.08)",
+    )  # fmt: skip
+    threshold.add_argument(
+        "--unseen", action="store_true",
+        help="the model was not trained on this data: choose on all of it, not on the part training left aside",
     )  # fmt: skip
     threshold.add_argument("--json", action="store_true", help="print one JSON object")
     threshold.set_defaults(run=_threshold)
@@ -106,10 +113,9 @@ def _parser() -> argparse.ArgumentParser:
             "--data", type=Path, required=True,
             help="folder with fer2013.csv (and fer2013new.csv, FER+), or with a folder of photographs for each class",
         )  # fmt: skip
-        if command is not threshold:
-            command.add_argument(
-                "--already-cropped", action="store_true", help="the photographs are faces, framed as FER2013's"
-            )
+        command.add_argument(
+            "--already-cropped", action="store_true", help="the photographs are faces, framed as FER2013's"
+        )
     return parser
 
 
@@ -171,6 +177,8 @@ def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
     if options.start_from is not None:
         given["start_from"] = options.start_from.resolve().name
     if model == _SVM:
+        if options.teachers or options.start_from is not None:
+            raise TrainerError(f"{_SVM} learns from no other run")
         return Recipe(**{**given, "model": _SVM, "batch_size": 2})
     return recipe_for(model, given)
 
@@ -266,7 +274,13 @@ def _threshold(options: argparse.Namespace) -> int:
 
     if not 0 < options.max_false_alarms < 1:
         raise TrainerError(f"--max-false-alarms {options.max_false_alarms:g} is not between 0 and 1")
-    point = choose_threshold(options.bundle, data_dir=options.data, max_false_alarms=options.max_false_alarms)
+    point = choose_threshold(
+        options.bundle,
+        data_dir=options.data,
+        max_false_alarms=options.max_false_alarms,
+        unseen=options.unseen,
+        already_cropped=options.already_cropped,
+    )
     if options.json:
         print(json.dumps(point))
     else:

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from trainer.datasets import FaceDataset, load_data
+from trainer.datasets import FaceDataset, load_data, origin
 from trainer.metrics import with_temperature
 from trainer.recipe import Recipe
 from trainer.report import write_report
@@ -34,9 +34,9 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
         DatasetError: the data cannot be read.
         TrainerError: `out` belongs to another run, or there are too few faces.
     """
-    claim(out, recipe)
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
+    claim(out, recipe)
     say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
     machine = make_pipeline(
         StandardScaler(),
@@ -48,6 +48,7 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
     probabilities = _probabilities(machine.decision_function(_flat(validation)), len(recipe.classes))
     result = {
         **describe(recipe, counts, training, validation, probabilities),
+        "data": origin(data_dir),
         "parameters": None,
         "versions": {**versions(), "scikit-learn": sklearn.__version__},
     }

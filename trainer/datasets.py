@@ -27,6 +27,7 @@ _VOTE_OF_LABEL = ("anger", "disgust", "fear", "happiness", "sadness", "surprise"
 #: Index into VOTE_COLUMNS for each of LABELS.
 VOTE_INDEX = tuple(VOTE_COLUMNS.index(name) for name in _VOTE_OF_LABEL)
 USAGES = ("Training", "PublicTest", "PrivateTest")
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,36 @@ class FaceDataset:
         return replace(self, faces=self.faces[rows], labels=self.labels[rows], usage=self.usage[rows], votes=votes)
 
     def only(self, usage: str) -> FaceDataset:
-        """Return the rows of one usage.
+        """Return the rows of one usage, or of ALL.
 
         Raises:
             DatasetError: no row has this usage.
         """
-        chosen = self.take(self.usage == usage)
+        chosen = self if usage == ALL else self.take(self.usage == usage)
         if not len(chosen):
             present = ", ".join(sorted(set(self.usage.tolist()))) or "none"
             raise DatasetError(f"no rows with Usage {usage!r}; the data has: {present}")
         return chosen
+
+    def for_model(self, classes: tuple[str, ...]) -> FaceDataset:
+        """Return the faces that a model with these classes can be judged on, coded in its order.
+
+        Faces of other classes are left out; of a class that the data has not there are none.
+
+        Raises:
+            DatasetError: no face is left.
+        """
+        if any(name.startswith("not_") for name in classes):
+            return self.with_classes(classes)
+        shared = tuple(name for name in classes if name in self.classes)
+        if len(shared) < 2:
+            raise DatasetError(
+                f"the data has {', '.join(self.classes)}, the model knows {', '.join(classes)}: "
+                "at least two classes must be shared"
+            )
+        chosen = self.with_classes(shared)
+        code = np.array([classes.index(name) for name in shared], dtype=np.int64)
+        return replace(chosen, labels=code[chosen.labels], classes=classes)
 
     def with_classes(self, classes: tuple[str, ...]) -> FaceDataset:
         """Return the faces of these classes only, coded in this order.
@@ -108,6 +129,14 @@ def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: b
     photos = _photo_folders(folder)
     data = load_photos(folder, already_cropped=already_cropped) if photos else load_fer2013(folder)
     return data.with_classes(classes) if classes else data
+
+
+def origin(folder: Path) -> str:
+    """Return what a bundle's manifest says of a data set that `load_data` reads."""
+    if photos := _photo_folders(folder):
+        return f"photographs of {', '.join(path.name for path in photos)}"
+    votes = ", with FER+ votes (Barsoum et al., 2016)" if (folder / "fer2013new.csv").exists() else ""
+    return f"FER2013 (Goodfellow et al., 2013), Training rows{votes}"
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

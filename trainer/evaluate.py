@@ -18,7 +18,7 @@ def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool =
         DatasetError: the data cannot be used.
     """
     scores = load_judge(model)
-    data = load_data(data_dir, classes=scores.classes, already_cropped=already_cropped).only(usage)
+    data = load_data(data_dir, already_cropped=already_cropped).for_model(scores.classes).only(usage)
     return judge(scores(data.faces), data, angry_threshold=scores.angry_threshold)
 
 

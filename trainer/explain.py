@@ -11,28 +11,33 @@ import numpy.typing as npt
 from trainer.batches import to_input
 from trainer.judges import Score
 
-MAX_LAYERS = 24
+MAX_LAYERS = 64
 
 
 def activations(model: Any, face: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-    """Return what each convolution makes of a face, of a pre-trained base its layers too.
+    """Return what each convolution, pooling and dense layer makes of a face, of a pre-trained base its layers too.
 
     Args:
         model: a Keras model of the zoo.
         face: uint8 (48, 48), grey.
 
     Returns:
-        Layer name → float32 (height, width, channels); of more than MAX_LAYERS layers, evenly chosen ones.
+        Layer name → float32 (height, width, channels), of a dense layer (1, units, 1); of more than MAX_LAYERS
+        layers, evenly chosen ones.
     """
     import keras
 
+    kinds = keras.layers
+    shown = (kinds.Conv2D, kinds.DepthwiseConv2D, kinds.MaxPooling2D, kinds.AveragePooling2D, kinds.Dense)
     found: dict[str, npt.NDArray[np.float32]] = {}
     for part, inputs in _parts(model, to_input(face[None])):
-        layers = [layer for layer in part.layers if isinstance(layer, keras.layers.Conv2D)]
+        layers = [layer for layer in part.layers if isinstance(layer, shown)]
         if layers:
             outputs = keras.Model(part.inputs[0], [layer.output for layer in layers])(inputs, training=False)
-            for layer, output in zip(layers, outputs, strict=True):
-                found[layer.name] = np.asarray(keras.ops.convert_to_numpy(output), dtype=np.float32)[0]
+            # Keras returns a single output bare.
+            for layer, output in zip(layers, outputs if len(layers) > 1 else [outputs], strict=True):
+                values = np.asarray(keras.ops.convert_to_numpy(output), dtype=np.float32)[0]
+                found[layer.name] = values[None, :, None] if values.ndim == 1 else values
     names = list(found)
     chosen = np.unique(np.linspace(0, len(names) - 1, min(MAX_LAYERS, len(names))).astype(int))
     return {names[index]: found[names[index]] for index in chosen}

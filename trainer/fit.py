@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import keras
 import numpy as np
 
 from trainer.batches import Augmented, FaceBatches, Lessons, to_input
-from trainer.datasets import FaceDataset, load_data
+from trainer.datasets import FaceDataset, load_data, origin
 from trainer.errors import ModelError, TrainerError
 from trainer.metrics import with_temperature
 from trainer.recipe import Recipe
@@ -28,7 +29,7 @@ from trainer.targets import class_weights, soft_targets
 from trainer.views import Taught, load_teachers
 from trainer.zoo import build, prepare
 from trainer.zoo.mirrored import mirrored
-from trainer.zoo.pretrained import unfreeze_from
+from trainer.zoo.pretrained import layer_index, unfreeze_from
 
 _BEST = "best.weights.h5"
 
@@ -60,6 +61,21 @@ class StopAfterBatch(keras.callbacks.Callback):
         self._asked = True
 
 
+class Stopwatch(keras.callbacks.Callback):
+    """Adds `seconds` to what is logged of an epoch, so that a resumed run knows how long it took in all."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start."""
+        del epoch, logs
+        self._began_s = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop."""
+        del epoch
+        if logs is not None:
+            logs["seconds"] = round(time.monotonic() - self._began_s, 1)
+
+
 def fit(
     recipe: Recipe,
     *,
@@ -83,14 +99,19 @@ def fit(
         TrainerError: there is no such network, or `out` belongs to a run with another recipe or a finished one.
     """
     judges = load_teachers(teachers, recipe.classes)
+    phases = _phases(recipe)
     keras.utils.set_random_seed(recipe.seed)
     model = _build(recipe)
+    for phase in phases:
+        if phase.unfreeze is not None:
+            layer_index(model, phase.unfreeze)
     if start_from is not None:
         _begin_with(model, start_from)
-    claim(out, recipe)
     say(f"reading {data_dir} ...")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
+    # Only now: a command that was mistaken must not keep the folder from the one that is right.
+    claim(out, recipe)
     say(str(counts))
     say(
         f"training {recipe.model}, {model.count_params():,} parameters, on {len(training)} faces, choosing on "
@@ -112,7 +133,7 @@ def fit(
         mixup=recipe.mixup,
         seed=recipe.seed,
     )
-    for phase in _phases(recipe):
+    for phase in phases:
         _train(model, recipe, phase, batches, validation, out=out)
 
     network = build(recipe)
@@ -122,13 +143,19 @@ def fit(
     finished.save(out / "model.keras")
     result = {
         **describe(recipe, counts, training, validation, probabilities),
+        "data": origin(data_dir),
         "parameters": finished.count_params(),
-        "versions": {**versions(), "keras": keras.__version__, "backend": keras.backend.backend()},
+        "versions": {**versions(), "keras": keras.__version__, **_backend()},
     }
     say(f"drawing {out / 'report'} ...")
     write_report(out, validation, with_temperature(probabilities, result["temperature"]), network)
     write_run(out, result)
     return result
+
+
+def _backend() -> dict[str, str]:
+    name = keras.backend.backend()
+    return {"backend": name, name: importlib.import_module(name).__version__}
 
 
 def _build(recipe: Recipe) -> keras.Model:
@@ -210,6 +237,7 @@ def _train(
                 initial_value_threshold=_best_so_far(out),
             ),
             keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=recipe.patience),
+            Stopwatch(),
             keras.callbacks.CSVLogger(out / HISTORY, append=True),
             keras.callbacks.BackupAndRestore(checkpoints / f"resume-{phase.last}"),
         ],
@@ -218,12 +246,11 @@ def _train(
 
 
 def _optimizer(recipe: Recipe, phase: _Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer, its learning rate warming up over two epochs and falling as a cosine."""
+    """Return the optimizer; its learning rate warms up over two epochs at most, then falls to nothing as a cosine."""
+    steps = steps_per_epoch * (phase.last - phase.first)
+    warmup = min(2 * steps_per_epoch, steps // 4)
     schedule = keras.optimizers.schedules.CosineDecay(
-        phase.learning_rate / 20,
-        steps_per_epoch * (phase.last - phase.first),
-        warmup_target=phase.learning_rate,
-        warmup_steps=2 * steps_per_epoch,
+        phase.learning_rate / 20, steps - warmup, warmup_target=phase.learning_rate, warmup_steps=warmup
     )
     optimizer: keras.optimizers.Optimizer
     if recipe.optimizer == "adamw":

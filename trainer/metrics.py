@@ -25,9 +25,9 @@ def judge(probabilities: Probabilities, data: FaceDataset, *, angry_threshold: f
         angry_threshold: operating point, 0..1: a face whose angry probability is at least this raises an alarm.
 
     Returns:
-        n, labels, confusion (rows true, columns predicted), accuracyN over all N classes and macro_f1. With a
-        class angry: angry_average_precision, against the rest. With all of FOUR, and faces and probabilities
-        restricted to them: accuracy4, angry_precision4, angry_recall4 (of the likeliest class) and
+        n, labels, confusion (rows true, columns predicted), accuracyN over all N classes and macro_f1 over those that
+        have faces. With a class angry: angry_average_precision, against the rest. With all of FOUR, and faces and
+        probabilities restricted to them: accuracy4, angry_precision4, angry_recall4 (of the likeliest class) and
         calibration_error4 (see `calibration_error`). With an operating point: angry_threshold and, among faces
         of FOUR, angry_precision4_at_threshold and angry_recall4_at_threshold. With FER+ votes:
         ferplus_accuracy7, against the majority. Shares are 0..1; a figure that cannot be computed is None.
@@ -36,9 +36,7 @@ def judge(probabilities: Probabilities, data: FaceDataset, *, angry_threshold: f
     result: dict[str, Any] = {
         "n": len(data),
         f"accuracy{len(data.classes)}": float((predicted == truth).mean()),
-        "macro_f1": float(
-            sk.f1_score(truth, predicted, average="macro", zero_division=0, labels=range(len(data.classes)))
-        ),
+        "macro_f1": float(sk.f1_score(truth, predicted, average="macro", zero_division=0, labels=np.unique(truth))),
     }
     if "angry" in data.classes:
         angry = data.classes.index("angry")

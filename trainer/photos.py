@@ -6,6 +6,7 @@ training what it will see at work.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ FRAMING = {
 }
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 TEST_FRACTION = 0.15
-#: Difference hashes of a burst's pictures differ in a few of 64 bits; those of two people in twenty and more.
+#: Difference hashes of a burst's pictures differ in a few of 64 bits, those of two people in about thirty.
 _BURST_BITS = 8
 _MAX_SIDE_PX = 1280
 _DETECTOR = "blazeface-full-range"
@@ -73,6 +74,11 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
                 f"no face was found in any picture of {class_folder}; "
                 "if they are cropped already, say --already-cropped"
             )
+    unread = sorted(
+        {path.suffix.lower() for f in folders for path in f.iterdir() if path.is_file() and path not in _pictures(f)}
+    )
+    if unread:
+        print(f"files {', '.join(unread)} were left out; {', '.join(SUFFIXES)} are read", file=sys.stderr)
     if faceless:
         print(f"no face found in {len(faceless)} of {len(faceless) + len(faces)} pictures, {faceless[0]} first")
     stacked = np.stack(faces)

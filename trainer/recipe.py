@@ -37,7 +37,7 @@ class Recipe:
 
     Attributes:
         classes: see `FaceDataset.with_classes`.
-        optimizer: one of OPTIMIZERS; the learning rate warms up over two epochs and falls as a cosine.
+        optimizer: one of OPTIMIZERS; the learning rate warms up over two epochs at most and falls as a cosine.
         mixup: share of the batches whose faces are blended in pairs (Zhang et al., "mixup", 2018), 0..1.
         ferplus_weight: share of the FER+ votes in the targets, 0..1.
         class_balance: faces count by their class's rarity to this power; 0 all alike, 1 all classes alike.

@@ -43,10 +43,17 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
         TrainerError: there are too few of either.
     """
     cleaned, counts = clean_training(data)
+    if not len(cleaned):
+        raise TrainerError(f"cleaning leaves no face: {counts}")
     training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.split_seed)
     if recipe.max_faces is not None:
         chosen = np.random.default_rng(recipe.seed).permutation(len(training))[: recipe.max_faces]
         training = training.take(np.sort(chosen))
+    if not len(validation) and data.scene_bits:
+        raise TrainerError(
+            "all photographs look like one scene, so none can be kept apart to judge on: add some of other people, "
+            "places and days"
+        )
     if len(training) < recipe.batch_size or not len(validation):
         raise TrainerError(
             f"{len(training)} training and {len(validation)} validation faces are too few "

@@ -17,7 +17,9 @@ from trainer.metrics import FOUR, operating_point
 from trainer.runs import recipe_of, split
 
 
-def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: float) -> dict[str, Any]:
+def choose_threshold(
+    bundle_path: Path, *, data_dir: Path, max_false_alarms: float, unseen: bool = False, already_cropped: bool = False
+) -> dict[str, Any]:
     """Return the operating point for angry faces, now also in the bundle's manifest.
 
     It is chosen among angry, happy, neutral and sad faces of the validation split that the model's training left
@@ -25,6 +27,7 @@ def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: flo
 
     Args:
         max_false_alarms: largest share of the faces that are not angry that may raise an alarm, 0..1.
+        unseen: the model was not trained on this data, so all of it can be used.
 
     Raises:
         ModelError: the bundle is not usable, or does not say how its data was split.
@@ -35,12 +38,18 @@ def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: flo
         raise ModelError(f"{bundle_path} does not tell {', '.join(FOUR)} apart")
     try:
         bundle = load_bundle(find_bundle(str(bundle_path)), kind="emotion-classifier")
-        recipe = recipe_of(bundle.get("training"))
     except AgentError as error:
         raise ModelError(str(error)) from None
-    _, validation, _ = split(load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped), recipe)
+    if unseen:
+        validation = load_data(data_dir, already_cropped=already_cropped).for_model(judge.classes)
+    else:
+        recipe = recipe_of(bundle.get("training"))
+        data = load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped or already_cropped)
+        _, validation, _ = split(data, recipe)
     validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
     angry = judge.classes.index("angry")
+    if not 0 < int((validation.labels == angry).sum()) < len(validation):
+        raise ModelError(f"{data_dir} has no angry faces among others to choose on")
     point = operating_point(
         judge(validation.faces)[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms
     )
@@ -48,7 +57,7 @@ def choose_threshold(bundle_path: Path, *, data_dir: Path, max_false_alarms: flo
         "emotions": ["angry"],
         **{key: round(value, 4) for key, value in point.items()},
         "max_false_alarms": max_false_alarms,
-        "chosen_on": f"{len(validation)} validation faces: {', '.join(FOUR)}",
+        "chosen_on": f"{len(validation)} {'unseen' if unseen else 'validation'} faces: {', '.join(FOUR)}",
     }
     path = bundle.folder / "manifest.json"
     temporary = path.with_suffix(".tmp")

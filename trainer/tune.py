@@ -16,7 +16,7 @@ from trainer.batches import Augmented, FaceBatches, to_input
 from trainer.datasets import load_data
 from trainer.errors import TrainerError
 from trainer.recipe import Recipe
-from trainer.runs import split
+from trainer.runs import claim, split
 from trainer.targets import class_weights, soft_targets
 from trainer.zoo import NETWORKS, build
 
@@ -40,11 +40,15 @@ def search(
         DatasetError: the data cannot be read.
         TrainerError: the network has no dense layer to choose.
     """
-    if "dense_units" not in NETWORKS[recipe.model].options:
-        able = ", ".join(name for name, network in NETWORKS.items() if "dense_units" in network.options)
-        raise TrainerError(f"{recipe.model} has no dense layer to search; {able} have")
+    able = [name for name, network in NETWORKS.items() if "dense_units" in network.options]
+    if recipe.model not in able:
+        raise TrainerError(f"{recipe.model} has no dense layer to search; {', '.join(able)} have")
+    if (out / "run.json").exists():
+        raise TrainerError(f"{out} holds a finished run; choose another --out or remove it")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
+    # The trials that are there already are only this search's.
+    claim(out / "search", recipe)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
 
@@ -59,18 +63,36 @@ def search(
         )
         return model
 
-    tuner = keras_tuner.RandomSearch(
-        hypermodel, objective="val_loss", max_trials=trials, seed=recipe.seed, directory=out, project_name="tuning"
-    )
+    class Search(keras_tuner.RandomSearch):
+        def on_trial_end(self, trial: Any) -> None:
+            super().on_trial_end(trial)
+            loss = "failed" if trial.score is None else f"validation loss {trial.score:.4f}"
+            say(f"trial {len(self.oracle.trials)} of {trials}: dense_units {_units(trial)}, {loss}")
+
+    tuner = Search(
+        hypermodel, objective="val_loss", max_trials=trials, seed=recipe.seed, directory=out / "search",
+        project_name="tuning",
+    )  # fmt: skip
     batches = FaceBatches(
         Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
         batch_size=recipe.batch_size, mixup=recipe.mixup, seed=recipe.seed,
     )  # fmt: skip
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
-    tuner.search(batches, epochs=recipe.epochs, validation_data=(to_input(validation.faces), one_hot), verbose=0)
-    ranking = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.score)
-    table = [{"dense_units": t.hyperparameters.get("dense_units"), "validation_loss": t.score} for t in ranking]
+    tuner.search(
+        batches, epochs=recipe.epochs, validation_data=(to_input(validation.faces), one_hot), verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch))],
+    )  # fmt: skip
+    ranking = sorted(
+        (trial for trial in tuner.oracle.trials.values() if trial.score is not None), key=lambda trial: trial.score
+    )
+    if not ranking:
+        raise TrainerError("every trial failed; what went wrong is printed above")
+    table = [{"dense_units": _units(trial), "validation_loss": trial.score} for trial in ranking]
     (out / "tuning.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     for row in table:
         say(f"dense_units {row['dense_units']:4}  validation loss {row['validation_loss']:.4f}")
     return int(table[0]["dense_units"])
+
+
+def _units(trial: Any) -> int:
+    return int(trial.hyperparameters.get("dense_units"))

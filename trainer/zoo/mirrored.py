@@ -21,7 +21,7 @@ def mirrored(network: keras.Model) -> keras.Model:
     """
     logits = keras.Model(network.input, network.layers[-1].input, name=f"{network.name}_logits")
     image = face_input()
-    both = keras.ops.concatenate([image, image[:, :, ::-1]], axis=0)
+    both = keras.ops.concatenate([image, keras.ops.flip(image, axis=2)], axis=0)
     pairs = keras.ops.reshape(logits(both), (2, -1, network.output_shape[-1]))
     mean = keras.ops.mean(pairs, axis=0)
     return keras.Model(image, layers.Softmax(dtype="float32")(mean), name=f"{network.name}_mirrored")

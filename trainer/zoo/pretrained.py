@@ -77,17 +77,25 @@ def freeze(body: keras.Model) -> None:
     body.trainable = False
 
 
+def layer_index(model: keras.Model, layer_name: str) -> int:
+    """Return the place of a layer in the base.
+
+    Raises:
+        TrainerError: the base has no such layer.
+    """
+    names = [layer.name for layer in model.get_layer(BASE).layers]
+    if layer_name not in names:
+        raise TrainerError(f"the base has no layer {layer_name!r}; it has: {', '.join(names)}")
+    return names.index(layer_name)
+
+
 def unfreeze_from(model: keras.Model, layer_name: str) -> None:
     """Let the base learn from a named layer up; its batch norm stays frozen.
 
     Raises:
         TrainerError: the base has no such layer.
     """
-    body = model.get_layer(BASE)
-    names = [layer.name for layer in body.layers]
-    if layer_name not in names:
-        raise TrainerError(f"the base has no layer {layer_name!r}; it has: {', '.join(names)}")
+    first, body = layer_index(model, layer_name), model.get_layer(BASE)
     body.trainable = True
-    first = names.index(layer_name)
     for index, layer in enumerate(body.layers):
         layer.trainable = index >= first and not isinstance(layer, layers.BatchNormalization)
