@@ -10,7 +10,7 @@
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
-# make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (five hours on two cores)
+# make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make clean   remove environments and caches
 
@@ -82,6 +82,7 @@ train: $(VENV)/.test
 	    --epochs 120 --out $(RUNS)/$(MODEL)
 	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
 	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
+	$(TRAINER) evaluate $(RUNS)/$(MODEL) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
 
 install uninstall:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.datasets import load_data
 from trainer.judges import load_judge
 from trainer.metrics import judge
@@ -40,7 +42,12 @@ def as_text(result: dict[str, Any]) -> str:
     }
     lines = [f"{result['n']} faces"]
     lines += [f"{name:30}{result[key]:.4f}" for key, name in names.items() if result.get(key) is not None]
-    lines += ["", "true \\ predicted " + "".join(f"{label:>10}" for label in labels)]
-    for label, row in zip(labels, result["confusion"], strict=True):
-        lines.append(f"{label:17}" + "".join(f"{count:10}" for count in row))
+    lines += ["", "true \\ predicted " + "".join(f"{label:>10}" for label in (*labels, "precision", "recall", "F1"))]
+    counts = np.array(result["confusion"])
+    for code, label in enumerate(labels):
+        hits, said, there = counts[code, code], counts[:, code].sum(), counts[code].sum()
+        shares = (hits / max(1, said), hits / max(1, there), 2 * hits / max(1, said + there))
+        lines.append(
+            f"{label:17}" + "".join(f"{count:10}" for count in counts[code]) + "".join(f"{x:10.2f}" for x in shares)
+        )
     return "\n".join(lines)

@@ -76,6 +76,7 @@ def spoil_outbox(scene: Scene, number: int) -> None:
     del number
     scene.kiosk.end(signal.SIGTERM)
     scene.settle()
+    scene.kiosk.state_dir.mkdir(exist_ok=True)  # the first agent may have been told to stop before it made it
     (scene.kiosk.state_dir / "outbox.sqlite3").write_bytes(scene.random.randbytes(20_000))
     scene.kiosk.start()
 
