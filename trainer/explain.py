@@ -22,7 +22,7 @@ def activations(model: Any, face: npt.NDArray[np.uint8]) -> dict[str, npt.NDArra
         face: uint8 (48, 48), grey.
 
     Returns:
-        Layer name → float32 (height, width, channels), of a dense layer (1, units, 1); of more than MAX_LAYERS
+        Layer name → float32 (height, width, channels), of a dense layer (units,); of more than MAX_LAYERS
         layers, evenly chosen ones.
     """
     import keras
@@ -36,8 +36,7 @@ def activations(model: Any, face: npt.NDArray[np.uint8]) -> dict[str, npt.NDArra
             outputs = keras.Model(part.inputs[0], [layer.output for layer in layers])(inputs, training=False)
             # Keras returns a single output bare.
             for layer, output in zip(layers, outputs if len(layers) > 1 else [outputs], strict=True):
-                values = np.asarray(keras.ops.convert_to_numpy(output), dtype=np.float32)[0]
-                found[layer.name] = values[None, :, None] if values.ndim == 1 else values
+                found[layer.name] = np.asarray(keras.ops.convert_to_numpy(output), dtype=np.float32)[0]
     names = list(found)
     chosen = np.unique(np.linspace(0, len(names) - 1, min(MAX_LAYERS, len(names))).astype(int))
     return {names[index]: found[names[index]] for index in chosen}

@@ -143,7 +143,14 @@ def attention(data: FaceDataset, maps: Sequence[npt.NDArray[np.float32]], path: 
 
 
 def activation(name: str, values: npt.NDArray[np.float32], path: Path) -> None:
-    """Draw up to 32 channels of one layer: float32 (height, width, channels)."""
+    """Draw up to 32 channels of one layer, float32 (height, width, channels), or all of a dense one, (units,)."""
+    if values.ndim == 1:
+        figure, axis = pyplot.subplots(figsize=(9.6, 2.4), layout="constrained")
+        axis.bar(range(len(values)), values, width=0.8)
+        axis.set(xlabel="unit", ylabel="activation")
+        figure.suptitle(f"{name}: {len(values)} units", fontsize=9)
+        _save(figure, path)
+        return
     strongest = np.argsort(-values.std(axis=(0, 1)))[:32]
     titles = [f"{channel}" for channel in strongest]
     heading = f"{name}: {values.shape[0]}×{values.shape[1]}, {values.shape[2]} channels, the most varied ones"
