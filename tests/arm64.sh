@@ -18,6 +18,7 @@ fi
 
 work=$(mktemp -d)
 trap 'umount "$trees"/*/proc 2> /dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 mkdir "$work/src"
 git ls-files -z | xargs -0 cp --parents -t "$work/src"
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work" "$work/src"
