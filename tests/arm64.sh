@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 trees=${TREES:-/var/tmp/edge-agent-arm64}
-python=$(realpath -s "${PYTHON:-python3}" 2> /dev/null || command -v python3)
+python=$(command -v "${PYTHON:-python3}")
 [ "$(id -u)" = 0 ] || { echo "run it as root" >&2; exit 1; }
 for tool in mmdebstrap qemu-aarch64-static; do
     command -v $tool > /dev/null || { echo "$tool is missing: apt install mmdebstrap qemu-user-static" >&2; exit 1; }
