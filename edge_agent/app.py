@@ -167,7 +167,7 @@ class Agent:
         self.pipeline.vision.ignore_zones += drawn_zones
         self._onlookers: list[Onlooker] = []
         try:
-            self._let_look_on(drawn_zones)
+            self._open_onlookers(drawn_zones)
         except BaseException:
             # Whoever tries again, with another configuration, needs their ports.
             self._close_onlookers()
@@ -175,7 +175,7 @@ class Agent:
         #: Set when a recording has been watched to its end.
         self.ended = threading.Event()
 
-    def _let_look_on(self, drawn_zones: tuple[Polygon, ...]) -> None:
+    def _open_onlookers(self, drawn_zones: tuple[Polygon, ...]) -> None:
         config = self._config
         if config.web.enabled:
             try:

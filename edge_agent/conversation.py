@@ -149,7 +149,7 @@ class Conversation:
     def pump(self) -> None:
         """Hand over what waits. A page that came too late is news, and sent anew while its alert is open."""
         expired = self._dispatcher.pump()
-        set_aside = self._dispatcher.set_aside()
+        set_aside = self._dispatcher.newly_set_aside()
         if set_aside is not None:
             detail = f"the outbox could not be read and was moved to {set_aside}"
             log.error(detail)

@@ -56,7 +56,7 @@ run() {
 }
 
 prepare bookworm 3.11 "$wheel[demo]" pytest 'numpy<2' opencv-python-headless==4.11.0.86 tflite-runtime==2.14.0
-rm -rf "$trees"/bookworm/app/ai_edge_litert*
+rm -rf "$trees"/bookworm/app/ai_edge_litert*  # the wheel wants it, and it would be found first
 prepare trixie 3.13 "$wheel[demo]" pytest
 for suite in bookworm trixie; do
     mkdir -p "$trees/$suite/proc"

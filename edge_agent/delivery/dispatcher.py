@@ -211,7 +211,7 @@ class Dispatcher:
                 return topic
         return ""
 
-    def set_aside(self) -> Path | None:
+    def newly_set_aside(self) -> Path | None:
         """Return where a file that could not be read was moved to, once; None where all is well."""
         path, self._outbox.set_aside = self._outbox.set_aside, None
         return path
