@@ -138,8 +138,8 @@ def topics() -> str:
     lines = [
         "# MQTT topics",
         "",
-        "Below `kiosk/v1/<site>/<device>/`, at QoS 1 (commands are heard at QoS 0, so that none waits), JSON; made from the",
-        "schemas in",
+        "Below `kiosk/v1/<site>/<device>/`, at QoS 1 (commands are heard at QoS 0, so that none waits), JSON;",
+        "made from the schemas in",
         "[edge_agent/delivery/schemas](../../edge_agent/delivery/schemas), which every message is tested against.",
         "Consumers should ignore fields they do not know.",
         "",
