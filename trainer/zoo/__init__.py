@@ -61,6 +61,11 @@ NETWORKS = {
         {"optimizer": "adamw", "learning_rate": 1.5e-4, "weight_decay": 0.05, "epochs": 22, "batch_size": 64},
         ("weights",),
     ),
+    "efficientnet_lite0": Network(
+        "EfficientNet-Lite0 that knows ImageNet, fine-tuned: a teacher",
+        {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 0.05, "epochs": 18, "batch_size": 64},
+        ("weights",),
+    ),
     "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
     "happy_base": Network("3 convolutions, dense 112-112", {**_PLAIN, "classes": _HAPPY_OR_NOT}),
