@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert
-from edge_agent.camera import Camera, Capture, CaptureStatus, Frame, make_camera
+from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
-from edge_agent.camera.picture import FROZEN_PROBLEM, PictureWatch
+from edge_agent.camera.supervisor import CameraSupervisor
 from edge_agent.config import Config, Polygon, read_password
 from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import Bus, MqttBus
@@ -93,6 +93,21 @@ class Agent:
         self._stopping = False
         # Before all else: who has the outbox is the one agent of this device.
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        self._onlookers: list[Onlooker] = []
+        #: Set when a recording has been watched to its end.
+        self.ended = threading.Event()
+        try:
+            self._assemble(outbox, camera=camera, bus=bus, every_frame=every_frame)
+        except BaseException:
+            # Whoever tries again, with another configuration, needs disk and ports.
+            self._close_onlookers()
+            outbox.close()
+            raise
+
+    def _assemble(
+        self, outbox: Outbox, *, camera: Callable[[], Camera] | None, bus: Bus | None, every_frame: bool
+    ) -> None:
+        config = self._config
         self._models = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
         self._choice = self._models.choose(config.emotion.model)
         self._config = config = replace(config, emotion=replace(config.emotion, model=self._choice.model))
@@ -122,21 +137,22 @@ class Agent:
             unix=time.time,
             monotonic=time.monotonic,
         )
-        self._capture = Capture(
-            camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
-            config.camera,
-            wake=self._wakeup.set,
-            every_frame=every_frame,
+        self._camera = CameraSupervisor(
+            Capture(
+                camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
+                config.camera,
+                wake=self._wakeup.set,
+                every_frame=every_frame,
+            ),
+            live=config.camera.source != "opencv" or not Path(config.camera.device).exists(),
+            retry_s=config.camera.retry_max_s,
+            tell=self.tell,
         )
         # A recording that is played without pauses is looked at frame by frame.
         self._pacer: Pacer | None = None
         if not every_frame:
             self._pacer = Pacer(config.performance, rate_hz=config.camera.frame_rate_hz, cpu_s=time.process_time)
         self.health = Health(start_s=time.monotonic())
-        self._camera_status = self._capture.status()
-        self._picture, self._picture_problem = PictureWatch(), ""
-        self._live_camera = config.camera.source != "opencv" or not Path(config.camera.device).exists()
-        self._next_restart_s = 0.0
         self._watchdog = Watchdog(monotonic=time.monotonic)
         self._frame_problem = ""
         self._next_health_s = 0.0
@@ -165,15 +181,7 @@ class Agent:
             )
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
-        self._onlookers: list[Onlooker] = []
-        try:
-            self._open_onlookers(drawn_zones)
-        except BaseException:
-            # Whoever tries again, with another configuration, needs their ports.
-            self._close_onlookers()
-            raise
-        #: Set when a recording has been watched to its end.
-        self.ended = threading.Event()
+        self._open_onlookers(drawn_zones)
 
     def _open_onlookers(self, drawn_zones: tuple[Polygon, ...]) -> None:
         config = self._config
@@ -213,7 +221,7 @@ class Agent:
             self.pipeline.vision.classifier.verify()
         except AgentError as error:
             return str(error)
-        return self._camera_status.problem or self._picture_problem or self._dispatcher.problem
+        return self._camera.problem or self._dispatcher.problem
 
     def reload(self) -> str:
         """Let `run` return so that its caller begins anew with `successor`; return why not, if the file is wrong."""
@@ -238,7 +246,7 @@ class Agent:
             self.tell("model_rolled_back", detail)
         self._conversation.resume()
         self._bus.start()
-        self._capture.start()
+        self._camera.start()
         log.info(
             "watching",
             extra=fields(
@@ -265,34 +273,30 @@ class Agent:
     def _turn(self) -> None:
         for event in self._bus.events():
             self._conversation.handle(event)
-        self._capture.check()
-        status = self._capture.status()
-        frame = self._capture.take()
+        frame = self._camera.take()
+        ended = self._camera.state == "ended" and frame is None
         if frame is not None:
             self._process(frame)
-        if status != self._camera_status:
-            self._camera_changed(status)
-        if frame is None and (status.state == "ended" or self._blind_s() > MAX_GAP_S):
+        if ended or (frame is None and self._blind_s() > MAX_GAP_S):
             self._conversation.report(self.pipeline.without_frame(self._alert_time_s()))
         self._conversation.report(self.pipeline.rules.escalate_due(self._alert_time_s()))
         self._conversation.pump()
         self._conversation.set_problem(
-            self._camera_status.problem
-            or self._picture_problem
+            self._camera.problem
             or self._frame_problem
             or self._dispatcher.problem
             or (self._pacer.problem if self._pacer is not None else "")
             or self._conversation.deaf
         )
         self._watchdog.turn(
-            frames=0 if self._picture_problem == FROZEN_PROBLEM else self.health.frames + self.health.skipped,
+            frames=0 if self._camera.frozen else self.health.frames + self.health.skipped,
             network_turned_s=self._bus.turned_s,
             status=self._conversation.problem or "watching",
         )
         if time.monotonic() >= self._next_health_s and (self._bus.connected or self._onlookers):
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
             self._tell_health()
-        if status.state == "ended" and frame is None and not self.ended.is_set():
+        if ended:
             self.ended.set()
         if self._stop_at_end and self.ended.is_set() and self._settled():
             self._stopping = True
@@ -311,14 +315,13 @@ class Agent:
     def _process(self, frame: Frame) -> None:
         started_s = time.monotonic()
         self._frame_s, self._frame_taken_s = frame.time_s, started_s
-        self._look_at_picture(frame)
         if self._pacer is not None:
             open_alerts = self.pipeline.rules.open_alerts()
             pending = self.pipeline.rules.pending()
             wanted = self._pacer.wants(
                 frame.image, frame.time_s, busy=bool(self._people or open_alerts), pending=pending
             )
-            self._capture.pace(self._pacer.rate_hz)
+            self._camera.pace(self._pacer.rate_hz)
             if not wanted:
                 self.health.skip(now_s=time.monotonic())
                 self._conversation.report(self.pipeline.without_frame(frame.time_s))
@@ -352,31 +355,6 @@ class Agent:
         for onlooker in self._onlookers:
             onlooker.note_alert(alert)
 
-    def _look_at_picture(self, frame: Frame) -> None:
-        """Note a picture that shows nothing; a frozen one is a camera that wants to be opened anew."""
-        if not self._live_camera:
-            return
-        problem = self._picture.look(frame)
-        if problem != self._picture_problem:
-            self._picture_problem = problem
-            log.log(logging.ERROR if problem else logging.INFO, problem or "the picture is in order again")
-        if problem == FROZEN_PROBLEM and time.monotonic() >= self._next_restart_s:
-            self._next_restart_s = time.monotonic() + self._config.camera.retry_max_s
-            self._capture.restart(problem)
-
-    def _camera_changed(self, status: CaptureStatus) -> None:
-        before, self._camera_status = self._camera_status, status
-        if status.state == "lost":
-            log.error(f"camera lost: {status.problem}; trying again")
-        elif status.state == "running":
-            log.info("camera delivers frames")
-        elif status.state == "ended":
-            log.info("the recording has ended")
-        if status.state == "lost" and before.state != "lost":
-            self.tell("camera_lost", status.problem)
-        elif before.state == "lost" and status.state == "running":
-            self.tell("camera_back", "")
-
     def _tell_health(self) -> None:
         body = self._health()
         self._conversation.publish_health(body)
@@ -387,10 +365,10 @@ class Agent:
         now_s = time.monotonic()
         depth, oldest_s = self._dispatcher.waiting()
         return {
-            "camera": self._camera_status.state,
+            "camera": self._camera.state,
             "uptime_s": round(self.health.uptime_s(now_s), 1),
             "frames": self.health.frames,
-            "frames_dropped": self._capture.dropped,
+            "frames_dropped": self._camera.dropped,
             "frames_skipped": self.health.skipped,
             "frame_rate_hz": round(self.health.take_frame_rate_hz(now_s), 2),
             "latency_p50_ms": self.health.latency_ms(50),
@@ -414,7 +392,7 @@ class Agent:
         self._conversation.end(goes_on=self.successor is not None)
         self._statistics.flush()
         waiting = self._dispatcher.close()
-        self._capture.stop(0.3)
+        self._camera.stop()
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 
 

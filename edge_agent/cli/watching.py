@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 import signal
@@ -120,13 +119,10 @@ def _run(options: argparse.Namespace) -> int:
     while agent.successor is not None:
         before, config = config, agent.successor
         set_up_logging(config.logging)
-        problem = ""
         try:
             agent = begin(config)
         except Exception as error:  # whatever is wrong with it, the old one worked
             problem = str(error) or type(error).__name__
-        if problem:
-            gc.collect()  # the agent that could not begin holds the outbox as long as it is there
             set_up_logging(before.logging)
             detail = f"the new configuration does not work, the old one stays: {problem}"
             logging.getLogger("edge_agent").error(detail)
