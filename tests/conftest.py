@@ -18,7 +18,10 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
+import yaml
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from edge_agent.demo import CLIPS
 
 PATIENCE_S = 20.0
 
@@ -257,3 +260,25 @@ def clip_frames() -> Callable[[str], list]:
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def write_config(tmp_path, broker, site):
+    """Return a function that writes a configuration for the broker and the first clip, its sections changed as told."""
+
+    def write(port: int | None = None, **sections) -> str:
+        values = {
+            "site": {"name": site, "place": "till"},
+            "camera": {"device": str(CLIPS["one"])},
+            "privacy": {"notice_posted": True},
+            "mqtt": {"port": port or broker.port},
+            "outbox": {"state_dir": str(tmp_path / "state")},
+            "logging": {"format": "json", "health_interval_s": 1.0},
+        }
+        for name, section in sections.items():
+            values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return str(path)
+
+    return write

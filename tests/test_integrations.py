@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, REPOSITORY, free_port
 from prometheus_client.parser import text_string_to_metric_families
-from test_agent import write_config  # noqa: F401
 
 from edge_agent.config import Config, HomeAssistant, Site
 from edge_agent.delivery.home_assistant import discovery
@@ -39,7 +38,7 @@ def announced(**site) -> list[tuple[str, dict]]:
     return [(m.topic, json.loads(m.payload)) for m in discovery(config, topics, version="1.0")]
 
 
-def test_a_device_announces_its_entities(edge_agent, listen, site, write_config):  # noqa: F811
+def test_a_device_announces_its_entities(edge_agent, listen, site, write_config):
     prefix = f"homeassistant-{site}"
     listener = listen(f"{prefix}/#")
     edge_agent("run", "--config", write_config(home_assistant={"enabled": True, "prefix": prefix}))
@@ -72,7 +71,7 @@ def test_home_assistants_own_schemas_accept_it():
     assert len(result.stdout.splitlines()) == 6
 
 
-def test_prometheus_reads_what_the_agent_counts(edge_agent, listen, site, write_config):  # noqa: F811
+def test_prometheus_reads_what_the_agent_counts(edge_agent, listen, site, write_config):
     port, listener = free_port(), listen(f"kiosk/v1/{site}/#")
     edge_agent("run", "--config", write_config(metrics={"enabled": True, "port": port}))
     listener.wait_for_json("/alert/0", step="raised")
@@ -103,7 +102,7 @@ def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
 
 
-def test_without_the_extra_the_option_is_refused(write_config):  # noqa: F811
+def test_without_the_extra_the_option_is_refused(write_config):
     script = (
         "import sys; sys.modules['prometheus_client'] = sys.modules['aiohttp'] = None\n"
         "from edge_agent.cli import main; sys.exit(main())"

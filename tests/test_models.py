@@ -8,7 +8,6 @@ import shutil
 import pytest
 import yaml
 from conftest import PATIENCE_S
-from test_agent import write_config  # noqa: F401
 
 from converter.__main__ import main as converter
 from edge_agent.errors import BundleError
@@ -159,7 +158,7 @@ class TestAttacks:
 
 
 def test_the_agent_runs_the_activated_model_and_goes_back_when_it_is_broken(
-    run_command, edge_agent, listen, site, write_config, make_bundle, keys, tmp_path  # noqa: F811
+    run_command, edge_agent, listen, site, write_config, make_bundle, keys, tmp_path
 ):  # fmt: skip
     config_file = write_config(camera={"source": "synthetic"}, emotion={"trusted_keys": [str(keys / "ours.pub")]})
     assert run_command("model", "stage", make_bundle("next-1"), "--config", config_file).code == 0

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from test_delivery import ULID, alert, composer
+from messages import ULID, alert, composer
 
 from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
 from edge_agent.testing import FakeBus, FakeClock

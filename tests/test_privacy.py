@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from conftest import free_port
-from test_agent import write_config  # noqa: F401
 
 from edge_agent.config import load_config
 from edge_agent.operations.privacy import prove, schemas, trace
@@ -22,7 +21,7 @@ def test_no_message_has_room_for_a_picture():
 
 
 @needs_strace
-def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_command, write_config, broker):  # noqa: F811
+def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_command, write_config, broker):
     result = run_command("doctor", "--privacy", "--seconds", 15, "--json", "--config", write_config())
     assert result.code == 0, result.out + result.err
     checks = {check["check"]: check for check in json.loads(result.out)}
@@ -31,7 +30,7 @@ def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_comma
 
 
 @needs_strace
-def test_without_a_broker_nothing_is_proved(run_command, write_config, monkeypatch):  # noqa: F811
+def test_without_a_broker_nothing_is_proved(run_command, write_config, monkeypatch):
     monkeypatch.setattr("edge_agent.operations.privacy._START_S", 1.0)
     config = load_config(Path(write_config(port=free_port())))
     *_, addresses = prove(config, Path("config.yaml"), seconds=8)
@@ -58,7 +57,7 @@ def test_a_program_that_leaks_is_found_out(tmp_path):
     )
 
 
-def test_a_doctor_names_what_does_not_work(run_command, write_config):  # noqa: F811
+def test_a_doctor_names_what_does_not_work(run_command, write_config):
     config_file = write_config(port=free_port(), camera={"device": "nowhere.mp4"}, outbox={"state_dir": "/proc/x"})
     result = run_command("doctor", "--config", config_file)
     assert result.code == 1
@@ -71,13 +70,13 @@ def test_a_doctor_names_what_does_not_work(run_command, write_config):  # noqa: 
     assert "Traceback" not in result.err
 
 
-def test_a_doctor_finds_a_good_setup_good(run_command, write_config):  # noqa: F811
+def test_a_doctor_finds_a_good_setup_good(run_command, write_config):
     result = run_command("doctor", "--json", "--config", write_config())
     assert result.code == 0, result.out
     assert all(check["ok"] for check in json.loads(result.out))
 
 
-def test_the_notice_names_place_and_emotions(run_command, write_config):  # noqa: F811
+def test_the_notice_names_place_and_emotions(run_command, write_config):
     result = run_command("notice", "--config", write_config(site={"place": "the main entrance"}))
     assert result.code == 0
     assert "the main entrance" in result.out

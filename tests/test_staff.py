@@ -15,7 +15,6 @@ import time
 import pytest
 import yaml
 from conftest import PATIENCE_S
-from test_agent import write_config  # noqa: F401
 
 from edge_agent.delivery.bus import Received
 from edge_agent.demo.simulate import EXERCISE, Simulation, Visit
@@ -56,7 +55,7 @@ class TestFleet:
         assert len(text.splitlines()) == 24
         assert "and 280 more" in text
 
-    def test_the_command_reads_what_devices_left(self, edge_agent, run_command, listen, broker, site, write_config):  # noqa: F811
+    def test_the_command_reads_what_devices_left(self, edge_agent, run_command, listen, broker, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")
         edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
         listener.wait_for_json("/health", state="online")
@@ -72,7 +71,7 @@ class TestFleet:
 
 
 class TestSimulation:
-    def test_staff_are_paged_as_the_script_says_and_their_answers_count(self, listen, broker, site, write_config):  # noqa: F811
+    def test_staff_are_paged_as_the_script_says_and_their_answers_count(self, listen, broker, site, write_config):
         from edge_agent.config import load_config
 
         listener = listen(f"kiosk/v1/{site}/#")
@@ -100,14 +99,14 @@ class TestSimulation:
         assert len(listener.bodies("/alert/0")) == 2
 
 
-def write_config_path(write_config):  # noqa: F811
+def write_config_path(write_config):
     from pathlib import Path
 
     return Path(write_config(rules=[{"name": "angry-customer", "dwell_s": 1.0}]))
 
 
 class TestScreen:
-    def test_a_page_fills_the_screen_and_a_key_answers_it(self, edge_agent, listen, broker, site, write_config):  # noqa: F811
+    def test_a_page_fills_the_screen_and_a_key_answers_it(self, edge_agent, listen, broker, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")
         ours, theirs = pty.openpty()
         pager = subprocess.Popen(

@@ -8,8 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from test_agent import write_config  # noqa: F401
-from test_delivery import validate
+from messages import validate
 
 from edge_agent.alerting.satisfaction import MIN_OBSERVATIONS, Satisfaction, Summary
 from edge_agent.alerting.tracker import Track
@@ -109,7 +108,7 @@ def test_intervals_are_joined_by_visits_and_written_as_csv(tmp_path):
     assert rows[0]["begin"] == "2027-01-15T08:00:00.000Z"
 
 
-def test_the_command_shows_days_and_csv(run_command, write_config, tmp_path):  # noqa: F811
+def test_the_command_shows_days_and_csv(run_command, write_config, tmp_path):
     import time
 
     config = write_config()

@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 from conftest import PATIENCE_S, free_port
-from test_agent import write_config  # noqa: F401
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
@@ -81,7 +80,7 @@ class TestWatchdog:
         watchdog.turn(frames=1, network_turned_s=1, status="x")
         watchdog.stopping()
 
-    def test_the_agent_is_ready_alive_and_stops_by_itself(self, edge_agent, manager, write_config):  # noqa: F811
+    def test_the_agent_is_ready_alive_and_stops_by_itself(self, edge_agent, manager, write_config):
         import os
 
         agent = edge_agent(

@@ -14,7 +14,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PATIENCE_S, free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_agent import write_config  # noqa: F401
 
 from edge_agent.alerting.satisfaction import Summary
 from edge_agent.demo import CLIPS
@@ -75,7 +74,7 @@ def accessible(page: Page) -> None:
 
 
 @pytest.fixture
-def live_view(edge_agent, write_config):  # noqa: F811
+def live_view(edge_agent, write_config):
     """The agent with its live view, watching the clip again and again; returns the page's address."""
 
     def start(**web) -> str:
@@ -243,7 +242,7 @@ class TestToken:
         expect(page.locator("#people li").first).to_be_visible()
 
 
-def test_faces_are_blurred_where_that_is_asked_for(write_config):  # noqa: F811
+def test_faces_are_blurred_where_that_is_asked_for(write_config):
     import cv2
     import numpy as np
 
@@ -300,7 +299,7 @@ class TestStaffPager:
         expect(page.locator("#link")).to_have_text(f"Connected as {name}")
         return page
 
-    def test_staff_see_a_page_and_who_took_it(self, pager, open_page, edge_agent, listen, site, write_config):  # noqa: F811
+    def test_staff_see_a_page_and_who_took_it(self, pager, open_page, edge_agent, listen, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")
         _, url = pager()
         kim, lee = self.on_duty(open_page, url, "Kim"), self.on_duty(open_page, url, "Lee")
@@ -332,7 +331,7 @@ class TestStaffPager:
         edge_agent,
         listen,
         site,
-        write_config,  # noqa: F811
+        write_config,
     ):
         listener = listen(f"kiosk/v1/{site}/#")
         process, url = pager()
