@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from test_agent import write_config  # noqa: F401
 from test_rules import FACE
 
 from edge_agent.alerting.shadow import LEVELS, Visits
@@ -85,21 +84,21 @@ class TestCommand:
         log.count("angry-customer", FALSE_ALARMS, counts.get("false", 0))
         log.flush()
 
-    def test_it_proposes_what_to_write(self, run_command, write_config, tmp_path):  # noqa: F811
+    def test_it_proposes_what_to_write(self, run_command, write_config, tmp_path):
         self.fill(tmp_path / "state")
         result = run_command("calibrate", "--config", write_config(), "--max-false-pages-per-day", 3)
         assert result.code == 0, result.err
         assert "48.0 hours watched" in result.out
         assert "write into the rule:  upper: 0.42" in result.out
 
-    def test_answers_of_staff_lower_the_share_of_false_pages(self, run_command, write_config, tmp_path):  # noqa: F811
+    def test_answers_of_staff_lower_the_share_of_false_pages(self, run_command, write_config, tmp_path):
         self.fill(tmp_path / "state", answers=19, false=1)
         result = run_command("calibrate", "--config", write_config(), "--max-false-pages-per-day", 3, "--json")
         found = json.loads(result.out)
         assert (found["answers"], found["false_alarms"]) == (19, 1)
         assert found["proposal"]["threshold"] < 0.42
 
-    def test_without_enough_to_go_on_it_says_so(self, run_command, write_config, tmp_path):  # noqa: F811
+    def test_without_enough_to_go_on_it_says_so(self, run_command, write_config, tmp_path):
         config_file = write_config()
         result = run_command("calibrate", "--config", config_file, "--max-false-pages-per-day", 3)
         assert result.code == 6
