@@ -21,6 +21,7 @@ RUNS ?= runs
 MODEL := fer-compact-2
 BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
+KEPT := model.keras run.json recipe.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 
@@ -80,6 +81,8 @@ train: $(VENV)/.test
 	test -f $(RUNS)/coarse/run.json || $(FIT) --model coarse_stem --out $(RUNS)/coarse
 	test -f $(RUNS)/$(MODEL)/run.json || $(FIT) --model compact --teachers $(RUNS)/teacher $(RUNS)/coarse --views 10 \
 	    --epochs 120 --out $(RUNS)/$(MODEL)
+	mkdir -p trainer/runs/$(MODEL)
+	cp $(foreach file,$(KEPT),$(RUNS)/$(MODEL)/$(file)) trainer/runs/$(MODEL)
 	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
 	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
 	$(TRAINER) evaluate $(RUNS)/$(MODEL) --data $(DATA)

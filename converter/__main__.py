@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"converter: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
-    except (ConversionError, TrainerError, AgentError) as error:
+    except (ConversionError, TrainerError, AgentError, OSError) as error:
         print(f"converter: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -117,7 +117,10 @@ def _parity(options: argparse.Namespace) -> int:
     after = load_judge(options.bundle)
     data = load_data(options.data, already_cropped=options.already_cropped).for_model(after.classes).only(options.usage)
     before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
-    parity = compare(before(data.faces), after(data.faces), data)
+    if sorted(before.classes) != sorted(after.classes):
+        raise ConversionError(f"{options.keras} and {options.bundle} do not tell the same classes apart")
+    columns = [before.classes.index(name) for name in after.classes]
+    parity = compare(before(data.faces)[:, columns], after(data.faces), data)
     print(json.dumps(parity.as_dict()) if options.json else parity)
     return 0
 

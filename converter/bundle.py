@@ -26,11 +26,10 @@ from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
-from trainer.batches import to_input
-from trainer.datasets import FaceDataset, load_data
+from trainer.datasets import FaceDataset, load_data, to_input
 from trainer.judges import load_judge
 from trainer.photos import FRAMING
-from trainer.runs import read_run, recipe_of, split
+from trainer.runs import read_run, recipe_of, require_same_split, split
 
 GOLDEN_TOLERANCE_STEPS = 1
 _GOLDEN_FACES = 8
@@ -59,7 +58,7 @@ def convert(
 
     Raises:
         ConversionError: the model cannot be quantized, or lost more than allowed.
-        TrainerError: the run is not finished.
+        TrainerError: the run is not finished, or was trained on other data.
         DatasetError: the data cannot be used.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file()):
@@ -68,11 +67,14 @@ def convert(
     recipe = recipe_of(description)
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, _ = split(data, recipe)
+    require_same_split(description, validation, whose=str(run))
     chosen = np.random.default_rng(recipe.seed).permutation(len(training))[:calibration_faces]
     calibration = to_input(training.faces[chosen])
 
     import keras
 
+    if not (run / "model.keras").is_file():
+        raise ConversionError(f"{run} holds no model.keras; a support vector machine cannot be converted")
     say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
     model = keras.models.load_model(run / "model.keras", compile=False)
     content = quantize(model, calibration, classes=len(recipe.classes))
@@ -120,6 +122,7 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
             "data": run.get("data", "not stated"),
             "faces": run["training_faces"],
             "cleaning": run["cleaning"],
+            "validation_sha256": run["validation_sha256"],
             "recipe": run["recipe"],
             "parameters": run["parameters"],
             "versions": run["versions"],

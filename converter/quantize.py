@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from converter.errors import ConversionError
 from edge_agent.vision.runtime import load_interpreter, native_messages_hidden
+from trainer.errors import first_line
 
 MIN_CALIBRATION_FACES = 100
 
@@ -52,7 +53,7 @@ def quantize(model: Any, calibration: npt.NDArray[np.float32], *, classes: int) 
             warnings.simplefilter("ignore")
             content: bytes = converter.convert()
     except Exception as error:  # TensorFlow raises many kinds for layers it cannot quantize
-        raise ConversionError(f"TensorFlow cannot quantize the model: {str(error).splitlines()[0]}") from None
+        raise ConversionError(f"TensorFlow cannot quantize the model: {first_line(error)}") from None
     _refuse_floats(content)
     return content
 

@@ -19,6 +19,7 @@ import numpy as np
 import paho.mqtt.client as paho
 import pytest
 import yaml
+from drawn import draw, trainer, votes_for, write_data
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.demo import CLIPS
@@ -282,3 +283,25 @@ def write_config(tmp_path, broker, site):
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory):
+    """Return a folder of drawn faces in FER2013's form: 420 to train on, 70 to judge on."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    rows = [(n % 7, draw(n % 7, random), "Training" if n < 420 else "PublicTest") for n in range(490)]
+    write_data(folder, rows, [votes_for(row[0]) for row in rows])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(drawn_data, tmp_path_factory):
+    """A network trained for a few epochs, by the command people use."""
+    out = tmp_path_factory.mktemp("runs") / "drawn"
+    result = trainer(
+        "fit", "--data", drawn_data, "--out", out, "--epochs", 6, "--batch-size", 32, "--learning-rate", 0.05,
+        "--max-faces", 300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return out

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
+import shutil
 import warnings
 import zipfile
 
 import numpy as np
 import pytest
-from test_trainer import drawn_data, run_folder  # noqa: F401 (fixtures)
+from drawn import converter, trainer
 
 from converter.bundle import demo_faces
 from converter.detector import extract_detectors
@@ -23,14 +22,8 @@ from trainer.datasets import load_fer2013
 from trainer.metrics import with_temperature
 
 
-def converter(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "converter", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
-def bundle(run_folder, drawn_data, tmp_path_factory):  # noqa: F811
+def bundle(run_folder, drawn_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "drawn-1"
     arguments = [
         "convert",
@@ -52,7 +45,7 @@ def bundle(run_folder, drawn_data, tmp_path_factory):  # noqa: F811
     return out
 
 
-def test_the_agent_accepts_the_bundle_and_it_judges_like_its_parent(bundle, run_folder, drawn_data):  # noqa: F811
+def test_the_agent_accepts_the_bundle_and_it_judges_like_its_parent(bundle, run_folder, drawn_data):
     classifier = EmotionClassifier(load_bundle(bundle, kind="emotion-classifier"))
     manifest = classifier.bundle.manifest
     assert manifest["id"] == "drawn-1"
@@ -68,6 +61,29 @@ def test_the_agent_accepts_the_bundle_and_it_judges_like_its_parent(bundle, run_
     assert abs(parity["accuracy7"]["float"] - parity["accuracy7"]["int8"]) < 0.1
 
 
+def test_parity_compares_labels_by_their_names(bundle, run_folder, drawn_data, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    shutil.copytree(run_folder, tmp_path / "run")
+    for path in (tmp_path / "bundle" / "manifest.json", tmp_path / "run" / "run.json"):
+        stated = json.loads(path.read_text())
+        path.write_text(json.dumps({**stated, "labels": sorted(stated["labels"])}))
+    arguments = [tmp_path / "run" / "model.keras", tmp_path / "bundle", "--data", drawn_data, "--json"]
+    result = converter("parity", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["agreement"] > 0.8
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**stated, "labels": [*"abcdefg"]}))
+    refused = converter("parity", *arguments)
+    assert refused.returncode == 2
+    assert "do not tell the same classes apart" in refused.stderr
+
+
+def test_a_run_without_a_network_cannot_be_converted(drawn_data, tmp_path):
+    assert trainer("fit", "--model", "svm", "--data", drawn_data, "--out", tmp_path / "svm").returncode == 0
+    result = converter("convert", tmp_path / "svm", "--data", drawn_data, "--out", tmp_path / "x")
+    assert result.returncode == 2
+    assert "holds no model.keras" in result.stderr
+
+
 def test_golden_vectors_show_nobody_from_the_training_data(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert "demo clips" in manifest["golden"]["source"]
@@ -79,7 +95,7 @@ def test_golden_vectors_show_nobody_from_the_training_data(bundle):
         assert all(face.tobytes() in rendered for face in faces)
 
 
-def test_too_great_a_loss_writes_nothing(run_folder, drawn_data, tmp_path):  # noqa: F811
+def test_too_great_a_loss_writes_nothing(run_folder, drawn_data, tmp_path):
     out = tmp_path / "models" / "x"
     result = converter("convert", run_folder, "--data", drawn_data, "--out", out, "--max-accuracy-loss", -1)
     assert result.returncode == 2
@@ -87,7 +103,7 @@ def test_too_great_a_loss_writes_nothing(run_folder, drawn_data, tmp_path):  # n
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_too_great_a_loss_for_angry_faces_writes_nothing(run_folder, drawn_data, tmp_path):  # noqa: F811
+def test_too_great_a_loss_for_angry_faces_writes_nothing(run_folder, drawn_data, tmp_path):
     out = tmp_path / "models" / "x"
     result = converter(
         "convert", run_folder, "--data", drawn_data, "--out", out, "--max-accuracy-loss", 1, "--max-ap-loss", -1
@@ -97,7 +113,7 @@ def test_too_great_a_loss_for_angry_faces_writes_nothing(run_folder, drawn_data,
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_left_alone(run_folder, drawn_data, tmp_path):  # noqa: F811
+def test_a_folder_of_something_else_is_left_alone(run_folder, drawn_data, tmp_path):
     (tmp_path / "important.txt").write_text("mine")
     result = converter("convert", run_folder, "--data", drawn_data, "--out", tmp_path)
     assert result.returncode == 2
@@ -105,7 +121,7 @@ def test_a_folder_of_something_else_is_left_alone(run_folder, drawn_data, tmp_pa
     assert (tmp_path / "important.txt").read_text() == "mine"
 
 
-def test_an_unfinished_run_is_refused(drawn_data, tmp_path):  # noqa: F811
+def test_an_unfinished_run_is_refused(drawn_data, tmp_path):
     result = converter("convert", tmp_path, "--data", drawn_data, "--out", tmp_path / "x")
     assert result.returncode == 2
     assert "not a finished run" in result.stderr
@@ -175,7 +191,7 @@ class TestQuantize:
                 check_calibration(wrong, (8, 8, 1))
 
 
-def test_parity_of_a_model_with_itself_is_perfect(drawn_data):  # noqa: F811
+def test_parity_of_a_model_with_itself_is_perfect(drawn_data):
     data = load_fer2013(drawn_data).only("PublicTest")
     scores = np.random.default_rng(1).dirichlet(np.ones(7), len(data)).astype(np.float32)
     same = compare(scores, scores, data)

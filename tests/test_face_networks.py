@@ -171,6 +171,13 @@ class TestEfficientnetLite0:
         refused("is not a PyTorch checkpoint")
         path.write_bytes(checkpoint({"_conv_stem.weight": tensors["_conv_stem.weight"]}))
         refused("is not EfficientNet-Lite0")
+        path.write_bytes(checkpoint({**tensors, "_blocks.0._se_reduce.weight": tensors["_bn0.weight"]}))
+        refused("is not EfficientNet-Lite0")
+
+    @pytest.mark.parametrize("name", ["efficientnet_lite0", "face_mobilenet"])
+    def test_what_is_random_learns_everywhere(self, name):
+        model = build(recipe_for(name, {"weights": "random"}))
+        assert all(layer.trainable for layer in model.layers)
 
     def test_code_in_a_checkpoint_is_not_run(self, tmp_path, capsys):
         class Evil:

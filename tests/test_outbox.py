@@ -14,103 +14,113 @@ from edge_agent.errors import StateError
 from edge_agent.testing import FakeClock
 
 
-class TestOutbox:
-    @pytest.fixture
-    def clock(self):
-        return FakeClock(1000)
+@pytest.fixture
+def clock():
+    return FakeClock(1000)
 
-    @pytest.fixture
-    def outbox(self, tmp_path, clock):
-        box = Outbox(tmp_path, max_bytes=1000, unix=clock)
-        yield box
-        box.close()
 
-    def test_messages_come_back_in_order_after_a_restart(self, outbox, tmp_path, clock):
-        for number in range(3):
-            outbox.add(Message("t", b"%d" % number, retain=number == 1, expiry_s=100))
-        outbox.close()
-        clock.advance(40)
-        again = Outbox(tmp_path, max_bytes=1000, unix=clock)
-        rows = again.pending(limit=10)
-        assert [row.message.payload for row in rows] == [b"0", b"1", b"2"]
-        assert [row.message.retain for row in rows] == [False, True, False]
-        assert [row.expires_s for row in rows] == [1100, 1100, 1100]
-        assert again.depth() == (3, 40)
-        again.remove([rows[1].seq])
-        assert [row.message.payload for row in again.pending(limit=10)] == [b"0", b"2"]
-        again.close()
+@pytest.fixture
+def outbox(tmp_path, clock):
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    yield box
+    box.close()
 
-    def test_a_process_that_is_killed_loses_nothing(self, tmp_path):
-        script = (
-            "import os, pathlib, signal, time\n"
-            "from edge_agent.delivery.outbox import Outbox\n"
-            "from edge_agent.delivery.messages import Message\n"
-            f"box = Outbox(pathlib.Path({str(tmp_path)!r}), max_bytes=1000, unix=time.time)\n"
-            "box.add(Message('t', b'before the kill'))\n"
-            "os.kill(os.getpid(), signal.SIGKILL)\n"
-        )
-        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
-        box = Outbox(tmp_path, max_bytes=1000, unix=FakeClock())
-        assert [row.message.payload for row in box.pending(limit=1)] == [b"before the kill"]
-        box.close()
 
-    def test_a_full_spool_gives_up_its_oldest_and_says_which(self, outbox):
-        for number in range(4):
-            assert outbox.add(Message(f"t/{number}", b"x" * 240))[1] == []
-        _, evicted = outbox.add(Message("t/4", b"x" * 300))
-        assert [row.message.topic for row in evicted] == ["t/0", "t/1"]
-        assert outbox.depth()[0] == 3
+def test_messages_come_back_in_order_after_a_restart(outbox, tmp_path, clock):
+    for number in range(3):
+        outbox.add(Message("t", b"%d" % number, retain=number == 1, expiry_s=100))
+    outbox.close()
+    clock.advance(40)
+    again = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    rows = again.pending(limit=10)
+    assert [row.message.payload for row in rows] == [b"0", b"1", b"2"]
+    assert [row.message.retain for row in rows] == [False, True, False]
+    assert [row.expires_s for row in rows] == [1100, 1100, 1100]
+    assert again.depth() == (3, 40)
+    again.remove([rows[1].seq])
+    assert [row.message.payload for row in again.pending(limit=10)] == [b"0", b"2"]
+    again.close()
 
-    def test_messages_that_belong_together_are_kept_together(self, outbox):
-        assert outbox.add(Message("a", b"1"), Message("b", b"2"))[0] == [1, 2]
-        outbox._db.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(StateError):
-            outbox.add(Message("c", b"3"), Message("d", b"x" * 5000), note=("open", "c"))
-        assert [row.message.topic for row in outbox.pending(limit=9)] == ["a", "b"]
-        assert outbox.note("open") is None
 
-    def test_a_second_agent_on_the_same_spool_is_turned_away(self, outbox, tmp_path, clock):
-        outbox.add(Message("t", b"mine"))
-        with pytest.raises(StateError, match="in use by another agent"):
-            Outbox(tmp_path, max_bytes=1000, unix=clock)
+def test_a_process_that_is_killed_loses_nothing(tmp_path):
+    script = (
+        "import os, pathlib, signal, time\n"
+        "from edge_agent.delivery.outbox import Outbox\n"
+        "from edge_agent.delivery.messages import Message\n"
+        f"box = Outbox(pathlib.Path({str(tmp_path)!r}), max_bytes=1000, unix=time.time)\n"
+        "box.add(Message('t', b'before the kill'))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    box = Outbox(tmp_path, max_bytes=1000, unix=FakeClock())
+    assert [row.message.payload for row in box.pending(limit=1)] == [b"before the kill"]
+    box.close()
 
-    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path, clock):
-        blocker = tmp_path / "file"
-        blocker.write_text("")
-        with pytest.raises(StateError, match=r"outbox\.state_dir"):
-            Outbox(blocker / "state", max_bytes=1000, unix=clock)
 
-    def test_what_the_next_run_must_know_is_committed_with_the_message(self, outbox, tmp_path, clock):
-        outbox.add(Message("t", b"x"), note=("episodes", "one"))
-        outbox.write_note("episodes", "two")
-        outbox.close()
-        again = Outbox(tmp_path, max_bytes=1000, unix=clock)
-        assert (again.note("episodes"), again.note("other")) == ("two", None)
-        again.close()
+def test_a_full_spool_gives_up_its_oldest_and_says_which(outbox):
+    for number in range(4):
+        assert outbox.add(Message(f"t/{number}", b"x" * 240))[1] == []
+    _, evicted = outbox.add(Message("t/4", b"x" * 300))
+    assert [row.message.topic for row in evicted] == ["t/0", "t/1"]
+    assert outbox.depth()[0] == 3
 
-    def test_a_full_spool_gives_up_summaries_first_and_alerts_last(self, outbox):
-        for topic in ("d/alert/1", "d/event", "d/summary", "d/alert/2"):
-            outbox.add(Message(topic, b"x" * 240))
-        given_up = [row.message.topic for _ in range(4) for row in outbox.add(Message("d/alert/3", b"x" * 240))[1]]
-        assert given_up == ["d/summary", "d/event", "d/alert/1", "d/alert/2"]
 
-    def test_a_file_that_is_no_spool_is_set_aside(self, tmp_path, clock):
-        (tmp_path / FILE_NAME).write_bytes(b"these are not the pages you are looking for" * 100)
-        box = Outbox(tmp_path, max_bytes=1000, unix=clock)
-        box.add(Message("t", b"fresh"))
-        box.close()
-        assert box.set_aside == tmp_path / f"{FILE_NAME}.unreadable-1000"
-        assert box.set_aside.read_bytes().startswith(b"these are not")
+def test_messages_that_belong_together_are_kept_together(outbox):
+    assert outbox.add(Message("a", b"1"), Message("b", b"2"))[0] == [1, 2]
+    outbox._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StateError):
+        outbox.add(Message("c", b"3"), Message("d", b"x" * 5000), note=("open", "c"))
+    assert [row.message.topic for row in outbox.pending(limit=9)] == ["a", "b"]
+    assert outbox.note("open") is None
 
-    def test_a_spool_whose_pages_are_damaged_is_set_aside(self, tmp_path, clock):
-        box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
-        for _ in range(50):
-            box.add(Message("t", os.urandom(500)))
-        box.close()
-        content = bytearray((tmp_path / FILE_NAME).read_bytes())
-        content[4096 * 2 : 4096 * 6] = os.urandom(4096 * 4)
-        (tmp_path / FILE_NAME).write_bytes(content)
-        box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
-        assert box.set_aside is not None
-        assert box.depth() == (0, 0)
-        box.close()
+
+def test_a_second_agent_on_the_same_spool_is_turned_away(outbox, tmp_path, clock):
+    outbox.add(Message("t", b"mine"))
+    with pytest.raises(StateError, match="in use by another agent"):
+        Outbox(tmp_path, max_bytes=1000, unix=clock)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, clock):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(StateError, match=r"outbox\.state_dir"):
+        Outbox(blocker / "state", max_bytes=1000, unix=clock)
+
+
+def test_what_the_next_run_must_know_is_committed_with_the_message(outbox, tmp_path, clock):
+    outbox.add(Message("t", b"x"), note=("episodes", "one"))
+    outbox.write_note("episodes", "two")
+    outbox.close()
+    again = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    assert (again.note("episodes"), again.note("other")) == ("two", None)
+    again.close()
+
+
+def test_a_full_spool_gives_up_summaries_first_and_alerts_last(outbox):
+    for topic in ("d/alert/1", "d/event", "d/summary", "d/alert/2"):
+        outbox.add(Message(topic, b"x" * 240))
+    given_up = [row.message.topic for _ in range(4) for row in outbox.add(Message("d/alert/3", b"x" * 240))[1]]
+    assert given_up == ["d/summary", "d/event", "d/alert/1", "d/alert/2"]
+
+
+def test_a_file_that_is_no_spool_is_set_aside(tmp_path, clock):
+    (tmp_path / FILE_NAME).write_bytes(b"these are not the pages you are looking for" * 100)
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    box.add(Message("t", b"fresh"))
+    box.close()
+    assert box.set_aside == tmp_path / f"{FILE_NAME}.unreadable-1000"
+    assert box.set_aside.read_bytes().startswith(b"these are not")
+
+
+def test_a_spool_whose_pages_are_damaged_is_set_aside(tmp_path, clock):
+    box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
+    for _ in range(50):
+        box.add(Message("t", os.urandom(500)))
+    box.close()
+    content = bytearray((tmp_path / FILE_NAME).read_bytes())
+    content[4096 * 2 : 4096 * 6] = os.urandom(4096 * 4)
+    (tmp_path / FILE_NAME).write_bytes(content)
+    box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
+    assert box.set_aside is not None
+    assert box.depth() == (0, 0)
+    box.close()

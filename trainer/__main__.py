@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, USAGES, class_names, load_data
+from trainer.datasets import ALL, MAX_FALSE_ALARMS, USAGES, class_names, load_data
 from trainer.errors import TrainerError
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         print(f"trainer: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
-    except TrainerError as error:
+    except (TrainerError, AgentError, OSError) as error:
         print(f"trainer: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -93,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     threshold.add_argument("bundle", type=Path)
     threshold.add_argument(
-        "--max-false-alarms", type=float, default=0.08, metavar="SHARE",
-        help="largest share of happy, neutral and sad faces that may be taken for angry, 0..1 (0.08)",
+        "--max-false-alarms", type=float, default=MAX_FALSE_ALARMS, metavar="SHARE",
+        help="largest share of happy, neutral and sad faces that may be taken for angry, 0..1 (%(default)s)",
     )  # fmt: skip
     threshold.add_argument(
         "--unseen", action="store_true",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Faces = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 def augment(faces: Faces, random: np.random.Generator) -> Faces:
@@ -27,20 +28,22 @@ def augment(faces: Faces, random: np.random.Generator) -> Faces:
 
 
 def blend_pairs(
-    inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], random: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Blend each face, and its target, with another of the batch (Zhang et al., "mixup", 2018).
+    inputs: Floats, targets: Floats, weights: Floats, random: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Blend each face, its target and its weight with another of the batch (Zhang et al., "mixup", 2018).
 
     Args:
         inputs: float32 (n, side, side, 1).
         targets: float32 (n, classes), rows sum to 1.
+        weights: float32 (n,), how much each face counts.
 
     Returns:
         Same shapes, dtypes and ranges; one share from Beta(0.4, 0.4) for the whole batch.
     """
     share = np.float32(random.beta(0.4, 0.4))
     other = random.permutation(len(inputs))
-    return share * inputs + (1 - share) * inputs[other], share * targets + (1 - share) * targets[other]
+    blended = [share * values + (1 - share) * values[other] for values in (inputs, targets, weights)]
+    return blended[0], blended[1], blended[2]
 
 
 def _geometry(face: Faces, random: np.random.Generator) -> Faces:

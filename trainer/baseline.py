@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from trainer.datasets import FaceDataset, load_data, origin
+from trainer.errors import TrainerError
 from trainer.metrics import with_temperature
 from trainer.recipe import Recipe
 from trainer.report import write_report
@@ -38,6 +39,9 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
     training, validation, counts = split(data, recipe)
     claim(out, recipe)
     say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
+    known = np.unique(training.labels)
+    if len(known) < 2:
+        raise TrainerError("all training faces are of one class; a support vector machine needs two")
     machine = make_pipeline(
         StandardScaler(),
         PCA(min(_COMPONENTS, len(training)), random_state=recipe.seed),
@@ -45,7 +49,7 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
         SVC(C=2.0),
     )
     machine.fit(_flat(training), training.labels)
-    probabilities = _probabilities(machine.decision_function(_flat(validation)), len(recipe.classes))
+    probabilities = _probabilities(machine.decision_function(_flat(validation)), known, len(recipe.classes))
     result = {
         **describe(recipe, counts, training, validation, probabilities),
         "data": origin(data_dir),
@@ -61,8 +65,16 @@ def _flat(data: FaceDataset) -> npt.NDArray[np.float32]:
     return np.asarray(data.faces.reshape(len(data), -1) / 255, dtype=np.float32)
 
 
-def _probabilities(margins: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.float32]:
-    """Turn margins into a softmax; the run's temperature calibrates it."""
-    logits = np.stack([-margins, margins], axis=1) if classes == 2 else margins
+def _probabilities(
+    margins: npt.NDArray[np.float64], known: npt.NDArray[np.int64], classes: int
+) -> npt.NDArray[np.float32]:
+    """Turn margins into a softmax; the run's temperature calibrates it.
+
+    Args:
+        margins: (n,) for two known classes, else (n, known).
+        known: codes of the classes that training had; the others get nothing.
+    """
+    logits = np.full((len(margins), classes), -np.inf)
+    logits[:, known] = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

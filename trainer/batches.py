@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.augment import augment, blend_pairs
+from trainer.datasets import to_input
 
 Faces = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.float32]
@@ -65,12 +66,7 @@ class FaceBatches(keras.utils.PyDataset):
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         random = np.random.default_rng([self._seed, self._epoch, index])
         faces, targets = self._lessons.draw(rows, self._epoch, random)
-        inputs = to_input(faces)
+        inputs, weights = to_input(faces), self._weights[rows]
         if random.random() < self._mixup:
-            inputs, targets = blend_pairs(inputs, targets, random)
-        return inputs, targets, self._weights[rows]
-
-
-def to_input(faces: Faces) -> npt.NDArray[np.float32]:
-    """Turn uint8 (n, 48, 48), 0..255, into the networks' input: float32 (n, 48, 48, 1), 0..1."""
-    return (faces[..., None] / np.float32(255)).astype(np.float32)
+            inputs, targets, weights = blend_pairs(inputs, targets, weights, random)
+        return inputs, targets, weights

@@ -9,7 +9,8 @@ from typing import Any
 from trainer.runs import read_history, read_run
 
 _COLUMNS = (
-    "run", "model", "parameters", "classes", "faces", "epochs", "accuracy", "macro-F1", "angry AP", "accuracy4",
+    "run", "model", "parameters", "classes", "faces", "epochs", "minutes", "accuracy", "macro-F1",
+    "angry AP", "accuracy4",
 )  # fmt: skip
 
 
@@ -24,14 +25,16 @@ def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
     rows = []
     for folder in folders:
         run = read_run(folder)
-        figures, labels = run["validation"], run["labels"]
+        figures, labels, epochs = run["validation"], run["labels"], read_history(folder)
+        seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
         rows.append({
             "run": folder.name,
             "model": run["recipe"]["model"],
             "parameters": run["parameters"],
             "classes": " ".join(labels),
             "faces": run["training_faces"],
-            "epochs": len(read_history(folder)) or None,
+            "epochs": len(epochs) or None,
+            "minutes": round(sum(seconds) / 60) if seconds else None,
             "accuracy": figures[f"accuracy{len(labels)}"],
             "macro-F1": figures["macro_f1"],
             "angry AP": figures.get("angry_average_precision"),

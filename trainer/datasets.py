@@ -19,6 +19,10 @@ from trainer.errors import DatasetError
 SIDE_PX = 48
 #: FER2013's label codes 0..6, in the order of the file format.
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+#: The four expressions a front desk can act on.
+FOUR = ("angry", "happy", "neutral", "sad")
+#: Share of happy, neutral and sad faces that may be taken for angry, unless somebody chooses another.
+MAX_FALSE_ALARMS = 0.08
 #: Columns of fer2013new.csv; the first seven are LABELS under other names.
 VOTE_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
@@ -195,6 +199,8 @@ def _load_votes(path: Path, usage: list[str]) -> npt.NDArray[np.uint8]:
             votes.append([int(row[column]) for column in VOTE_COLUMNS])
         except ValueError as error:
             raise DatasetError(f"{path}:{line}: {error}") from None
+        if not 0 <= min(votes[-1]) <= max(votes[-1]) <= 255:
+            raise DatasetError(f"{path}:{line}: votes are counts from 0 to 10, not {min(votes[-1])}..{max(votes[-1])}")
     if len(votes) != len(usage):
         raise DatasetError(f"{path} has {len(votes)} rows but fer2013.csv has {len(usage)}")
     return np.array(votes, dtype=np.uint8)
@@ -222,3 +228,8 @@ def _rows(path: Path, required: set[str]) -> list[tuple[int, dict[str, str]]]:
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read {path}: {error}") from None
+
+
+def to_input(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Turn uint8 (n, 48, 48), 0..255, into the networks' input: float32 (n, 48, 48, 1), 0..1."""
+    return (faces[..., None] / np.float32(255)).astype(np.float32)

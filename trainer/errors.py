@@ -16,3 +16,8 @@ class DatasetError(TrainerError, ValueError):
 
 class ModelError(TrainerError, ValueError):
     """The model file cannot be loaded or has the wrong shape."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

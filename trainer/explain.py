@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.batches import to_input
+from trainer.datasets import to_input
 from trainer.judges import Score
 
 MAX_LAYERS = 64

@@ -11,23 +11,34 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches, Lessons, to_input
-from trainer.datasets import FaceDataset, load_data, origin
-from trainer.errors import ModelError, TrainerError
+from trainer.batches import Augmented, FaceBatches, Lessons
+from trainer.datasets import FaceDataset, load_data, origin, to_input
+from trainer.errors import ModelError, TrainerError, first_line
 from trainer.metrics import with_temperature
+from trainer.optimizer import make_optimizer
 from trainer.recipe import Recipe
 from trainer.report import write_report
-from trainer.runs import HISTORY, claim, describe, read_history, split, versions, write_run
+from trainer.runs import (
+    HISTORY,
+    claim,
+    describe,
+    read_history,
+    read_run,
+    require_same_split,
+    split,
+    versions,
+    write_run,
+)
 from trainer.targets import class_weights, soft_targets
 from trainer.views import Taught, load_teachers
-from trainer.zoo import build, prepare
+from trainer.zoo import build, build_to_train, prepare
 from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import layer_index, unfreeze_from
 
@@ -59,6 +70,21 @@ class StopAfterBatch(keras.callbacks.Callback):
 
     def _note(self, *_: object) -> None:
         self._asked = True
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Writes the weights of the epoch with the best validation accuracy."""
+
+    def __init__(self, path: Path, *, at_least: float) -> None:
+        super().__init__()
+        self._path, self._best = path, at_least
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write them if there were no better ones."""
+        del epoch
+        if logs["val_accuracy"] > self._best or not self._path.exists():
+            self._best = logs["val_accuracy"]
+            _save_weights(self.model, self._path)
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -96,20 +122,24 @@ def fit(
     Raises:
         DatasetError: the data cannot be read.
         ModelError: pre-trained weights or teachers cannot be loaded.
-        TrainerError: there is no such network, or `out` belongs to a run with another recipe or a finished one.
+        TrainerError: there is no such network, a teacher or start_from was trained on another split, or `out` belongs
+            to a run with another recipe or a finished one.
     """
     judges = load_teachers(teachers, recipe.classes)
     phases = _phases(recipe)
     keras.utils.set_random_seed(recipe.seed)
-    model = _build(recipe)
+    model = build_to_train(recipe)
     for phase in phases:
         if phase.unfreeze is not None:
             layer_index(model, phase.unfreeze)
+    earlier = [*teachers] if start_from is None else [*teachers, start_from]
     if start_from is not None:
-        _begin_with(model, start_from)
+        _begin_with(model, start_from, recipe.classes)
     say(f"reading {data_dir} ...")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
+    for run in earlier:
+        require_same_split(read_run(run), validation, whose=str(run))
     # Only now: a command that was mistaken must not keep the folder from the one that is right.
     claim(out, recipe)
     say(str(counts))
@@ -158,24 +188,18 @@ def _backend() -> dict[str, str]:
     return {"backend": name, name: importlib.import_module(name).__version__}
 
 
-def _build(recipe: Recipe) -> keras.Model:
-    """Return the network to train, in the recipe's precision."""
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        return build(recipe)
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def _begin_with(model: keras.Model, run: Path) -> None:
+def _begin_with(model: keras.Model, run: Path, classes: tuple[str, ...]) -> None:
     path = run / "model.keras"
     if not path.is_file():
         raise TrainerError(f"{run} is not a finished run to start from")
+    known = read_run(run)["labels"]
+    if known != list(classes):
+        raise TrainerError(f"{run} tells {', '.join(known)} apart, not {', '.join(classes)}")
     try:
         # A mirrored network has the weights of the one that it looks twice with, in the same order.
         model.set_weights(keras.models.load_model(path, compile=False).get_weights())
     except Exception as error:  # Keras raises many kinds for files that are not its own
-        raise ModelError(f"{path} cannot be started from: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path} cannot be started from: {first_line(error)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +238,15 @@ def _train(
     if phase.unfreeze is not None:
         unfreeze_from(model, phase.unfreeze)
     model.compile(
-        optimizer=_optimizer(recipe, phase, len(batches)),
+        optimizer=make_optimizer(
+            replace(recipe, learning_rate=phase.learning_rate),
+            steps=len(batches) * (phase.last - phase.first),
+            steps_per_epoch=len(batches),
+        ),
         loss="categorical_crossentropy",
         weighted_metrics=[],
         metrics=["accuracy"],
-        jit_compile=False,
+        jit_compile=keras.backend.backend() == "jax",  # which runs step by step without
     )
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
     model.fit(
@@ -232,35 +260,24 @@ def _train(
         callbacks=[
             StopAfterBatch(),
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch)),
-            keras.callbacks.ModelCheckpoint(
-                checkpoints / _BEST, monitor="val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
-                initial_value_threshold=_best_so_far(out),
-            ),
+            KeepBest(checkpoints / _BEST, at_least=_best_so_far(out)),
             keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=recipe.patience),
             Stopwatch(),
             keras.callbacks.CSVLogger(out / HISTORY, append=True),
-            keras.callbacks.BackupAndRestore(checkpoints / f"resume-{phase.last}"),
+            # Two of them: a power cut spoils the one that is being written.
+            keras.callbacks.BackupAndRestore(checkpoints / f"resume-{phase.last}", double_checkpoint=True),
         ],
     )  # fmt: skip
-    model.save_weights(done)
+    _save_weights(model, done)
 
 
-def _optimizer(recipe: Recipe, phase: _Phase, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer; its learning rate warms up over two epochs at most, then falls to nothing as a cosine."""
-    steps = steps_per_epoch * (phase.last - phase.first)
-    warmup = min(2 * steps_per_epoch, steps // 4)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        phase.learning_rate / 20, steps - warmup, warmup_target=phase.learning_rate, warmup_steps=warmup
-    )
-    optimizer: keras.optimizers.Optimizer
-    if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def _save_weights(model: keras.Model, path: Path) -> None:
+    """Write them whole or not at all."""
+    temporary = path.with_name(f"new-{path.name}")
+    model.save_weights(temporary)
+    temporary.replace(path)
 
 
-def _best_so_far(out: Path) -> float | None:
+def _best_so_far(out: Path) -> float:
     """Return the best validation accuracy of an interrupted run, so that resuming never keeps a worse one."""
-    return max((float(row["val_accuracy"]) for row in read_history(out)), default=None)
+    return max((float(row["val_accuracy"]) for row in read_history(out)), default=0.0)

@@ -14,8 +14,8 @@ from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import LABELS, SIDE_PX
-from trainer.errors import ModelError, TrainerError
+from trainer.datasets import LABELS, SIDE_PX, to_input
+from trainer.errors import ModelError, TrainerError, first_line
 from trainer.metrics import Probabilities, with_temperature
 from trainer.runs import read_run
 
@@ -73,8 +73,7 @@ def as_judge(model: Any) -> Score:
     """Return a function that scores faces with a Keras model of the zoo."""
 
     def score(faces: npt.NDArray[np.uint8]) -> Probabilities:
-        inputs = faces[..., None].astype(np.float32) / 255
-        return np.asarray(model.predict(inputs, batch_size=256, verbose=0), dtype=np.float32)
+        return np.asarray(model.predict(to_input(faces), batch_size=256, verbose=0), dtype=np.float32)
 
     return score
 
@@ -88,7 +87,7 @@ def _keras_judge(path: Path, temperature: float | None) -> Judge:
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for files that are not its own
-        raise ModelError(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path} is not a Keras model: {first_line(error)}") from None
     labels, stated = LABELS, 1.0
     if (path.parent / "run.json").exists():
         try:

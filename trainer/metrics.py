@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from trainer.datasets import FaceDataset
+from trainer.datasets import FOUR, FaceDataset
 from trainer.targets import ferplus_majority
 
-#: The four expressions a front desk can act on.
-FOUR = ("angry", "happy", "neutral", "sad")
 CALIBRATION_BINS = 15
 Probabilities = npt.NDArray[np.float32]
 
@@ -105,9 +103,14 @@ def calibration_error(probabilities: Probabilities, truth: npt.NDArray[np.int64]
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = calibration_bins(confidence)
     gaps = [abs(float(confidence[bins == b].sum() - right[bins == b].sum())) for b in range(CALIBRATION_BINS)]
     return sum(gaps) / len(truth)
+
+
+def calibration_bins(confidence: Probabilities) -> npt.NDArray[np.int64]:
+    """Return which of CALIBRATION_BINS equal bins each confidence, 0..1, falls in: int64 (n,)."""
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def fit_temperature(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:

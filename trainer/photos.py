@@ -6,6 +6,7 @@ training what it will see at work.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -75,19 +76,37 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
                 "if they are cropped already, say --already-cropped"
             )
     unread = sorted(
-        {path.suffix.lower() for f in folders for path in f.iterdir() if path.is_file() and path not in _pictures(f)}
+        {path.suffix.lower() for f in folders for path in f.iterdir() if path.is_file() and not _is_picture(path)}
     )
     if unread:
         print(f"files {', '.join(unread)} were left out; {', '.join(SUFFIXES)} are read", file=sys.stderr)
     if faceless:
-        print(f"no face found in {len(faceless)} of {len(faceless) + len(faces)} pictures, {faceless[0]} first")
+        print(
+            f"no face found in {len(faceless)} of {len(faceless) + len(faces)} pictures, {faceless[0]} first",
+            file=sys.stderr,
+        )
     stacked = np.stack(faces)
-    group = near_duplicate_groups(stacked, bits=_BURST_BITS)
-    held_out = np.random.default_rng(seed).random(int(group.max()) + 1) < TEST_FRACTION
-    usage = np.where(held_out[group], "PublicTest", "Training")
+    usage = np.where(_held_out(stacked, seed), "PublicTest", "Training")
     return FaceDataset(
         stacked, np.array(labels, dtype=np.int64), usage, None, tuple(f.name for f in folders), _BURST_BITS
     )
+
+
+def _held_out(faces: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.bool_]:
+    """Return which faces are kept for testing, bool (n,); pictures that are added later do not change it."""
+    group = near_duplicate_groups(faces, bits=_BURST_BITS)
+    # A group goes by the face with the lowest hash in it.
+    lowest: dict[int, bytes] = {}
+    for number, face in zip(group.tolist(), faces, strict=True):
+        digest = hashlib.sha256(face.tobytes()).digest()
+        lowest[number] = min(digest, lowest.get(number, digest))
+    drawn = {
+        number: int.from_bytes(hashlib.sha256(digest + bytes([seed])).digest()[:8], "big") / 2**64
+        for number, digest in lowest.items()
+    }
+    # Chance must not take them all.
+    limit = min(TEST_FRACTION, max(drawn.values()))
+    return np.array([drawn[number] < limit for number in group.tolist()])
 
 
 class _FaceCropper:
@@ -109,7 +128,11 @@ def _shrink(image: Image) -> npt.NDArray[np.uint8]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.iterdir() if _is_picture(path))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _read(path: Path) -> Image:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from trainer.datasets import FaceDataset
-from trainer.metrics import CALIBRATION_BINS, calibration_error
+from trainer.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -75,7 +75,7 @@ def precision_recall(
 def calibration(probabilities: Probabilities, truth: Codes, path: Path) -> None:
     """Draw how often the likeliest class is right over how likely it is, in CALIBRATION_BINS bins."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = calibration_bins(confidence)
     used = [b for b in range(CALIBRATION_BINS) if (bins == b).any()]
     figure, axis = pyplot.subplots(figsize=(5, 5), layout="constrained")
     axis.bar(

@@ -16,25 +16,26 @@ from sklearn import metrics as sk
 
 from trainer import plots
 from trainer.augment import augment
-from trainer.datasets import FaceDataset
+from trainer.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
 from trainer.explain import activations, occlusion
 from trainer.judges import as_judge
-from trainer.metrics import operating_point
+from trainer.metrics import four_class, operating_point
 from trainer.runs import read_history
 
 #: What the page says under each picture, in its order.
 PICTURES = {
     "curves.png": "Learning curves. Training accuracy is against augmented faces and soft targets.",
     "confusion.png": "Confusion matrix: rows are what people said, columns what the network says.",
-    "precision-recall.png": "Angry against the rest, with the operating point that keeps false alarms within 8 %.",
-    "calibration.png": "Reliability: how often the network is right, by how sure it is.",
+    "precision-recall.png": "Angry against happy, neutral and sad (whatever the network knows of them), with the "
+    f"operating point that keeps false alarms within {MAX_FALSE_ALARMS:.0%}.",
+    "calibration.png": "Reliability: how often the network is right, by how sure it is; where it knows angry, happy, "
+    "neutral and sad, of these alone.",
     "misclassified.png": "The surest mistakes: what people said → what the network says.",
     "pixels.png": "Mean and deviation of the pixels of each class.",
     "samples.png": "Faces of each class, drawn at random.",
     "augmentation.png": "One face a row: as it is, then as training sees it.",
     "attention.png": "Where the network looks: how much the probability falls when that part is covered.",
 }
-MAX_FALSE_ALARMS = 0.08
 
 
 def write_report(
@@ -61,12 +62,14 @@ def write_report(
         plots.curves(rows, out / "curves.png")
     plots.confusion(truth, predicted, classes, out / "confusion.png")
     if "angry" in classes:
+        among = np.isin(truth, [code for code, name in enumerate(classes) if name in FOUR])
         column = classes.index("angry")
-        scores, positive = probabilities[:, column], truth == column
+        scores, positive = probabilities[among, column], truth[among] == column
         if positive.any() and not positive.all():
             point = operating_point(scores, positive, max_false_alarms=MAX_FALSE_ALARMS)
             plots.precision_recall(scores, positive, point, out / "precision-recall.png")
-    plots.calibration(probabilities, truth, out / "calibration.png")
+    rated = four_class(probabilities, validation) if set(FOUR) <= set(classes) else (probabilities, truth)
+    plots.calibration(*rated, out / "calibration.png")
     plots.mistakes(validation, probabilities, out / "misclassified.png")
     plots.pixels(validation, out / "pixels.png")
     plots.samples(validation, random, out / "samples.png")

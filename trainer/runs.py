@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.cleaning import CleaningCounts, clean_training, split_validation
-from trainer.datasets import FaceDataset
+from trainer.datasets import FOUR, FaceDataset
 from trainer.errors import TrainerError
-from trainer.metrics import FOUR, fit_temperature, four_class, judge, with_temperature
+from trainer.metrics import fit_temperature, four_class, judge, with_temperature
 from trainer.recipe import Recipe
 
 HISTORY = "history.csv"
@@ -62,6 +64,28 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
     return training, validation, counts
 
 
+def fingerprint(validation: FaceDataset) -> str:
+    """Return what tells one validation split from another: the SHA-256 of its faces."""
+    return hashlib.sha256(validation.faces.tobytes()).hexdigest()
+
+
+def require_same_split(stated: Mapping[str, Any], validation: FaceDataset, *, whose: str) -> None:
+    """Refuse a model that left other faces aside: it may have learned those that it is about to be judged on.
+
+    Args:
+        stated: run.json, or `training` of a bundle's manifest.
+        whose: names the model in the error.
+
+    Raises:
+        TrainerError: it left other faces aside, or does not say which.
+    """
+    if stated.get("validation_sha256") != fingerprint(validation):
+        raise TrainerError(
+            f"{whose} was trained on other data, or with another split of it: it may have learned the "
+            f"{len(validation)} faces that are left aside here"
+        )
+
+
 def describe(
     recipe: Recipe,
     counts: CleaningCounts,
@@ -86,6 +110,7 @@ def describe(
         "cleaning": asdict(counts),
         "training_faces": len(training),
         "validation_faces": len(validation),
+        "validation_sha256": fingerprint(validation),
         "temperature": temperature,
         "validation": judge(with_temperature(probabilities, temperature), validation),
     }

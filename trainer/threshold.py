@@ -10,11 +10,11 @@ import numpy as np
 
 from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
-from trainer.datasets import load_data
+from trainer.datasets import FOUR, load_data
 from trainer.errors import ModelError
 from trainer.judges import load_judge
-from trainer.metrics import FOUR, operating_point
-from trainer.runs import recipe_of, split
+from trainer.metrics import operating_point
+from trainer.runs import recipe_of, require_same_split, split
 
 
 def choose_threshold(
@@ -30,7 +30,9 @@ def choose_threshold(
         unseen: the model was not trained on this data, so all of it can be used.
 
     Raises:
-        ModelError: the bundle is not usable, or does not say how its data was split.
+        ModelError: the bundle is not usable.
+        BundleError: it does not say how it was trained.
+        TrainerError: it was trained on other data.
         DatasetError: the data cannot be read.
     """
     judge = load_judge(bundle_path)
@@ -43,9 +45,11 @@ def choose_threshold(
     if unseen:
         validation = load_data(data_dir, already_cropped=already_cropped).for_model(judge.classes)
     else:
-        recipe = recipe_of(bundle.get("training"))
+        training = bundle.get("training")
+        recipe = recipe_of(training)
         data = load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped or already_cropped)
         _, validation, _ = split(data, recipe)
+        require_same_split(training, validation, whose=f"{bundle_path} (if it never saw this data: --unseen)")
     validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
     angry = judge.classes.index("angry")
     if not 0 < int((validation.labels == angry).sum()) < len(validation):

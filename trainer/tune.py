@@ -12,13 +12,14 @@ import keras
 import keras_tuner
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches, to_input
-from trainer.datasets import load_data
+from trainer.batches import Augmented, FaceBatches
+from trainer.datasets import load_data, to_input
 from trainer.errors import TrainerError
+from trainer.optimizer import make_optimizer
 from trainer.recipe import Recipe
 from trainer.runs import claim, split
 from trainer.targets import class_weights, soft_targets
-from trainer.zoo import NETWORKS, build
+from trainer.zoo import NETWORKS, build_to_train
 
 UNITS = (16, 512, 16)
 
@@ -51,12 +52,16 @@ def search(
     claim(out / "search", recipe)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
+    batches = FaceBatches(
+        Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
+        batch_size=recipe.batch_size, mixup=recipe.mixup, seed=recipe.seed,
+    )  # fmt: skip
 
     def hypermodel(choices: Any) -> keras.Model:
         low, high, step = UNITS
-        model = build(replace(recipe, dense_units=choices.Int("dense_units", low, high, step=step)))
+        model = build_to_train(replace(recipe, dense_units=choices.Int("dense_units", low, high, step=step)))
         model.compile(
-            optimizer=keras.optimizers.Adam(recipe.learning_rate),
+            optimizer=make_optimizer(recipe, steps=recipe.epochs * len(batches), steps_per_epoch=len(batches)),
             loss="categorical_crossentropy",
             weighted_metrics=[],
             metrics=["accuracy"],
@@ -72,10 +77,6 @@ def search(
     tuner = Search(
         hypermodel, objective="val_loss", max_trials=trials, seed=recipe.seed, directory=out / "search",
         project_name="tuning",
-    )  # fmt: skip
-    batches = FaceBatches(
-        Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
-        batch_size=recipe.batch_size, mixup=recipe.mixup, seed=recipe.seed,
     )  # fmt: skip
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
     tuner.search(

