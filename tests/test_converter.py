@@ -61,6 +61,14 @@ def test_the_agent_accepts_the_bundle_and_it_judges_like_its_parent(bundle, run_
     assert abs(parity["accuracy7"]["float"] - parity["accuracy7"]["int8"]) < 0.1
 
 
+def test_the_operating_point_is_chosen_on_the_faces_that_training_left_aside(bundle, drawn_data, tmp_path):
+    shutil.copytree(bundle, tmp_path / "drawn-1")
+    result = trainer("threshold", tmp_path / "drawn-1", "--data", drawn_data)
+    assert result.returncode == 0, result.stderr
+    point = json.loads((tmp_path / "drawn-1" / "manifest.json").read_text())["operating_point"]
+    assert point["chosen_on"].endswith("validation faces: angry, happy, neutral, sad")
+
+
 def test_parity_compares_labels_by_their_names(bundle, run_folder, drawn_data, tmp_path):
     shutil.copytree(bundle, tmp_path / "bundle")
     shutil.copytree(run_folder, tmp_path / "run")

@@ -52,31 +52,30 @@ def test_a_finished_run_is_not_overwritten(run_folder, drawn_data):
 
 
 def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
-    command = [
-        sys.executable,
-        "-u",
-        "-m",
-        "trainer",
-        "fit",
-        "--data",
-        str(drawn_data),
-        "--out",
-        str(tmp_path / "r"),
-    ]
+    command = [sys.executable, "-u", "-m", "trainer", "fit", "--data", str(drawn_data), "--out", str(tmp_path / "r")]
     command += ["--epochs", "4", "--batch-size", "32"]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in first.stdout:
-        if line.startswith("Epoch 3/4"):
-            first.send_signal(signal.SIGINT)
-            break
-    _, err = first.communicate(timeout=120)
-    assert first.returncode == 130
+
+    def stop_in(epoch: int, number: int) -> tuple[int, str]:
+        training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        next(line for line in training.stdout if line.startswith(f"Epoch {epoch}/4"))
+        training.send_signal(number)
+        return training.wait(), training.communicate()[1]
+
+    code, err = stop_in(3, signal.SIGINT)
+    assert code == 130
     assert "continues where it was" in err
     assert "Traceback" not in err
-    second = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert second.returncode == 0, second.stderr
-    assert "Epoch 3/4" in second.stdout
-    assert "Epoch 1/4" not in second.stdout
+    stop_in(4, signal.SIGKILL)
+    [kept] = (tmp_path / "r" / "checkpoints").glob("epoch-*")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+    spoilt = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert spoilt.returncode == 2
+    assert f"{kept} cannot be resumed from" in spoilt.stderr
+    kept.write_bytes(whole)
+    last = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr
+    assert [line for line in last.stdout.splitlines() if line.startswith("Epoch")] == ["Epoch 4/4"]
     other = subprocess.run([*command, "--seed", "9"], capture_output=True, text=True, check=False)
     assert other.returncode == 2
 

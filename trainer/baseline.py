@@ -37,11 +37,11 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
     """
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
-    claim(out, recipe)
-    say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
     known = np.unique(training.labels)
     if len(known) < 2:
         raise TrainerError("all training faces are of one class; a support vector machine needs two")
+    claim(out, recipe)
+    say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
     machine = make_pipeline(
         StandardScaler(),
         PCA(min(_COMPONENTS, len(training)), random_state=recipe.seed),

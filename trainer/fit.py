@@ -7,11 +7,12 @@ figures), `history.csv`, `report/` to look at, and `checkpoints/` from which the
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ class KeepBest(keras.callbacks.Callback):
         if logs["val_accuracy"] > self._best or not self._path.exists():
             self._best = logs["val_accuracy"]
             _save_weights(self.model, self._path)
+
+
+class KeepLast(keras.callbacks.Callback):
+    """Keeps weights and optimizer of the last whole epoch, for an interrupted training to go on from."""
+
+    def __init__(self, checkpoints: Path, *, first: int) -> None:
+        super().__init__()
+        self._checkpoints, self._first = checkpoints, first
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write them, then forget those of the epoch before; what an earlier phase came to stays."""
+        del logs
+        _save_weights(self.model, _after(self._checkpoints, epoch + 1))
+        if epoch > self._first:
+            _after(self._checkpoints, epoch).unlink(missing_ok=True)
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -231,15 +247,16 @@ def _train(
 ) -> None:
     checkpoints = out / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    done = checkpoints / f"epoch-{phase.last}.weights.h5"
-    if done.exists():
-        model.load_weights(done)
+    kept = [epoch for epoch in range(phase.first + 1, phase.last + 1) if _after(checkpoints, epoch).exists()]
+    if phase.last in kept:
+        _load_weights(model, _after(checkpoints, phase.last))
         return
     if phase.unfreeze is not None:
         unfreeze_from(model, phase.unfreeze)
     model.compile(
         optimizer=make_optimizer(
-            replace(recipe, learning_rate=phase.learning_rate),
+            recipe,
+            learning_rate=phase.learning_rate,
             steps=len(batches) * (phase.last - phase.first),
             steps_per_epoch=len(batches),
         ),
@@ -248,10 +265,13 @@ def _train(
         metrics=["accuracy"],
         jit_compile=keras.backend.backend() == "jax",  # which runs step by step without
     )
+    if kept:
+        model.optimizer.build(model.trainable_variables)
+        _load_weights(model, _after(checkpoints, kept[-1]))
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
     model.fit(
         batches,
-        initial_epoch=phase.first,
+        initial_epoch=kept[-1] if kept else phase.first,
         epochs=phase.last,
         validation_data=(to_input(validation.faces), one_hot),
         validation_batch_size=256,
@@ -264,18 +284,32 @@ def _train(
             keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=recipe.patience),
             Stopwatch(),
             keras.callbacks.CSVLogger(out / HISTORY, append=True),
-            # Two of them: a power cut spoils the one that is being written.
-            keras.callbacks.BackupAndRestore(checkpoints / f"resume-{phase.last}", double_checkpoint=True),
+            KeepLast(checkpoints, first=phase.first),
         ],
     )  # fmt: skip
-    _save_weights(model, done)
+    # Where it was stopped early, the phase is over nevertheless.
+    _save_weights(model, _after(checkpoints, phase.last))
+
+
+def _after(checkpoints: Path, epoch: int) -> Path:
+    """Return where weights and optimizer are kept as they are after so many epochs."""
+    return checkpoints / f"epoch-{epoch}.weights.h5"
 
 
 def _save_weights(model: keras.Model, path: Path) -> None:
-    """Write them whole or not at all."""
+    """Write them whole or not at all, whenever the power fails."""
     temporary = path.with_name(f"new-{path.name}")
     model.save_weights(temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    try:
+        model.load_weights(path)
+    except Exception as error:  # Keras raises many kinds for files that are spoilt
+        raise TrainerError(f"{path} cannot be resumed from: {first_line(error)}; remove it to train anew") from None
 
 
 def _best_so_far(out: Path) -> float:

@@ -7,18 +7,21 @@ import keras
 from trainer.recipe import Recipe
 
 
-def make_optimizer(recipe: Recipe, *, steps: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    recipe: Recipe, *, learning_rate: float, steps: int, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
     """Return the optimizer; its learning rate warms up over two epochs at most, then falls to nothing as a cosine.
 
     The cosine is after Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), without
     restarts.
 
     Args:
+        learning_rate: at its highest.
         steps: of the whole training, warm-up included.
     """
     warmup = min(2 * steps_per_epoch, steps // 4)
     schedule = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 20, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
+        learning_rate / 20, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
     )
     optimizer: keras.optimizers.Optimizer
     if recipe.optimizer == "adamw":

@@ -93,7 +93,10 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
 
 
 def _held_out(faces: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.bool_]:
-    """Return which faces are kept for testing, bool (n,); pictures that are added later do not change it."""
+    """Return which faces are kept for testing, bool (n,).
+
+    Pictures of other scenes that are added later do not change it; one that joins a burst may move that burst.
+    """
     group = near_duplicate_groups(faces, bits=_BURST_BITS)
     # A group goes by the face with the lowest hash in it.
     lowest: dict[int, bytes] = {}

@@ -26,7 +26,7 @@ from trainer.runs import read_history
 PICTURES = {
     "curves.png": "Learning curves. Training accuracy is against augmented faces and soft targets.",
     "confusion.png": "Confusion matrix: rows are what people said, columns what the network says.",
-    "precision-recall.png": "Angry against happy, neutral and sad (whatever the network knows of them), with the "
+    "precision-recall.png": "Angry against happy, neutral and sad, or against whatever the network knows, with the "
     f"operating point that keeps false alarms within {MAX_FALSE_ALARMS:.0%}.",
     "calibration.png": "Reliability: how often the network is right, by how sure it is; where it knows angry, happy, "
     "neutral and sad, of these alone.",
@@ -62,7 +62,8 @@ def write_report(
         plots.curves(rows, out / "curves.png")
     plots.confusion(truth, predicted, classes, out / "confusion.png")
     if "angry" in classes:
-        among = np.isin(truth, [code for code, name in enumerate(classes) if name in FOUR])
+        known = [code for code, name in enumerate(classes) if name in FOUR]
+        among = np.isin(truth, known if len(known) > 1 else range(len(classes)))
         column = classes.index("angry")
         scores, positive = probabilities[among, column], truth[among] == column
         if positive.any() and not positive.all():

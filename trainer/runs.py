@@ -79,7 +79,9 @@ def require_same_split(stated: Mapping[str, Any], validation: FaceDataset, *, wh
     Raises:
         TrainerError: it left other faces aside, or does not say which.
     """
-    if stated.get("validation_sha256") != fingerprint(validation):
+    if "validation_sha256" not in stated:
+        raise TrainerError(f"{whose} does not say which faces it left aside: it was made by an older version")
+    if stated["validation_sha256"] != fingerprint(validation):
         raise TrainerError(
             f"{whose} was trained on other data, or with another split of it: it may have learned the "
             f"{len(validation)} faces that are left aside here"
@@ -156,9 +158,9 @@ def recipe_of(run: dict[str, Any]) -> Recipe:
 
 
 def read_history(out: Path) -> list[dict[str, str]]:
-    """Return the rows of history.csv, one an epoch; none if there is no such file."""
+    """Return the rows of history.csv, one an epoch, the last where one was run twice; none if there is no such file."""
     path = out / HISTORY
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return list({row["epoch"]: row for row in csv.DictReader(file)}.values())

@@ -61,7 +61,12 @@ def search(
         low, high, step = UNITS
         model = build_to_train(replace(recipe, dense_units=choices.Int("dense_units", low, high, step=step)))
         model.compile(
-            optimizer=make_optimizer(recipe, steps=recipe.epochs * len(batches), steps_per_epoch=len(batches)),
+            optimizer=make_optimizer(
+                recipe,
+                learning_rate=recipe.learning_rate,
+                steps=recipe.epochs * len(batches),
+                steps_per_epoch=len(batches),
+            ),
             loss="categorical_crossentropy",
             weighted_metrics=[],
             metrics=["accuracy"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import signal
@@ -119,10 +120,13 @@ def _run(options: argparse.Namespace) -> int:
     while agent.successor is not None:
         before, config = config, agent.successor
         set_up_logging(config.logging)
+        problem = ""
         try:
             agent = begin(config)
         except Exception as error:  # whatever is wrong with it, the old one worked
             problem = str(error) or type(error).__name__
+        if problem:
+            gc.collect()  # two agents' models at once are too much for a small board
             set_up_logging(before.logging)
             detail = f"the new configuration does not work, the old one stays: {problem}"
             logging.getLogger("edge_agent").error(detail)
