@@ -64,6 +64,8 @@ def convert(
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file()):
         raise ConversionError(f"{out} holds something else than a bundle; choose another --out")
     description = read_run(run)
+    if not (run / "model.keras").is_file():
+        raise ConversionError(f"{run} holds no model.keras; a support vector machine cannot be converted")
     recipe = recipe_of(description)
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, _ = split(data, recipe)
@@ -73,8 +75,6 @@ def convert(
 
     import keras
 
-    if not (run / "model.keras").is_file():
-        raise ConversionError(f"{run} holds no model.keras; a support vector machine cannot be converted")
     say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
     model = keras.models.load_model(run / "model.keras", compile=False)
     content = quantize(model, calibration, classes=len(recipe.classes))

@@ -7,10 +7,7 @@ figures), `history.csv`, `report/` to look at, and `checkpoints/` from which the
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ import keras
 import numpy as np
 
 from trainer.batches import Augmented, FaceBatches, Lessons
+from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, Stopwatch, save_weights, weights_after
 from trainer.datasets import FaceDataset, load_data, origin, to_input
 from trainer.errors import ModelError, TrainerError, first_line
 from trainer.metrics import with_temperature
@@ -44,78 +42,6 @@ from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import layer_index, unfreeze_from
 
 _BEST = "best.weights.h5"
-
-
-class StopAfterBatch(keras.callbacks.Callback):
-    """Turns Ctrl-C into KeyboardInterrupt between two batches, never inside the backend's native code."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = False
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Take over SIGINT."""
-        del logs
-        self._before = signal.signal(signal.SIGINT, self._note)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stop here if asked to."""
-        del batch, logs
-        if self._asked:
-            raise KeyboardInterrupt
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Give SIGINT back."""
-        del logs
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: object) -> None:
-        self._asked = True
-
-
-class KeepBest(keras.callbacks.Callback):
-    """Writes the weights of the epoch with the best validation accuracy."""
-
-    def __init__(self, path: Path, *, at_least: float) -> None:
-        super().__init__()
-        self._path, self._best = path, at_least
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write them if there were no better ones."""
-        del epoch
-        if logs["val_accuracy"] > self._best or not self._path.exists():
-            self._best = logs["val_accuracy"]
-            _save_weights(self.model, self._path)
-
-
-class KeepLast(keras.callbacks.Callback):
-    """Keeps weights and optimizer of the last whole epoch, for an interrupted training to go on from."""
-
-    def __init__(self, checkpoints: Path, *, first: int) -> None:
-        super().__init__()
-        self._checkpoints, self._first = checkpoints, first
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write them, then forget those of the epoch before; what an earlier phase came to stays."""
-        del logs
-        _save_weights(self.model, _after(self._checkpoints, epoch + 1))
-        if epoch > self._first:
-            _after(self._checkpoints, epoch).unlink(missing_ok=True)
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Adds `seconds` to what is logged of an epoch, so that a resumed run knows how long it took in all."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start."""
-        del epoch, logs
-        self._began_s = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stop."""
-        del epoch
-        if logs is not None:
-            logs["seconds"] = round(time.monotonic() - self._began_s, 1)
 
 
 def fit(
@@ -247,9 +173,9 @@ def _train(
 ) -> None:
     checkpoints = out / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    kept = [epoch for epoch in range(phase.first + 1, phase.last + 1) if _after(checkpoints, epoch).exists()]
+    kept = [epoch for epoch in range(phase.first + 1, phase.last + 1) if weights_after(checkpoints, epoch).exists()]
     if phase.last in kept:
-        _load_weights(model, _after(checkpoints, phase.last))
+        _load_weights(model, weights_after(checkpoints, phase.last))
         return
     if phase.unfreeze is not None:
         unfreeze_from(model, phase.unfreeze)
@@ -267,7 +193,7 @@ def _train(
     )
     if kept:
         model.optimizer.build(model.trainable_variables)
-        _load_weights(model, _after(checkpoints, kept[-1]))
+        _load_weights(model, weights_after(checkpoints, kept[-1]))
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
     model.fit(
         batches,
@@ -288,21 +214,7 @@ def _train(
         ],
     )  # fmt: skip
     # Where it was stopped early, the phase is over nevertheless.
-    _save_weights(model, _after(checkpoints, phase.last))
-
-
-def _after(checkpoints: Path, epoch: int) -> Path:
-    """Return where weights and optimizer are kept as they are after so many epochs."""
-    return checkpoints / f"epoch-{epoch}.weights.h5"
-
-
-def _save_weights(model: keras.Model, path: Path) -> None:
-    """Write them whole or not at all, whenever the power fails."""
-    temporary = path.with_name(f"new-{path.name}")
-    model.save_weights(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    save_weights(model, weights_after(checkpoints, phase.last))
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edge_agent import config
-from edge_agent.camera.capture import Capture, CaptureStatus
+from edge_agent.camera.capture import Capture
 from edge_agent.camera.frames import Camera, Frame
 
-__all__ = ["Camera", "Capture", "CaptureStatus", "Frame", "make_camera"]
+__all__ = ["Camera", "Capture", "Frame", "make_camera"]
 
 
 def make_camera(settings: config.Camera, *, realtime: bool = True) -> Camera:
