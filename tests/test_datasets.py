@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import draw, votes_for, write_data
 
-from trainer.augment import augment
+from trainer.augment import augment, blend_pairs, patch_pairs
 from trainer.cleaning import clean_training, split_validation
 from trainer.datasets import FaceDataset, load_fer2013
 from trainer.errors import DatasetError
@@ -103,6 +103,23 @@ def test_near_duplicates_stay_on_one_side_of_the_split():
     assert len(training) + len(validation) == 120
     assert 10 < len(validation) < 70
     assert {n % 60 for n in training.labels.tolist()}.isdisjoint(n % 60 for n in validation.labels.tolist())
+
+
+@pytest.mark.parametrize("mix", [blend_pairs, patch_pairs])
+def test_mixed_faces_are_told_apart_by_what_is_left_of_each(mix):
+    white = np.arange(8) % 2
+    faces = np.broadcast_to(white[:, None, None, None], (8, 48, 48, 1)).astype(np.float32)
+    targets = np.eye(2, dtype=np.float32)[white]
+    shares = set()
+    for seed in range(20):
+        mixed, told, weights = mix(faces, targets, 1 + white.astype(np.float32), np.random.default_rng(seed))
+        np.testing.assert_allclose(told[:, 1], mixed.mean(axis=(1, 2, 3)), atol=1e-5)
+        np.testing.assert_allclose(told.sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(weights, 1 + told[:, 1], atol=1e-6)
+        assert (mixed.dtype, told.dtype, weights.dtype) == (np.float32,) * 3
+        shares.update(told[:, 1].round(3))
+    assert len(shares) > 10
+    assert set(faces[:, 0, 0, 0]) == {0, 1}, "the batch itself is left as it was"
 
 
 def test_augmented_faces_stay_faces_and_follow_the_seed(drawn_data):

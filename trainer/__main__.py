@@ -134,6 +134,7 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
         ("learning-rate", float, "at its highest"),
         ("weight-decay", float, "per step, times the learning rate"),
         ("mixup", float, "share of batches whose faces are blended in pairs"),
+        ("cutmix", float, "share of batches whose faces get a patch of another"),
         ("label-smoothing", float, "share of each target spread over all classes"),
         ("ferplus-weight", float, "share of the FER+ votes in the targets"),
         ("class-balance", float, "0 all faces count alike, 1 all classes count alike"),

@@ -46,6 +46,34 @@ def blend_pairs(
     return blended[0], blended[1], blended[2]
 
 
+def patch_pairs(
+    inputs: Floats, targets: Floats, weights: Floats, random: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Cover a rectangle of each face with the same part of another of the batch (Yun et al., "CutMix", 2019).
+
+    Targets and weights are blended by the share of the picture that is left.
+
+    Args:
+        inputs: float32 (n, side, side, 1).
+        targets: float32 (n, classes), rows sum to 1.
+        weights: float32 (n,), how much each face counts.
+
+    Returns:
+        Same shapes, dtypes and ranges; one rectangle for the whole batch, its area uniform in 0..1 before the
+        picture's border cuts it.
+    """
+    side = inputs.shape[1]
+    half = side * np.sqrt(random.random()) / 2
+    centre = random.uniform(0, side, 2)
+    top, left = np.clip(np.rint(centre - half), 0, side).astype(int)
+    bottom, right = np.clip(np.rint(centre + half), 0, side).astype(int)
+    other = random.permutation(len(inputs))
+    patched = inputs.copy()
+    patched[:, top:bottom, left:right] = inputs[other, top:bottom, left:right]
+    share = np.float32(1 - (bottom - top) * (right - left) / side**2)
+    return patched, share * targets + (1 - share) * targets[other], share * weights + (1 - share) * weights[other]
+
+
 def _geometry(face: Faces, random: np.random.Generator) -> Faces:
     side = face.shape[0]
     centre = (side / 2 - 0.5, side / 2 - 0.5)

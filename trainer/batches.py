@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from trainer.augment import augment, blend_pairs
+from trainer.augment import augment, blend_pairs, patch_pairs
 from trainer.datasets import to_input
 
 Faces = npt.NDArray[np.uint8]
@@ -46,12 +46,15 @@ class FaceBatches(keras.utils.PyDataset):
     Args:
         weights: float32 (n,), how much each face counts.
         mixup: share of the batches whose faces are blended in pairs, 0..1.
+        cutmix: share of the batches whose faces get a patch of another, 0..1 less mixup.
     """
 
-    def __init__(self, lessons: Lessons, weights: Targets, *, batch_size: int, mixup: float, seed: int) -> None:
+    def __init__(
+        self, lessons: Lessons, weights: Targets, *, batch_size: int, mixup: float, cutmix: float, seed: int
+    ) -> None:
         super().__init__()
         self._lessons, self._weights = lessons, weights
-        self._batch_size, self._mixup, self._seed = batch_size, mixup, seed
+        self._batch_size, self._mixup, self._cutmix, self._seed = batch_size, mixup, cutmix, seed
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -67,6 +70,9 @@ class FaceBatches(keras.utils.PyDataset):
         random = np.random.default_rng([self._seed, self._epoch, index])
         faces, targets = self._lessons.draw(rows, self._epoch, random)
         inputs, weights = to_input(faces), self._weights[rows]
-        if random.random() < self._mixup:
+        chance = random.random()
+        if chance < self._mixup:
             inputs, targets, weights = blend_pairs(inputs, targets, weights, random)
+        elif chance < self._mixup + self._cutmix:
+            inputs, targets, weights = patch_pairs(inputs, targets, weights, random)
         return inputs, targets, weights

@@ -103,6 +103,7 @@ def fit(
         class_weights(training, recipe.class_balance),
         batch_size=recipe.batch_size,
         mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
         seed=recipe.seed,
     )
     for phase in phases:

@@ -16,6 +16,7 @@ _LIMITS = {
     "learning_rate": (1e-7, 10),
     "weight_decay": (0, 1),
     "mixup": (0, 1),
+    "cutmix": (0, 1),
     "label_smoothing": (0, 0.9),
     "ferplus_weight": (0, 1),
     "class_balance": (0, 1),
@@ -39,6 +40,7 @@ class Recipe:
         classes: see `FaceDataset.with_classes`.
         optimizer: one of OPTIMIZERS; the learning rate warms up over two epochs at most and falls as a cosine.
         mixup: share of the batches whose faces are blended in pairs (Zhang et al., "mixup", 2018), 0..1.
+        cutmix: share of the batches whose faces get a patch of another (Yun et al., "CutMix", 2019), 0..1 less mixup.
         ferplus_weight: share of the FER+ votes in the targets, 0..1.
         class_balance: faces count by their class's rarity to this power; 0 all alike, 1 all classes alike.
         teachers: names of finished runs whose mean probabilities are taught (Hinton et al., "Distilling the
@@ -67,6 +69,7 @@ class Recipe:
     learning_rate: float = 0.1
     weight_decay: float = 5e-3
     mixup: float = 0.3
+    cutmix: float = 0.0
     label_smoothing: float = 0.05
     ferplus_weight: float = 0.3
     class_balance: float = 0.0
@@ -98,3 +101,5 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise TrainerError(f"{name} {value:g} is not from {low:g} to {high:g}")
+        if self.mixup + self.cutmix > 1:
+            raise TrainerError(f"mixup {self.mixup:g} and cutmix {self.cutmix:g} are shares of the batches: 1 together")

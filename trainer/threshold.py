@@ -11,7 +11,7 @@ import numpy as np
 from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from trainer.datasets import FOUR, load_data
-from trainer.errors import ModelError
+from trainer.errors import ModelError, TrainerError
 from trainer.judges import load_judge
 from trainer.metrics import operating_point
 from trainer.runs import recipe_of, require_same_split, split
@@ -49,7 +49,10 @@ def choose_threshold(
         recipe = recipe_of(training)
         data = load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped or already_cropped)
         _, validation, _ = split(data, recipe)
-        require_same_split(training, validation, whose=f"{bundle_path} (if it never saw this data: --unseen)")
+        try:
+            require_same_split(training, validation, whose=str(bundle_path))
+        except TrainerError as error:
+            raise TrainerError(f"{error}; if it never saw any of this data, add --unseen") from None
     validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
     angry = judge.classes.index("angry")
     if not 0 < int((validation.labels == angry).sum()) < len(validation):

@@ -54,7 +54,7 @@ def search(
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
     batches = FaceBatches(
         Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
-        batch_size=recipe.batch_size, mixup=recipe.mixup, seed=recipe.seed,
+        batch_size=recipe.batch_size, mixup=recipe.mixup, cutmix=recipe.cutmix, seed=recipe.seed,
     )  # fmt: skip
 
     def hypermodel(choices: Any) -> keras.Model:

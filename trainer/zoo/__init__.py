@@ -63,7 +63,7 @@ NETWORKS = {
     ),
     "efficientnet_lite0": Network(
         "EfficientNet-Lite0 that knows ImageNet, fine-tuned: a teacher",
-        {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 0.05, "epochs": 18, "batch_size": 64},
+        {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 0.05, "epochs": 20, "batch_size": 64},
         ("weights",),
     ),
     "two_conv": Network("2 convolutions with max pooling", {**_PLAIN, "classes": FOUR}, ("dense_units",)),
