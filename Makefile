@@ -21,7 +21,7 @@ RUNS ?= runs
 MODEL := fer-compact-2
 BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
-KEPT := model.keras run.json recipe.json history.csv report/curves.png
+KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
 

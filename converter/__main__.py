@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except BrokenPipeError:  # the reader (head, less) has gone; nothing is left to say, not even at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1 if options.run is _convert else 0  # which it ended before it was done
     except ImportError as error:
         print(f"converter: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1
@@ -110,12 +110,12 @@ def _convert(options: argparse.Namespace) -> int:
 def _parity(options: argparse.Namespace) -> int:
     from converter.parity import compare
     from edge_agent.vision.bundle import find_bundle, load_bundle
-    from trainer.datasets import load_data
+    from trainer.evaluate import faces_to_judge
     from trainer.judges import load_judge
 
     bundle = load_bundle(find_bundle(str(options.bundle)), kind="emotion-classifier")
     after = load_judge(options.bundle)
-    data = load_data(options.data, already_cropped=options.already_cropped).for_model(after.classes).only(options.usage)
+    data = faces_to_judge(after, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped)
     before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
     if sorted(before.classes) != sorted(after.classes):
         raise ConversionError(f"{options.keras} and {options.bundle} do not tell the same classes apart")

@@ -27,7 +27,7 @@ from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
 from trainer.datasets import FaceDataset, load_data, to_input
-from trainer.judges import load_judge
+from trainer.judges import load_judge, load_keras
 from trainer.photos import FRAMING
 from trainer.runs import read_run, recipe_of, require_same_split, split
 
@@ -58,7 +58,7 @@ def convert(
 
     Raises:
         ConversionError: the model cannot be quantized, or lost more than allowed.
-        TrainerError: the run is not finished, or was trained on other data.
+        TrainerError: the run is not finished, its model is damaged, or it was trained on other data.
         DatasetError: the data cannot be used.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file()):
@@ -73,11 +73,8 @@ def convert(
     chosen = np.random.default_rng(recipe.seed).permutation(len(training))[:calibration_faces]
     calibration = to_input(training.faces[chosen])
 
-    import keras
-
     say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
-    model = keras.models.load_model(run / "model.keras", compile=False)
-    content = quantize(model, calibration, classes=len(recipe.classes))
+    content = quantize(load_keras(run / "model.keras"), calibration, classes=len(recipe.classes))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as temporary:
         folder = Path(temporary) / out.name

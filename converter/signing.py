@@ -22,17 +22,24 @@ def make_key(path: Path) -> Path:
     """Write a private key, readable by its owner only, and its public key beside it; return the latter's path.
 
     Raises:
-        ConversionError: the file exists or cannot be written.
+        ConversionError: one of the two exists or cannot be written.
     """
     key = Ed25519PrivateKey.generate()
     public = path.with_name(path.name + ".pub")
+    written: list[Path] = []
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    except FileExistsError:
-        raise ConversionError(f"{path} exists; a key is never overwritten") from None
+        for file, mode, content in (
+            (public, 0o644, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)),
+            (path, 0o600, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
+        ):
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as opened:
+                written.append(file)
+                opened.write(content)
     except OSError as error:
+        for file in written:  # half a pair is of no use
+            file.unlink()
+        if isinstance(error, FileExistsError):
+            raise ConversionError(f"{error.filename} exists; a key is never overwritten") from None
         raise ConversionError(f"cannot write {path}: {error.strerror}") from None
     return public
 

@@ -129,6 +129,15 @@ def test_a_folder_of_something_else_is_left_alone(run_folder, drawn_data, tmp_pa
     assert (tmp_path / "important.txt").read_text() == "mine"
 
 
+def test_a_damaged_model_is_refused_in_one_line(run_folder, drawn_data, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "model.keras").write_bytes((run_folder / "model.keras").read_bytes()[:5000])
+    result = converter("convert", tmp_path / "run", "--data", drawn_data, "--out", tmp_path / "x")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "model.keras is not a Keras model" in result.stderr
+
+
 def test_an_unfinished_run_is_refused(drawn_data, tmp_path):
     result = converter("convert", tmp_path, "--data", drawn_data, "--out", tmp_path / "x")
     assert result.returncode == 2

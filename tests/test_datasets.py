@@ -7,10 +7,14 @@ import pytest
 from drawn import draw, votes_for, write_data
 
 from trainer.augment import augment, blend_pairs, patch_pairs
+from trainer.batches import FaceBatches
 from trainer.cleaning import clean_training, split_validation
 from trainer.datasets import FaceDataset, load_fer2013
 from trainer.errors import DatasetError
+from trainer.judges import Judge
+from trainer.recipe import Recipe
 from trainer.targets import ferplus_majority
+from trainer.views import Taught
 
 
 def test_rows_and_votes_are_read_in_order(drawn_data):
@@ -120,6 +124,70 @@ def test_mixed_faces_are_told_apart_by_what_is_left_of_each(mix):
         shares.update(told[:, 1].round(3))
     assert len(shares) > 10
     assert set(faces[:, 0, 0, 0]) == {0, 1}, "the batch itself is left as it was"
+
+
+class TestBatches:
+    FACES = np.repeat(np.arange(64, dtype=np.uint8), 48 * 48).reshape(64, 48, 48)
+    TARGETS = np.eye(2, dtype=np.float32)[np.arange(64) % 2]
+
+    def batches(self, lessons=None, **recipe):
+        recipe = Recipe(classes=("angry", "happy"), batch_size=64, seed=3, **recipe)
+        return FaceBatches(lessons or Unchanged(self.FACES, self.TARGETS), np.ones(64, np.float32), recipe)
+
+    @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+    def test_faces_are_mixed_as_the_recipe_says(self, mixup, cutmix):
+        [(inputs, targets, _)] = self.batches(mixup=mixup, cutmix=cutmix)
+        uniform = (inputs == inputs[:, :1, :1]).all(axis=(1, 2, 3))
+        whole = (inputs[:, 0, 0, 0] * 255 == np.rint(inputs[:, 0, 0, 0] * 255)).all()
+        assert uniform.all() == (cutmix == 0)
+        assert whole == (mixup == 0)
+        assert (targets.max(axis=1) == 1).all() == (mixup == cutmix == 0)
+
+    def test_each_epoch_has_another_order_and_the_same_one_when_it_is_run_again(self):
+        orders = []
+        for epoch in (0, 1, 0):
+            batches = self.batches(mixup=0)
+            batches.start_epoch(epoch)
+            orders.append(batches[0][0].tobytes())
+        assert orders[0] == orders[2] != orders[1]
+
+    def test_a_student_learns_what_the_teacher_says_of_the_very_view_it_sees(self, tmp_path):
+        def dark(faces):
+            share = faces.mean(axis=(1, 2)) / 255
+            return np.stack([share, 1 - share], axis=1).astype(np.float32)
+
+        random = np.random.default_rng(0)
+        faces = random.integers(0, 255, (64, 1, 48), np.uint8).repeat(48, axis=1)
+        teacher = Judge(dark, ("angry", "happy"))
+        labels = np.eye(2, dtype=np.float32)[np.zeros(64, np.int64)]
+        for weight in (1.0, 0.25):
+            lessons = Taught(
+                faces, labels, [teacher], folder=tmp_path, count=2, weight=weight, seed=1, say=lambda _: None
+            )
+            for epoch in (0, 1):
+                seen, targets = lessons.draw(np.arange(64), epoch, random)
+                np.testing.assert_allclose(targets, weight * dark(seen) + (1 - weight) * labels, atol=2e-3)
+                mirrored = (seen == np.load(_view(tmp_path, epoch))["faces"][:, :, ::-1]).all(axis=(1, 2))
+                assert 10 < mirrored.sum() < 54
+
+
+class Unchanged:
+    """Lessons as they come."""
+
+    def __init__(self, faces, targets):
+        self.faces, self.targets = faces, targets
+
+    def __len__(self):
+        return len(self.faces)
+
+    def draw(self, rows, epoch, random):
+        del epoch, random
+        return self.faces[rows], self.targets[rows]
+
+
+def _view(folder, number):
+    [path] = folder.glob(f"views-*/view-{number:03d}.npz")
+    return path
 
 
 def test_augmented_faces_stay_faces_and_follow_the_seed(drawn_data):

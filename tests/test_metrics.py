@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.datasets import LABELS, VOTE_COLUMNS, FaceDataset
-from trainer.metrics import calibration_error, fit_temperature, judge, operating_point
+from trainer.metrics import calibration_error, fit_temperature, judge, operating_point, rated
 from trainer.targets import class_weights, ferplus_majority, soft_targets
 
 
@@ -53,6 +53,17 @@ class TestMetrics:
         assert result["ferplus_accuracy7"] == pytest.approx(2 / 5)
         assert result["confusion"][angry][disgust] == 1
         assert result["labels"] == list(LABELS)
+
+    def test_what_cannot_be_computed_is_none(self):
+        truth = np.array([LABELS.index("disgust"), LABELS.index("fear")] * 3)
+        data = FaceDataset(np.zeros((6, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 6))
+        scores = np.full((6, 7), 1 / 7, dtype=np.float32)
+        result = judge(scores, data, angry_threshold=0.5)
+        assert {name for name, value in result.items() if value is None} == {
+            "accuracy4", "angry_precision4", "angry_recall4", "calibration_error4", "angry_average_precision",
+        }  # fmt: skip
+        chosen, labels = rated(scores, data)
+        assert (chosen.shape, labels.tolist()) == ((6, 7), truth.tolist())
 
     def test_an_operating_point_keeps_false_alarms_within_the_limit_and_misses_as_little_as_it_can(self):
         random = np.random.default_rng(5)

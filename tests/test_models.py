@@ -26,6 +26,17 @@ def keys(tmp_path_factory):
     return folder
 
 
+def test_no_half_of_a_pair_of_keys_is_overwritten_or_left(keys, tmp_path, capsys):
+    for kept, gone in (("key", "key.pub"), ("key.pub", "key")):
+        folder = tmp_path / kept
+        folder.mkdir()
+        (folder / kept).write_text("mine")
+        assert converter(["keygen", str(folder / "key")]) == 2
+        assert f"{folder / kept} exists" in capsys.readouterr().err
+        assert (folder / kept).read_text() == "mine"
+        assert not (folder / gone).exists()
+
+
 @pytest.fixture
 def make_bundle(tmp_path, keys):
     def make(model_id: str, *, key: str | None = "ours"):

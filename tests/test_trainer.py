@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from drawn import draw, trainer, write_data
@@ -74,11 +75,40 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
     assert spoilt.returncode == 2
     assert f"{kept} cannot be resumed from" in spoilt.stderr
     kept.write_bytes(whole)
+    (tmp_path / "fewer").mkdir()
+    rows = (drawn_data / "fer2013.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "fewer" / "fer2013.csv").write_text("".join([rows[0], *rows[2:]]))
+    fewer = [tmp_path / "fewer" if part == str(drawn_data) else part for part in command]
+    refused = subprocess.run(fewer, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "was begun with other faces" in refused.stderr
     last = subprocess.run(command, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
     assert [line for line in last.stdout.splitlines() if line.startswith("Epoch")] == ["Epoch 4/4"]
-    other = subprocess.run([*command, "--seed", "9"], capture_output=True, text=True, check=False)
-    assert other.returncode == 2
+    history = (tmp_path / "r" / "history.csv").read_text().splitlines()[1:]
+    assert {int(row.split(",")[0]) for row in history} == {0, 1, 2, 3}
+    [kept] = (tmp_path / "r" / "checkpoints").glob("epoch-4*")
+    steps = json.loads((tmp_path / "r" / "run.json").read_text())["training_faces"] // 32
+    with h5py.File(kept) as file:
+        assert int(file["optimizer/vars/0"][()]) == 4 * steps
+
+
+def test_patience_outlives_an_interruption():
+    import keras
+
+    from trainer.callbacks import StopEarly
+
+    for earlier, epochs in (([], 4), ([0.5], 3), ([0.3, 0.5, 0.4, 0.5], 1)):
+        stop = StopEarly(patience=3, earlier=earlier)
+        model = keras.Sequential()
+        model.stop_training = False
+        stop.set_model(model)
+        stop.on_train_begin()
+        lived = 0
+        while not model.stop_training:
+            stop.on_epoch_end(len(earlier) + lived, {"val_accuracy": 0.5 if not (earlier or lived) else 0.4})
+            lived += 1
+        assert lived == epochs
 
 
 def test_a_keras_file_and_a_bundle_are_judged_alike(run_folder, drawn_data):
@@ -236,6 +266,9 @@ def test_a_search_finds_a_width_and_trains_with_it(drawn_data, tmp_path):
     other = trainer("tune", "--model", "svm", "--data", drawn_data, "--out", tmp_path / "other")
     assert other.returncode == 2
     assert "no dense layer to search" in other.stderr
+    own = trainer("tune", "--dense-units", 16, "--data", drawn_data, "--out", tmp_path / "other")
+    assert own.returncode == 2
+    assert "leave --dense-units out" in own.stderr
 
 
 def test_the_operating_point_is_written_in_the_manifest(drawn_data, tmp_path):

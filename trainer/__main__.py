@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except BrokenPipeError:  # the reader (head, less) has gone; nothing is left to say, not even at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1 if options.run in (_fit, _tune) else 0  # which it ended before they were done
     except ImportError as error:
         print(f"trainer: {error}; run in the clone: pip install '.[train]'", file=sys.stderr)
         return 1

@@ -40,7 +40,7 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
     known = np.unique(training.labels)
     if len(known) < 2:
         raise TrainerError("all training faces are of one class; a support vector machine needs two")
-    claim(out, recipe)
+    claim(out, recipe, training, validation)
     say(f"{counts}\nfitting a support vector machine to {len(training)} faces ...")
     machine = make_pipeline(
         StandardScaler(),
@@ -52,7 +52,7 @@ def fit_svm(recipe: Recipe, *, data_dir: Path, out: Path, say: Callable[[str], N
     probabilities = _probabilities(machine.decision_function(_flat(validation)), known, len(recipe.classes))
     result = {
         **describe(recipe, counts, training, validation, probabilities),
-        "data": origin(data_dir),
+        "data": origin(data_dir, with_votes=False),
         "parameters": None,
         "versions": {**versions(), "scikit-learn": sklearn.__version__},
     }

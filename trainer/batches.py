@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trainer.augment import augment, blend_pairs, patch_pairs
 from trainer.datasets import to_input
+from trainer.recipe import Recipe
 
 Faces = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.float32]
@@ -45,34 +46,31 @@ class FaceBatches(keras.utils.PyDataset):
 
     Args:
         weights: float32 (n,), how much each face counts.
-        mixup: share of the batches whose faces are blended in pairs, 0..1.
-        cutmix: share of the batches whose faces get a patch of another, 0..1 less mixup.
+        recipe: says how large batches are, how many of them are mixed and how, and what all is drawn from.
     """
 
-    def __init__(
-        self, lessons: Lessons, weights: Targets, *, batch_size: int, mixup: float, cutmix: float, seed: int
-    ) -> None:
+    def __init__(self, lessons: Lessons, weights: Targets, recipe: Recipe) -> None:
         super().__init__()
-        self._lessons, self._weights = lessons, weights
-        self._batch_size, self._mixup, self._cutmix, self._seed = batch_size, mixup, cutmix, seed
+        self._lessons, self._weights, self._recipe = lessons, weights, recipe
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the order of one epoch, so that a resumed run continues where it was."""
         self._epoch = epoch
-        self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._lessons))
+        self._order = np.random.default_rng([self._recipe.seed, epoch]).permutation(len(self._lessons))
 
     def __len__(self) -> int:
-        return len(self._lessons) // self._batch_size
+        return len(self._lessons) // self._recipe.batch_size
 
     def __getitem__(self, index: int) -> tuple[Targets, Targets, Targets]:
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        random = np.random.default_rng([self._seed, self._epoch, index])
+        size = self._recipe.batch_size
+        rows = self._order[index * size : (index + 1) * size]
+        random = np.random.default_rng([self._recipe.seed, self._epoch, index])
         faces, targets = self._lessons.draw(rows, self._epoch, random)
         inputs, weights = to_input(faces), self._weights[rows]
         chance = random.random()
-        if chance < self._mixup:
+        if chance < self._recipe.mixup:
             inputs, targets, weights = blend_pairs(inputs, targets, weights, random)
-        elif chance < self._mixup + self._cutmix:
+        elif chance < self._recipe.mixup + self._recipe.cutmix:
             inputs, targets, weights = patch_pairs(inputs, targets, weights, random)
         return inputs, targets, weights

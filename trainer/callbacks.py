@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,32 @@ class StopAfterBatch(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Give SIGINT back."""
+        """Give SIGINT back; stop here if asked to after the last batch."""
         del logs
         signal.signal(signal.SIGINT, self._before)
+        if self._asked:
+            raise KeyboardInterrupt
 
     def _note(self, *_: object) -> None:
         self._asked = True
+
+
+class StopEarly(keras.callbacks.EarlyStopping):
+    """Stops after `patience` epochs without a better validation accuracy, also where it was interrupted between them.
+
+    Args:
+        earlier: validation accuracies, 0..1, of the epochs before the interruption.
+    """
+
+    def __init__(self, *, patience: int, earlier: Sequence[float]) -> None:
+        super().__init__(monitor="val_accuracy", mode="max", patience=patience)
+        self._earlier = earlier
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Live through the earlier epochs once more."""
+        super().on_train_begin(logs)
+        for epoch, accuracy in enumerate(self._earlier):
+            self.on_epoch_end(epoch, {"val_accuracy": accuracy})
 
 
 class KeepBest(keras.callbacks.Callback):

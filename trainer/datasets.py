@@ -135,11 +135,15 @@ def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: b
     return data.with_classes(classes) if classes else data
 
 
-def origin(folder: Path) -> str:
-    """Return what a bundle's manifest says of a data set that `load_data` reads."""
+def origin(folder: Path, *, with_votes: bool) -> str:
+    """Return what a bundle's manifest says of a data set that `load_data` reads.
+
+    Args:
+        with_votes: the FER+ votes were learned from.
+    """
     if photos := _photo_folders(folder):
         return f"photographs of {', '.join(path.name for path in photos)}"
-    votes = ", with FER+ votes (Barsoum et al., 2016)" if (folder / "fer2013new.csv").exists() else ""
+    votes = ", with FER+ votes (Barsoum et al., 2016)" if with_votes else ""
     return f"FER2013 (Goodfellow et al., 2013), Training rows{votes}"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.datasets import load_data
-from trainer.judges import load_judge
+from trainer.datasets import ALL, FaceDataset, load_data
+from trainer.judges import Judge, load_judge
 from trainer.metrics import judge
 
 
@@ -20,8 +20,22 @@ def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool =
         DatasetError: the data cannot be used.
     """
     scores = load_judge(model)
-    data = load_data(data_dir, already_cropped=already_cropped).for_model(scores.classes).only(usage)
+    data = faces_to_judge(scores, data_dir=data_dir, usage=usage, already_cropped=already_cropped)
     return judge(scores(data.faces), data, angry_threshold=scores.angry_threshold)
+
+
+def faces_to_judge(model: Judge, *, data_dir: Path, usage: str, already_cropped: bool) -> FaceDataset:
+    """Return the faces of one usage, coded in the model's order of classes.
+
+    Photographs are cut into the same faces as for the model's training, since it is those that were kept for testing;
+    only for usage ALL, of photographs that it was not trained on, does already_cropped alone decide.
+
+    Raises:
+        DatasetError: the data cannot be used.
+    """
+    if usage != ALL:
+        already_cropped = already_cropped or bool(model.training.get("recipe", {}).get("already_cropped", False))
+    return load_data(data_dir, already_cropped=already_cropped).for_model(model.classes).only(usage)
 
 
 def as_text(result: dict[str, Any]) -> str:

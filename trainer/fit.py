@@ -17,11 +17,12 @@ import keras
 import numpy as np
 
 from trainer.batches import Augmented, FaceBatches, Lessons
-from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, Stopwatch, save_weights, weights_after
+from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
 from trainer.datasets import FaceDataset, load_data, origin, to_input
 from trainer.errors import ModelError, TrainerError, first_line
+from trainer.judges import load_keras
 from trainer.metrics import with_temperature
-from trainer.optimizer import make_optimizer
+from trainer.optimizer import compile_to_learn
 from trainer.recipe import Recipe
 from trainer.report import write_report
 from trainer.runs import (
@@ -83,7 +84,7 @@ def fit(
     for run in earlier:
         require_same_split(read_run(run), validation, whose=str(run))
     # Only now: a command that was mistaken must not keep the folder from the one that is right.
-    claim(out, recipe)
+    claim(out, recipe, training, validation)
     say(str(counts))
     say(
         f"training {recipe.model}, {model.count_params():,} parameters, on {len(training)} faces, choosing on "
@@ -98,14 +99,7 @@ def fit(
             training.faces, targets, judges, folder=out / "checkpoints", count=recipe.views,
             weight=recipe.teacher_weight, seed=recipe.seed, say=say,
         )  # fmt: skip
-    batches = FaceBatches(
-        lessons,
-        class_weights(training, recipe.class_balance),
-        batch_size=recipe.batch_size,
-        mixup=recipe.mixup,
-        cutmix=recipe.cutmix,
-        seed=recipe.seed,
-    )
+    batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
     for phase in phases:
         _train(model, recipe, phase, batches, validation, out=out)
 
@@ -116,7 +110,7 @@ def fit(
     finished.save(out / "model.keras")
     result = {
         **describe(recipe, counts, training, validation, probabilities),
-        "data": origin(data_dir),
+        "data": origin(data_dir, with_votes=training.votes is not None and recipe.ferplus_weight > 0),
         "parameters": finished.count_params(),
         "versions": {**versions(), "keras": keras.__version__, **_backend()},
     }
@@ -140,8 +134,8 @@ def _begin_with(model: keras.Model, run: Path, classes: tuple[str, ...]) -> None
         raise TrainerError(f"{run} tells {', '.join(known)} apart, not {', '.join(classes)}")
     try:
         # A mirrored network has the weights of the one that it looks twice with, in the same order.
-        model.set_weights(keras.models.load_model(path, compile=False).get_weights())
-    except Exception as error:  # Keras raises many kinds for files that are not its own
+        model.set_weights(load_keras(path).get_weights())
+    except ValueError as error:
         raise ModelError(f"{path} cannot be started from: {first_line(error)}") from None
 
 
@@ -180,25 +174,17 @@ def _train(
         return
     if phase.unfreeze is not None:
         unfreeze_from(model, phase.unfreeze)
-    model.compile(
-        optimizer=make_optimizer(
-            recipe,
-            learning_rate=phase.learning_rate,
-            steps=len(batches) * (phase.last - phase.first),
-            steps_per_epoch=len(batches),
-        ),
-        loss="categorical_crossentropy",
-        weighted_metrics=[],
-        metrics=["accuracy"],
-        jit_compile=keras.backend.backend() == "jax",  # which runs step by step without
-    )
+    epochs = phase.last - phase.first
+    compile_to_learn(model, recipe, learning_rate=phase.learning_rate, epochs=epochs, steps_per_epoch=len(batches))
     if kept:
         model.optimizer.build(model.trainable_variables)
         _load_weights(model, weights_after(checkpoints, kept[-1]))
+    begin, accuracies = kept[-1] if kept else phase.first, _accuracies(out)
+    earlier = [accuracy for epoch, accuracy in sorted(accuracies.items()) if phase.first <= epoch < begin]
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
     model.fit(
         batches,
-        initial_epoch=kept[-1] if kept else phase.first,
+        initial_epoch=begin,
         epochs=phase.last,
         validation_data=(to_input(validation.faces), one_hot),
         validation_batch_size=256,
@@ -207,8 +193,8 @@ def _train(
         callbacks=[
             StopAfterBatch(),
             keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch)),
-            KeepBest(checkpoints / _BEST, at_least=_best_so_far(out)),
-            keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=recipe.patience),
+            KeepBest(checkpoints / _BEST, at_least=max(accuracies.values(), default=0.0)),
+            StopEarly(patience=recipe.patience, earlier=earlier),
             Stopwatch(),
             keras.callbacks.CSVLogger(out / HISTORY, append=True),
             KeepLast(checkpoints, first=phase.first),
@@ -225,6 +211,6 @@ def _load_weights(model: keras.Model, path: Path) -> None:
         raise TrainerError(f"{path} cannot be resumed from: {first_line(error)}; remove it to train anew") from None
 
 
-def _best_so_far(out: Path) -> float:
-    """Return the best validation accuracy of an interrupted run, so that resuming never keeps a worse one."""
-    return max((float(row["val_accuracy"]) for row in read_history(out)), default=0.0)
+def _accuracies(out: Path) -> dict[int, float]:
+    """Return epoch → validation accuracy of an interrupted run."""
+    return {int(row["epoch"]): float(row["val_accuracy"]) for row in read_history(out)}

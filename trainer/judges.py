@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ class Judge:
     Attributes:
         classes: what its columns mean.
         angry_threshold: operating point of a bundle, 0..1; None if it states none.
+        training: what run.json, or `training` of a bundle's manifest, says of how it learned; empty if nothing.
     """
 
     score: Score
     classes: tuple[str, ...]
     angry_threshold: float | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, faces: npt.NDArray[np.uint8]) -> Probabilities:
         """Return float32 (n, classes)."""
@@ -65,7 +67,10 @@ def load_judge(path: Path, *, temperature: float | None = None) -> Judge:
     columns = [classifier.labels.index(label) for label in labels]
     point = bundle.manifest.get("operating_point")
     return Judge(
-        lambda faces: classifier.classify(list(faces))[:, columns], labels, point["threshold"] if point else None
+        lambda faces: classifier.classify(list(faces))[:, columns],
+        labels,
+        point["threshold"] if point else None,
+        bundle.manifest.get("training", {}),
     )
 
 
@@ -78,27 +83,36 @@ def as_judge(model: Any) -> Score:
     return score
 
 
-def _keras_judge(path: Path, temperature: float | None) -> Judge:
+def load_keras(path: Path) -> Any:
+    """Return the Keras model in a file, uncompiled.
+
+    Raises:
+        ModelError: there is none.
+    """
     if not path.is_file():
         raise ModelError(f"no model at {path}")
     with native_messages_hidden():
         import keras
 
     try:
-        model = keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for files that are not its own
         raise ModelError(f"{path} is not a Keras model: {first_line(error)}") from None
-    labels, stated = LABELS, 1.0
+
+
+def _keras_judge(path: Path, temperature: float | None) -> Judge:
+    model = load_keras(path)
+    run: dict[str, Any] = {}
     if (path.parent / "run.json").exists():
         try:
             run = read_run(path.parent)
         except TrainerError as error:
             raise ModelError(str(error)) from None
-        labels, stated = tuple(run["labels"]), float(run["temperature"])
+    labels, stated = tuple(run.get("labels", LABELS)), float(run.get("temperature", 1.0))
     if model.input_shape[1:] != (SIDE_PX, SIDE_PX, 1) or model.output_shape[1:] != (len(labels),):
         raise ModelError(
             f"{path} maps {model.input_shape[1:]} to {model.output_shape[1:]}; "
             f"expected {(SIDE_PX, SIDE_PX, 1)} to {(len(labels),)}; is its run.json beside it?"
         )
     score, chosen = as_judge(model), stated if temperature is None else temperature
-    return Judge(lambda faces: with_temperature(score(faces), chosen), labels)
+    return Judge(lambda faces: with_temperature(score(faces), chosen), labels, training=run)

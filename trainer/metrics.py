@@ -59,11 +59,13 @@ def _among_four(probabilities: Probabilities, data: FaceDataset, threshold: floa
     scores, truth = four_class(probabilities, data)
     rows = np.isin(data.labels, [data.classes.index(name) for name in FOUR])
     predicted, angry = scores.argmax(axis=1), FOUR.index("angry")
+    if not len(truth):
+        return dict.fromkeys(("accuracy4", "angry_precision4", "angry_recall4", "calibration_error4"))
     result: dict[str, Any] = {
-        "accuracy4": float((predicted == truth).mean()) if len(truth) else None,
+        "accuracy4": float((predicted == truth).mean()),
         "angry_precision4": float(sk.precision_score(truth == angry, predicted == angry, zero_division=0)),
         "angry_recall4": float(sk.recall_score(truth == angry, predicted == angry, zero_division=0)),
-        "calibration_error4": calibration_error(scores, truth) if len(truth) else None,
+        "calibration_error4": calibration_error(scores, truth),
     }
     if threshold is not None:
         alarms = angry_probability[rows] >= threshold
@@ -86,6 +88,19 @@ def four_class(probabilities: Probabilities, data: FaceDataset) -> tuple[Probabi
     code[columns] = np.arange(len(FOUR))
     rescaled: Probabilities = scores / np.maximum(scores.sum(axis=1, keepdims=True), 1e-12)
     return rescaled, code[data.labels[rows]]
+
+
+def rated(probabilities: Probabilities, data: FaceDataset) -> tuple[Probabilities, npt.NDArray[np.int64]]:
+    """Return what a calibration is judged by: `four_class` where there are such classes and faces, all elsewhere.
+
+    Args:
+        probabilities: float32 (n, classes), columns in data.classes order.
+    """
+    if set(FOUR) <= set(data.classes):
+        scores, truth = four_class(probabilities, data)
+        if len(truth):
+            return scores, truth
+    return probabilities, data.labels
 
 
 def calibration_error(probabilities: Probabilities, truth: npt.NDArray[np.int64]) -> float:

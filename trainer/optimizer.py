@@ -1,4 +1,4 @@
-"""The optimizer that a recipe asks for, and how its learning rate goes."""
+"""How a recipe's network learns: loss, optimizer, and how the learning rate goes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import keras
 from trainer.recipe import Recipe
 
 
-def make_optimizer(
-    recipe: Recipe, *, learning_rate: float, steps: int, steps_per_epoch: int
-) -> keras.optimizers.Optimizer:
-    """Return the optimizer; its learning rate warms up over two epochs at most, then falls to nothing as a cosine.
+def compile_to_learn(
+    model: keras.Model, recipe: Recipe, *, learning_rate: float, epochs: int, steps_per_epoch: int
+) -> None:
+    """Give the network its loss and the recipe's optimizer.
 
-    The cosine is after Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), without
-    restarts.
+    The learning rate warms up over two epochs at most, then falls to nothing as a cosine (Loshchilov and Hutter,
+    "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, without restarts).
 
     Args:
         learning_rate: at its highest.
-        steps: of the whole training, warm-up included.
+        epochs: of the whole training, warm-up included.
     """
+    steps = epochs * steps_per_epoch
     warmup = min(2 * steps_per_epoch, steps // 4)
     schedule = keras.optimizers.schedules.CosineDecay(
         learning_rate / 20, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
@@ -29,4 +30,10 @@ def make_optimizer(
     else:
         optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    model.compile(
+        optimizer=optimizer,
+        loss="categorical_crossentropy",
+        weighted_metrics=[],
+        metrics=["accuracy"],
+        jit_compile=keras.backend.backend() == "jax",  # which runs step by step without
+    )

@@ -60,55 +60,60 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
         raise DatasetError(f"{folder} has pictures in {len(folders)} folders; at least two classes are needed")
     cropper = _shrink if already_cropped else _FaceCropper()
     faces: list[npt.NDArray[np.uint8]] = []
+    digests: list[bytes] = []
     labels: list[int] = []
     faceless: list[Path] = []
     for code, class_folder in enumerate(folders):
         for path in _pictures(class_folder):
-            face = cropper(_read(path))
+            content = path.read_bytes()
+            face = cropper(_decode(content, path))
             if face is None:
                 faceless.append(path)
             else:
                 faces.append(face)
+                digests.append(hashlib.sha256(content).digest())
                 labels.append(code)
         if code not in labels:
             raise DatasetError(
                 f"no face was found in any picture of {class_folder}; "
                 "if they are cropped already, say --already-cropped"
             )
-    unread = sorted(
-        {path.suffix.lower() for f in folders for path in f.iterdir() if path.is_file() and not _is_picture(path)}
-    )
+    unread = sorted({path.suffix.lower() or path.name for f in folders for path in _files(f) if not _is_picture(path)})
     if unread:
-        print(f"files {', '.join(unread)} were left out; {', '.join(SUFFIXES)} are read", file=sys.stderr)
+        print(f"{', '.join(unread)} files were left out; {', '.join(SUFFIXES)} are read", file=sys.stderr)
     if faceless:
         print(
             f"no face found in {len(faceless)} of {len(faceless) + len(faces)} pictures, {faceless[0]} first",
             file=sys.stderr,
         )
     stacked = np.stack(faces)
-    usage = np.where(_held_out(stacked, seed), "PublicTest", "Training")
+    usage = np.where(_held_out(stacked, digests, seed), "PublicTest", "Training")
     return FaceDataset(
         stacked, np.array(labels, dtype=np.int64), usage, None, tuple(f.name for f in folders), _BURST_BITS
     )
 
 
-def _held_out(faces: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.bool_]:
+def _held_out(faces: npt.NDArray[np.uint8], digests: list[bytes], seed: int) -> npt.NDArray[np.bool_]:
     """Return which faces are kept for testing, bool (n,).
 
-    Pictures of other scenes that are added later do not change it; one that joins a burst may move that burst.
+    Pictures of other scenes that are added later move none into training; one that joins a burst may move that burst.
+
+    Args:
+        digests: SHA-256 of each face's file, so that another machine, which may crop a pixel otherwise, keeps the same.
     """
     group = near_duplicate_groups(faces, bits=_BURST_BITS)
-    # A group goes by the face with the lowest hash in it.
+    # A group goes by the file with the lowest hash in it.
     lowest: dict[int, bytes] = {}
-    for number, face in zip(group.tolist(), faces, strict=True):
-        digest = hashlib.sha256(face.tobytes()).digest()
+    for number, digest in zip(group.tolist(), digests, strict=True):
         lowest[number] = min(digest, lowest.get(number, digest))
     drawn = {
         number: int.from_bytes(hashlib.sha256(digest + bytes([seed])).digest()[:8], "big") / 2**64
         for number, digest in lowest.items()
     }
-    # Chance must not take them all.
-    limit = min(TEST_FRACTION, max(drawn.values()))
+    ranked = sorted(drawn.values())
+    limit = min(TEST_FRACTION, ranked[-1])  # chance must not take them all,
+    if len(ranked) > 2:
+        limit = max(limit, ranked[1])  # nor none where some are left to train and to choose on
     return np.array([drawn[number] < limit for number in group.tolist()])
 
 
@@ -131,15 +136,22 @@ def _shrink(image: Image) -> npt.NDArray[np.uint8]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _is_picture(path))
+    return sorted(path for path in _files(folder) if _is_picture(path))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what people put there; what a system does, such as `.DS_Store` or `._IMG_1.jpg`, is hidden."""
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
 
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)  # turns the picture as its EXIF orientation says
+def _decode(content: bytes, path: Path) -> Image:
+    pixels = np.frombuffer(content, dtype=np.uint8)
+    # This turns the picture as its EXIF orientation says.
+    image = cv2.imdecode(pixels, cv2.IMREAD_COLOR) if len(pixels) else None
     if image is None:
         raise DatasetError(f"{path} is not a picture that can be read; remove it")
     shrink = _MAX_SIDE_PX / max(image.shape[:2])

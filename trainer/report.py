@@ -19,7 +19,7 @@ from trainer.augment import augment
 from trainer.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
 from trainer.explain import activations, occlusion
 from trainer.judges import as_judge
-from trainer.metrics import four_class, operating_point
+from trainer.metrics import operating_point, rated
 from trainer.runs import read_history
 
 #: What the page says under each picture, in its order.
@@ -69,8 +69,7 @@ def write_report(
         if positive.any() and not positive.all():
             point = operating_point(scores, positive, max_false_alarms=MAX_FALSE_ALARMS)
             plots.precision_recall(scores, positive, point, out / "precision-recall.png")
-    rated = four_class(probabilities, validation) if set(FOUR) <= set(classes) else (probabilities, truth)
-    plots.calibration(*rated, out / "calibration.png")
+    plots.calibration(*rated(probabilities, validation), out / "calibration.png")
     plots.mistakes(validation, probabilities, out / "misclassified.png")
     plots.pixels(validation, out / "pixels.png")
     plots.samples(validation, random, out / "samples.png")

@@ -15,27 +15,33 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.cleaning import CleaningCounts, clean_training, split_validation
-from trainer.datasets import FOUR, FaceDataset
+from trainer.datasets import FaceDataset
 from trainer.errors import TrainerError
-from trainer.metrics import fit_temperature, four_class, judge, with_temperature
+from trainer.metrics import fit_temperature, judge, rated, with_temperature
 from trainer.recipe import Recipe
 
 HISTORY = "history.csv"
 
 
-def claim(out: Path, recipe: Recipe) -> None:
-    """Make the folder this recipe's, or find that it is already.
+def claim(out: Path, recipe: Recipe, training: FaceDataset, validation: FaceDataset) -> None:
+    """Make the folder this recipe's and these faces', or find that it is already.
 
     Raises:
-        TrainerError: it holds a finished run, or was begun with another recipe.
+        TrainerError: it holds a finished run, or was begun with another recipe or other faces.
     """
     out.mkdir(parents=True, exist_ok=True)
     if (out / "run.json").exists():
         raise TrainerError(f"{out} holds a finished run; choose another --out or remove it")
-    mark, mine = out / "recipe.json", json.dumps(asdict(recipe), indent=1)
-    if mark.exists() and mark.read_text() != mine:
+    mark = out / "begun.json"
+    mine = {"recipe": asdict(recipe), "faces_sha256": [fingerprint(training), fingerprint(validation)]}
+    if not mark.exists():
+        write_json(mark, mine)
+        return
+    begun = _read_json(mark, problem=f"{mark} cannot be resumed from")
+    if recipe_of(begun) != recipe:
         raise TrainerError(f"{out} was begun with another recipe ({mark}); use the same options to resume it")
-    mark.write_text(mine)
+    if begun.get("faces_sha256") != mine["faces_sha256"]:
+        raise TrainerError(f"{out} was begun with other faces; give it the same --data to resume it, or another --out")
 
 
 def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, CleaningCounts]:
@@ -64,9 +70,9 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
     return training, validation, counts
 
 
-def fingerprint(validation: FaceDataset) -> str:
-    """Return what tells one validation split from another: the SHA-256 of its faces."""
-    return hashlib.sha256(validation.faces.tobytes()).hexdigest()
+def fingerprint(data: FaceDataset) -> str:
+    """Return what tells one split from another: the SHA-256 of its faces."""
+    return hashlib.sha256(data.faces.tobytes()).hexdigest()
 
 
 def require_same_split(stated: Mapping[str, Any], validation: FaceDataset, *, whose: str) -> None:
@@ -97,15 +103,12 @@ def describe(
 ) -> dict[str, Any]:
     """Return what run.json says about any kind of model.
 
-    The temperature makes the four-class probabilities likeliest where there are those four, all of them elsewhere.
+    The temperature makes the labels likeliest, among the classes of `metrics.rated`.
 
     Args:
         probabilities: float32 (n, classes), of the validation faces, at temperature 1.
     """
-    judged, truth = probabilities, validation.labels
-    if set(FOUR) <= set(validation.classes):
-        judged, truth = four_class(probabilities, validation)
-    temperature = fit_temperature(judged, truth)
+    temperature = fit_temperature(*rated(probabilities, validation))
     return {
         "recipe": asdict(recipe),
         "labels": list(validation.classes),
@@ -125,7 +128,14 @@ def versions() -> dict[str, str]:
 
 def write_run(out: Path, result: dict[str, Any]) -> None:
     """Write run.json, which marks the run as finished."""
-    (out / "run.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "run.json", result)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -134,10 +144,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises:
         TrainerError: there is none.
     """
+    return _read_json(folder / "run.json", problem=f"{folder} is not a finished run of `python -m trainer fit`")
+
+
+def _read_json(path: Path, *, problem: str) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainerError(f"{folder} is not a finished run of `python -m trainer fit`: {error}") from None
+        raise TrainerError(f"{problem}: {error}") from None
     return result
 
 

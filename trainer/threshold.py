@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from trainer.datasets import FOUR, load_data
 from trainer.errors import ModelError, TrainerError
 from trainer.judges import load_judge
 from trainer.metrics import operating_point
-from trainer.runs import recipe_of, require_same_split, split
+from trainer.runs import recipe_of, require_same_split, split, write_json
 
 
 def choose_threshold(
@@ -66,9 +65,5 @@ def choose_threshold(
         "max_false_alarms": max_false_alarms,
         "chosen_on": f"{len(validation)} {'unseen' if unseen else 'validation'} faces: {', '.join(FOUR)}",
     }
-    path = bundle.folder / "manifest.json"
-    temporary = path.with_suffix(".tmp")
-    manifest = {**bundle.manifest, "operating_point": stated_point}
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": stated_point})
     return stated_point

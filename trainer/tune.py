@@ -14,8 +14,8 @@ import numpy as np
 
 from trainer.batches import Augmented, FaceBatches
 from trainer.datasets import load_data, to_input
-from trainer.errors import TrainerError
-from trainer.optimizer import make_optimizer
+from trainer.errors import TrainerError, first_line
+from trainer.optimizer import compile_to_learn
 from trainer.recipe import Recipe
 from trainer.runs import claim, split
 from trainer.targets import class_weights, soft_targets
@@ -44,50 +44,50 @@ def search(
     able = [name for name, network in NETWORKS.items() if "dense_units" in network.options]
     if recipe.model not in able:
         raise TrainerError(f"{recipe.model} has no dense layer to search; {', '.join(able)} have")
+    if recipe.dense_units is not None:
+        raise TrainerError("the search chooses dense_units; leave --dense-units out")
     if (out / "run.json").exists():
         raise TrainerError(f"{out} holds a finished run; choose another --out or remove it")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
     training, validation, counts = split(data, recipe)
     # The trials that are there already are only this search's.
-    claim(out / "search", recipe)
+    claim(out / "search", recipe, training, validation)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
-    batches = FaceBatches(
-        Augmented(training.faces, targets), class_weights(training, recipe.class_balance),
-        batch_size=recipe.batch_size, mixup=recipe.mixup, cutmix=recipe.cutmix, seed=recipe.seed,
-    )  # fmt: skip
+    lessons = Augmented(training.faces, targets)
+    batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
 
     def hypermodel(choices: Any) -> keras.Model:
+        keras.utils.set_random_seed(recipe.seed)
         low, high, step = UNITS
         model = build_to_train(replace(recipe, dense_units=choices.Int("dense_units", low, high, step=step)))
-        model.compile(
-            optimizer=make_optimizer(
-                recipe,
-                learning_rate=recipe.learning_rate,
-                steps=recipe.epochs * len(batches),
-                steps_per_epoch=len(batches),
-            ),
-            loss="categorical_crossentropy",
-            weighted_metrics=[],
-            metrics=["accuracy"],
+        compile_to_learn(
+            model,
+            recipe,
+            learning_rate=recipe.learning_rate,
+            epochs=recipe.epochs,
+            steps_per_epoch=len(batches),
         )
         return model
 
     class Search(keras_tuner.RandomSearch):
         def on_trial_end(self, trial: Any) -> None:
             super().on_trial_end(trial)
-            loss = "failed" if trial.score is None else f"validation loss {trial.score:.4f}"
-            say(f"trial {len(self.oracle.trials)} of {trials}: dense_units {_units(trial)}, {loss}")
+            result = f"validation loss {trial.score:.4f}" if trial.score is not None else _last_line(trial.message)
+            say(f"trial {len(self.oracle.trials)} of {trials}: dense_units {_units(trial)}, {result}")
 
     tuner = Search(
         hypermodel, objective="val_loss", max_trials=trials, seed=recipe.seed, directory=out / "search",
         project_name="tuning",
     )  # fmt: skip
     one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
-    tuner.search(
-        batches, epochs=recipe.epochs, validation_data=(to_input(validation.faces), one_hot), verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch))],
-    )  # fmt: skip
+    try:
+        tuner.search(
+            batches, epochs=recipe.epochs, validation_data=(to_input(validation.faces), one_hot), verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _logs: batches.start_epoch(epoch))],
+        )  # fmt: skip
+    except RuntimeError as error:  # KerasTuner gives up after some failed trials in a row
+        raise TrainerError(f"the search failed: {first_line(error)}") from None
     ranking = sorted(
         (trial for trial in tuner.oracle.trials.values() if trial.score is not None), key=lambda trial: trial.score
     )
@@ -98,6 +98,11 @@ def search(
     for row in table:
         say(f"dense_units {row['dense_units']:4}  validation loss {row['validation_loss']:.4f}")
     return int(table[0]["dense_units"])
+
+
+def _last_line(traceback: str | None) -> str:
+    """Return what went wrong; trials keep a whole traceback."""
+    return f"failed: {(traceback or 'no reason').strip().splitlines()[-1]}"
 
 
 def _units(trial: Any) -> int:
