@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge_agent import web
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
@@ -190,7 +191,7 @@ class Agent:
                 from edge_agent.web.live import LiveView
                 from edge_agent.web.live_server import LiveServer
             except ImportError:
-                raise ConfigError("web.enabled needs aiohttp: pip install 'edge-agent[web]'") from None
+                raise ConfigError(f"web.enabled {web.NEEDS}") from None
 
             view = LiveView(config, self.pipeline, drawn_zones=drawn_zones)
             self._onlookers.append(LiveServer(config, view))
@@ -199,7 +200,7 @@ class Agent:
                 from edge_agent.operations.metrics import Metrics
             except ImportError:
                 raise ConfigError(
-                    "metrics.enabled needs prometheus_client: pip install 'edge-agent[metrics]'"
+                    "metrics.enabled needs prometheus_client; run in the clone: pip install '.[metrics]'"
                 ) from None
 
             self._onlookers.append(Metrics(config.metrics, facts(config, self.pipeline.vision.classifier.bundle)))

@@ -13,6 +13,9 @@ was asked" (a demo without an alert), 130 for Ctrl-C.
 
 from __future__ import annotations
 
+#: Exit code of a command that Ctrl-C ended.
+INTERRUPTED = 130
+
 
 class AgentError(Exception):
     """Base of all errors that are shown as one line instead of a traceback."""

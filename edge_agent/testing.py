@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edge_agent.camera.frames import Frame
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received
+from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Message
 from edge_agent.errors import CameraError
 
@@ -70,6 +70,10 @@ class FakeBus:
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Let a message come in."""
         self._events.append(Received(topic, payload, retained))
+
+    def deny(self, problem: str) -> None:
+        """Refuse a subscription."""
+        self._events.append(SubscriptionDenied(problem))
 
     def publish(self, message: Message) -> int | None:
         """Take a message and answer with `reason`."""

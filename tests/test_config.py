@@ -163,6 +163,7 @@ def test_check_config_tries_the_model_and_the_certificates(run_command, tmp_path
         ("emotion: {model: nope}", 3, "is the model installed"),
         ("mqtt: {tls: {enabled: true, ca_file: /nowhere}}", 2, "mqtt.tls"),
         ("rules:\n- name: a\n  emotions: [angry, sad]", 2, "give it a number such as upper"),
+        ("web: {enabled: true, host: 0.0.0.0}", 2, "name a file with a token in web.token_file"),
     ):
         file.write_text(text + "\n")
         result = run_command("check-config", file)

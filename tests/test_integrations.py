@@ -113,4 +113,4 @@ def test_without_the_extra_the_option_is_refused(write_config):
             [sys.executable, "-c", script, "run", "--config", config], capture_output=True, text=True, check=False
         )
         assert result.returncode == 2
-        assert f"edge-agent[{section}]" in result.stderr
+        assert f"pip install '.[{section}]'" in result.stderr

@@ -18,7 +18,9 @@ from conftest import PATIENCE_S
 
 from edge_agent.delivery.bus import Received
 from edge_agent.demo.simulate import EXERCISE, Simulation, Visit
-from edge_agent.operations.fleet import as_text, in_order, note
+from edge_agent.errors import BrokerError
+from edge_agent.operations.fleet import as_text, collect, in_order, note
+from edge_agent.testing import FakeBus
 
 
 def said(name: str, topic: str, **body) -> Received:
@@ -54,6 +56,15 @@ class TestFleet:
         assert "messages wait for 900 s" in text
         assert len(text.splitlines()) == 24
         assert "and 280 more" in text
+        note(devices, said("store-007/kiosk-1", "state", state="degraded", mode="live", problem="\x1b[2Jall is well"))
+        assert "?[2Jall is well" in as_text(in_order(devices.values()), unix_s=1_795_255_210, limit=20)
+
+    def test_a_broker_that_lets_nobody_listen_is_no_healthy_fleet(self):
+        bus = FakeBus()
+        bus.start()
+        bus.deny("the broker does not let us hear kiosk/#")
+        with pytest.raises(BrokerError, match="does not let us hear"):
+            collect(bus, threading.Event(), seconds=5)
 
     def test_the_command_reads_what_devices_left(self, edge_agent, run_command, listen, broker, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")
@@ -97,6 +108,19 @@ class TestSimulation:
             thread.join()
         assert stories == ["calm", "a moment", "angry"]
         assert len(listener.bodies("/alert/0")) == 2
+        left = listen(f"kiosk/v1/{site}/#")
+        left.client.publish(f"kiosk/v1/{site}/end", b"", qos=1)
+        left.wait_for(lambda message: message.topic.endswith("/end"))
+        assert [message.topic for message in left.messages if message.retain] == []
+
+    def test_a_broker_that_refuses_the_exercise_is_named(self, run_command, start_mosquitto, write_config, tmp_path):
+        rules = tmp_path / "acl"
+        rules.write_text("topic read #\n")
+        broker = start_mosquitto("allow_anonymous true", f"acl_file {rules}")
+        config = write_config(mqtt={"port": broker.port}, rules=[{"name": "angry-customer"}])
+        result = run_command("simulate", "--config", config, "--speed", 20)
+        assert result.code == 5
+        assert "lets nobody called nothing publish" in result.one_line_error()
 
 
 def write_config_path(write_config):

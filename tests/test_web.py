@@ -46,10 +46,13 @@ def open_page(browser: Browser):
     problems: list[str] = []
     contexts = []
 
-    def start(url: str, size: dict[str, int], **options) -> Page:
+    def start(url: str, size: dict[str, int], *, clock: bool = False, script: str = "", **options) -> Page:
         context = browser.new_context(viewport=size, **options)
         contexts.append(context)
         page = context.new_page()
+        if clock:
+            page.clock.install()
+        page.add_init_script(script)
         page.on("pageerror", lambda error: problems.append(str(error)))
         host = url.split("/")[2]
         page.on("request", lambda request: None if host in request.url else problems.append(request.url))
@@ -230,6 +233,15 @@ class TestToken:
             urllib.request.urlopen(url + "api/alerts", timeout=PATIENCE_S)
         assert refused.value.code == 401
         refused.value.close()
+        for path, headers, body in (
+            ("api/alerts", {"Authorization": "Bearer \xff"}, None),
+            ("login", {"Content-Type": "application/x-www-form-urlencoded"}, b"token=\xff"),
+            ("login", {"Content-Type": "application/x-www-form-urlencoded; charset=none"}, b"token=a"),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=PATIENCE_S)
+            assert refused.value.code == 401, path
+            refused.value.close()
         page = open_page(url, DESKTOP)
         accessible(page)
         page.get_by_label("Token").fill("something else altogether")
@@ -354,6 +366,23 @@ class TestStaffPager:
         assert "staff pager at" in next(iter(again.stdout))
         listener.wait_for_json("/alert/0", step="cleared", by="Kim")
         assert kim.evaluate("document.body.dataset.rings") == "1"
+
+    def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, browser, open_page):
+        _, url = pager()
+        count_locks = (
+            "navigator.wakeLock.request = () => { window.locks = (window.locks ?? 0) + 1; return Promise.resolve(); }"
+        )
+        page = open_page(url, PHONE, clock=True, script=count_locks)
+        page.get_by_label("Your name").fill("Kim")
+        page.get_by_role("button", name="Start shift").click()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        assert page.evaluate("window.locks") == 2
+        with page.expect_websocket() as again:
+            page.clock.fast_forward(30_000)
+        expect(page.locator("#link")).to_have_text("Connected as Kim")
+        # The server says how things are also when nothing is new.
+        for _ in range(2):
+            again.value.wait_for_event("framereceived", timeout=1000 * PATIENCE_S)
 
     def test_it_can_be_installed(self, pager, open_page):
         _, url = pager()

@@ -10,8 +10,7 @@ import sys
 
 import edge_agent
 from edge_agent.cli import staff, upkeep, watching
-from edge_agent.cli.watching import INTERRUPTED
-from edge_agent.errors import AgentError
+from edge_agent.errors import INTERRUPTED, AgentError
 
 MAX_PICTURE_PIXELS = 100_000_000
 

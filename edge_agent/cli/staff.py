@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from edge_agent.errors import BrokerError, ConfigError
+from edge_agent.errors import INTERRUPTED, BrokerError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.config import Mqtt
@@ -53,7 +53,7 @@ def _add_pager(commands: Commands) -> None:
     command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
     command.add_argument("--plain", action="store_true", help="one line an event, also on a terminal; for scripts")
     page = command.add_argument_group("page for phones")
-    page.add_argument("--web", action="store_true", help="serve it; needs the extra: pip install 'edge-agent[web]'")
+    page.add_argument("--web", action="store_true", help="serve it; needs the extra `web`")
     page.add_argument("--listen", default="127.0.0.1:8090", metavar="HOST:PORT", help="default: %(default)s")
     page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
     page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
@@ -105,11 +105,13 @@ def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Names
 
 
 def _web_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> WebPager:
+    from edge_agent import web
+
     try:
         from edge_agent.pager.web import WebPager
         from edge_agent.web.access import read_token
     except ImportError:
-        raise ConfigError("--web needs aiohttp: pip install 'edge-agent[web]'") from None
+        raise ConfigError(f"--web {web.NEEDS}") from None
     host, _, port = options.listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ConfigError(f"--listen {options.listen!r} is not HOST:PORT, such as 127.0.0.1:8090")
@@ -165,7 +167,7 @@ def _simulate(options: argparse.Namespace) -> int:
     with _until_signal(stop):
         raised = simulation.run(stop)
     print(f"{raised} pages were raised")
-    return 0
+    return INTERRUPTED if stop.is_set() else 0
 
 
 def _add_fleet(commands: Commands) -> None:

@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_check_config(commands: Commands) -> None:
-    command = commands.add_parser("check-config", help="check a configuration file: exit code 0 or 2")
+    command = commands.add_parser("check-config", help="check a configuration file: exit code 0, 2, or 3 for a model")
     command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"), help="default: %(default)s")
     command.set_defaults(run=_check_config)
 
@@ -46,11 +46,23 @@ def _check_config(options: argparse.Namespace) -> int:
         print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
     pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
     MqttBus(config.mqtt, client_id="check", password=None, subscriptions=(), wake=lambda: None)  # reads certificates
+    if config.web.enabled:
+        _check_web(config)
     if not config.privacy.notice_posted:
         print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")
     rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
     print(f"{options.file}: ok; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
     return 0
+
+
+def _check_web(config: Config) -> None:
+    from edge_agent import web
+
+    try:
+        from edge_agent.web.access import read_token
+    except ImportError:
+        raise ConfigError(f"web.enabled {web.NEEDS}") from None
+    read_token(config.web.token_file, host=config.web.host, key="web.token_file")
 
 
 def _add_notice(commands: Commands) -> None:

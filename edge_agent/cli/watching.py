@@ -12,13 +12,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from edge_agent.errors import CameraError, ConfigError
+from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.app import Agent
     from edge_agent.config import Config
 
-INTERRUPTED = 130
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge_agent import config
 from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
@@ -29,7 +29,7 @@ CLOSING_EXPIRY_S = 24 * 3600.0
 NEWS_EXPIRY_S = 3600.0
 SUMMARY_EXPIRY_S = 7 * 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
-_ACTIONS: tuple[Action, ...] = ("ack", "on_my_way", "resolve", "false_alarm", "snooze")
+ACTIONS: tuple[Action, ...] = get_args(Action)
 MAX_SNOOZE_S = 24 * 3600.0
 
 
@@ -49,6 +49,11 @@ class Message:
 
 class MessageError(ValueError):
     """A received payload is not what its topic promises."""
+
+
+def printable(text: Any) -> str:
+    """Return printable text of at most 200 characters; control characters could rewrite a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
 
 
 def boot_id() -> str:
@@ -256,8 +261,8 @@ def parse_ack(payload: bytes) -> Ack:
     """
     body = parse_object(payload, schema="ack")
     action, by, alert_id = body.get("action"), body.get("by"), body.get("id")
-    if action not in _ACTIONS:
-        raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(_ACTIONS)}")
+    if action not in ACTIONS:
+        raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(ACTIONS)}")
     if not isinstance(by, str) or not 0 < len(by) <= 64 or not by.isprintable():
         raise MessageError("'by' must be a name of 1 to 64 printable characters")
     if not isinstance(alert_id, str) or not is_ulid(alert_id):

@@ -100,7 +100,13 @@ class Demo:
             keep_session=False,
         )
         pager = TerminalPager(
-            Pager(bus, name="demo"), wake, out=sys.stdout, auto_ack_s=AUTO_ACK_S, prefix=_INDENT, quiet=self._quiet
+            Pager(bus, name="demo"),
+            wake,
+            out=sys.stdout,
+            prefix=_INDENT,
+            quiet=self._quiet,
+            # A clip that runs faster than people read may be over its anger within a second.
+            auto_ack_s=0.0 if self._every_frame else AUTO_ACK_S,
         )
         with ThreadPoolExecutor(1, thread_name_prefix="agent") as executor:
             self._serve(agent, executor.submit(agent.run), bus, pager, wake)

@@ -18,11 +18,12 @@ from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import WHOLE_VIEW, read_password
 from edge_agent.conversation import Conversation
-from edge_agent.delivery.bus import Disconnected, MqttBus
+from edge_agent.delivery.bus import FAILURE, Delivered, Disconnected, MqttBus, SubscriptionDenied
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import BrokerError
+from edge_agent.operations.fleet import forget
 from edge_agent.vision.faces import Face
 
 EXERCISE = "EXERCISE: "
@@ -52,7 +53,7 @@ DAY = (
 
 
 class Simulation:
-    """Plays visits through the first rule of a configuration, as a device of its own.
+    """Plays visits through the rules of a configuration, as a device of its own.
 
     Args:
         speed: 2 plays twice as fast.
@@ -71,6 +72,7 @@ class Simulation:
             site=replace(settings.site, device=f"{settings.site.device[:50]}-exercise"),
             rules=rules,
             privacy=replace(settings.privacy, notice_posted=True),
+            home_assistant=replace(settings.home_assistant, enabled=False),
         )
         self._visits, self._speed, self._say = visits, speed, say
 
@@ -78,7 +80,7 @@ class Simulation:
         """Play to the end, or to `stop`; return how many pages were raised.
 
         Raises:
-            BrokerError: the first connection fails.
+            BrokerError: the first connection fails, or the broker does not let this device speak and hear.
         """
         settings, wake = self._settings, threading.Event()
         groups = tuple(settings.emotion.groups)
@@ -115,6 +117,7 @@ class Simulation:
             finally:
                 conversation.end()
                 dispatcher.close()
+        forget(settings)
         return raised
 
     def _play(
@@ -130,6 +133,13 @@ class Simulation:
             for event in bus.events():
                 if isinstance(event, Disconnected) and not reached:
                     raise BrokerError(event.problem)
+                if isinstance(event, Delivered) and event.reason >= FAILURE:
+                    raise BrokerError(
+                        f"the broker lets nobody called {self._settings.mqtt.username or 'nothing'} publish for "
+                        f"{self._settings.site.name}/{self._settings.site.device}; see docs/broker.md"
+                    )
+                if isinstance(event, SubscriptionDenied):
+                    raise BrokerError(f"staff's answers would not arrive: {event.problem}")
                 reached = reached or bus.connected
                 conversation.handle(event)
             now_s = time.monotonic()

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from edge_agent.delivery.bus import Bus, Disconnected, Received
-from edge_agent.delivery.messages import MessageError, parse_object
+from edge_agent.config import Config, read_password
+from edge_agent.delivery.bus import Bus, Delivered, Disconnected, MqttBus, Received, SubscriptionDenied
+from edge_agent.delivery.messages import Message, MessageError, Topics, parse_object, printable
 from edge_agent.errors import BrokerError
 
 #: Topics below a device that say how it is.
 TOPICS = ("state", "health", "info", "alert/active")
 _QUIET_S = 1.0
 _OLD_OUTBOX_S = 60.0
+_FORGET_WITHIN_S = 5.0
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ def collect(bus: Bus, wake: threading.Event, *, seconds: float) -> list[Device]:
     """Listen until nothing new came for a second, at most for so long; return devices, the troubled first.
 
     Raises:
-        BrokerError: there is no connection within that time.
+        BrokerError: there is no connection within that time, or the broker does not let us hear devices.
     """
     devices: dict[str, Device] = {}
     problem, give_up_s, quiet_s = "", time.monotonic() + seconds, 0.0
@@ -68,6 +70,8 @@ def collect(bus: Bus, wake: threading.Event, *, seconds: float) -> list[Device]:
         wake.wait(0.1)
         wake.clear()
         for event in bus.events():
+            if isinstance(event, SubscriptionDenied):
+                raise BrokerError(event.problem)
             if isinstance(event, Disconnected):
                 problem = event.problem
             elif isinstance(event, Received):
@@ -136,11 +140,40 @@ def as_text(devices: Sequence[Device], *, unix_s: float, limit: int | None) -> s
         figures = (row["open_pages"] or "", row["frame_rate_hz"], row["latency_p95_ms"], row["outbox_depth"])
         said = "" if row["said_s_ago"] is None else f"{row['said_s_ago']:.0f} s ago"
         cells = (row["device"], row["state"], *figures, row["temperature_c"], row["model"], said, row["trouble"])
-        table.append(tuple("" if cell is None else str(cell) for cell in cells))
+        table.append(tuple("" if cell is None else printable(cell) for cell in cells))
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     more = [f"... and {len(devices) - len(shown)} more; --all shows them"] if len(shown) < len(devices) else []
     return "\n".join([head, "", *lines, *more])
+
+
+def forget(settings: Config) -> None:
+    """Take back what a device that was no real one left retained; a broker that is away keeps it.
+
+    Args:
+        settings: the device's: its topic, its user.
+    """
+    waiting, wake = set[int | None](), threading.Event()
+    bus = MqttBus(
+        settings.mqtt,
+        client_id=f"{settings.site.name}/{settings.site.device}",
+        password=read_password(settings.mqtt),
+        subscriptions=(),
+        wake=wake.set,
+        keep_session=False,
+    )
+    topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
+    bus.start()
+    give_up_s = time.monotonic() + _FORGET_WITHIN_S
+    while not bus.connected and time.monotonic() < give_up_s:
+        wake.wait(0.1)
+        wake.clear()
+    waiting.update(bus.publish(Message(topic(name), b"", retain=True)) for name in TOPICS)
+    while waiting - {None} and time.monotonic() < give_up_s:
+        wake.wait(0.1)
+        wake.clear()
+        waiting -= {event.token for event in bus.events() if isinstance(event, Delivered)}
+    bus.stop()
 
 
 def _age_s(said: Any, unix_s: float) -> float | None:

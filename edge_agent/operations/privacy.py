@@ -26,6 +26,7 @@ from edge_agent.config import Config
 from edge_agent.delivery.messages import MAX_PAYLOAD_BYTES, SCHEMA_DIR
 from edge_agent.errors import AgentError
 from edge_agent.operations.doctor import Check
+from edge_agent.operations.fleet import forget
 
 #: A face of 16x16 grey pixels, hardly recognisable, in base64: no text field is as long.
 _SMALLEST_PICTURE_BYTES = 344
@@ -72,11 +73,15 @@ def prove(config: Config, path: Path, *, seconds: float) -> Iterator[Check]:
     with tempfile.TemporaryDirectory(prefix="edge-agent-privacy-") as folder:
         state_dir = Path(folder) / "state"
         site = replace(config.site, device=f"{config.site.device[:50]}-privacy")
-        watched = replace(config, site=site, outbox=replace(config.outbox, state_dir=state_dir))
+        watched = replace(
+            config, site=site, outbox=replace(config.outbox, state_dir=state_dir),
+            home_assistant=replace(config.home_assistant, enabled=False),
+        )  # fmt: skip
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(_plain(asdict(watched))), encoding="utf-8")
         command = [sys.executable, "-m", "edge_agent", "run", "--config", str(file)]
         observed, log = trace(command, seconds=seconds, after=_CONNECTED)
+        forget(watched)
         counted = re.findall(r'"?frames"?[=:] ?(\d+)', log)
         frames = int(counted[-1]) if counted else 0
         yield Check("agent", ok=frames > 0, detail=f"{path} ran for {seconds:g} s and looked at {frames} frames")

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_agent.alerting.rules import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Delivered, Disconnected, Received, SubscriptionDenied
-from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object
+from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object, printable
 
 ACK_EXPIRY_S = 600
 #: A page its agent no longer knows is closed after so long.
@@ -28,14 +28,12 @@ class Page:
 
     Attributes:
         device_topic: topic of the device; the alert came below it, acknowledgements go there.
-        session: the run of the agent that raised it.
         step: raised, escalated, acked or cleared.
         groups: everybody paged so far.
         raised_at: RFC 3339, UTC; empty if the agent does not say.
     """
 
     device_topic: str
-    session: str
     id: str
     revision: int
     step: str
@@ -193,7 +191,8 @@ class Pager:
         payload = Ack(page.id, action, by or self._name).payload(unix_s=self._unix())
         message = Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S)
         self._unheard[page.id] = _Answer(message, self._monotonic())
-        self._acks.append(message)
+        # Of answers that still wait for the broker, the last counts.
+        self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
         self._flush()
 
     def _flush(self) -> None:
@@ -221,26 +220,20 @@ def _parse(topic: str, payload: bytes) -> Page | None:
             return None
         return Page(
             device_topic=device_topic,
-            session=str(body["session"])[:26],
             id=alert_id,
             revision=int(body["revision"]),
-            step=str(body["step"]),
-            severity=str(body["severity"])[:20],
-            groups=tuple(_plain(name) for name in body["groups"]),
-            message=_plain(body["message"]),
-            place=_plain(body["place"]),
-            zone=_plain(body["zone"]),
-            device=_plain(f"{body['site']}/{body['device']}"),
-            emotions=tuple(_plain(name) for name in body["emotions"]),
+            step=printable(body["step"]),
+            severity=printable(body["severity"]),
+            groups=tuple(printable(name) for name in body["groups"]),
+            message=printable(body["message"]),
+            place=printable(body["place"]),
+            zone=printable(body["zone"]),
+            device=printable(f"{body['site']}/{body['device']}"),
+            emotions=tuple(printable(name) for name in body["emotions"]),
             score=float(body["score"]),
-            by=_plain(body["by"]),
-            reason=_plain(body["reason"]),
-            raised_at=_plain(body.get("raised_at", "")),
+            by=printable(body["by"]),
+            reason=printable(body["reason"]),
+            raised_at=printable(body.get("raised_at", "")),
         )
     except (MessageError, KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def _plain(text: Any) -> str:
-    """Return printable text of bounded length; control characters could rewrite the staff's terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]

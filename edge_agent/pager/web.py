@@ -17,13 +17,14 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from edge_agent.alerting.rules import Action
+from edge_agent.delivery.messages import ACTIONS
 from edge_agent.pager.client import Link, Page, Pager, Refusal
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
-ACTIONS: tuple[Action, ...] = ("ack", "on_my_way", "resolve", "false_alarm", "snooze")
 _RECENT = 30
 _MAX_NAME = 64
+_SAY_AGAIN_S = 10.0
 
 
 class WebPager:
@@ -128,13 +129,15 @@ class WebPager:
 
     async def _send(self, socket: web.WebSocketResponse, changed: asyncio.Event) -> None:
         while True:
-            await changed.wait()
+            # Also when nothing is new: a browser that hears nothing knows that the connection is dead.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), _SAY_AGAIN_S)
             changed.clear()
             await socket.send_str(self._text)
 
     def _answer(self, text: str) -> None:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             body = json.loads(text)
             alert_id, action, by = body["id"], body["action"], body["by"].strip()
             if isinstance(alert_id, str) and action in ACTIONS and 0 < len(by) <= _MAX_NAME and by.isprintable():
@@ -144,6 +147,5 @@ class WebPager:
 
 def _as_card(page: Page) -> dict[str, Any]:
     card = asdict(page)
-    for private in ("device_topic", "session"):
-        del card[private]
+    del card["device_topic"]
     return card

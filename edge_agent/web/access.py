@@ -18,7 +18,6 @@ from aiohttp import web
 
 from edge_agent.errors import ConfigError
 
-COOKIE = "edge-agent-session"
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 65_536
 _SESSION_S = 30 * 24 * 3600
@@ -112,18 +111,31 @@ def _session(token: str) -> str:
 
 def _knows(request: web.Request, token: str) -> bool:
     bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    cookie = request.cookies.get(COOKIE, "")
-    return hmac.compare_digest(bearer.encode(), token.encode()) or hmac.compare_digest(
-        cookie.encode(), _session(token).encode()
-    )
+    cookie = request.cookies.get(_cookie(token), "")
+    return _same(bearer, token) or _same(cookie, _session(token))
+
+
+def _same(given: str, expected: str) -> bool:
+    # Headers may hold bytes that are no text; they come as surrogates.
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+
+
+def _cookie(token: str) -> str:
+    """Return the cookie's name; browsers tell no ports apart, so two pages of one host must not share one."""
+    return f"edge-agent-{_session(token)[:8]}"
 
 
 async def _log_in(request: web.Request, *, token: str | None, title: str, secure: bool) -> web.StreamResponse:
-    given = str((await request.post()).get("token", "")).strip()
-    if token is None or not hmac.compare_digest(given.encode(), token.encode()):
+    try:
+        given = str((await request.post()).get("token", "")).strip()
+    except (ValueError, LookupError):  # bytes that are no text, or of a character set that is none
+        given = ""
+    if token is None or not _same(given, token):
         return _login_page(title, problem="That is not the token.")
     response = web.Response(status=303, headers={"Location": "/"})
-    response.set_cookie(COOKIE, _session(token), max_age=_SESSION_S, httponly=True, samesite="Strict", secure=secure)
+    response.set_cookie(
+        _cookie(token), _session(token), max_age=_SESSION_S, httponly=True, samesite="Strict", secure=secure
+    )
     return response
 
 

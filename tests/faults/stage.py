@@ -214,17 +214,22 @@ class Scene:
             self.broker.kill()
             return Row(name, 0, note=f"not staged here: {problem}")
         self.kiosk.start()
-        for number in range(tries):
-            self.wait(0.2, 1.2)
-            fault.do(self, number)
-            progress(name, number + 1, tries)
-        self.until_shown()
-        self.settle()
-        self.kiosk.end(signal.SIGTERM)
-        self.wait(1.0, 1.0)
-        self.staff.close()
-        self.broker.kill()
-        fault.finish(self)
+        try:
+            for number in range(tries):
+                self.wait(0.2, 1.2)
+                fault.do(self, number)
+                progress(name, number + 1, tries)
+            self.until_shown()
+            self.settle()
+            self.kiosk.end(signal.SIGTERM)
+            self.wait(1.0, 1.0)
+        except BaseException:
+            self.kiosk.end(signal.SIGKILL)
+            raise
+        finally:
+            self.staff.close()
+            self.broker.kill()
+            fault.finish(self)
         shown = self.staff.shown
         return Row(
             name, tries, len(self.kiosk.raised), len(set(shown)), sum(n == 1 for n in shown.values()),

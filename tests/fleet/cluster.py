@@ -13,6 +13,7 @@ from pathlib import Path
 
 _PLUGINS = "[rabbitmq_mqtt]."
 _UP_WITHIN_S = 180
+_MISSING = "rabbitmq-server and haproxy are missing: apt install rabbitmq-server haproxy"
 
 
 def free_port() -> int:
@@ -28,7 +29,18 @@ class Cluster:
         self._folder, self._names = folder, [f"n{number}@localhost" for number in range(1, count + 1)]
         self._mqtt_ports = [free_port() for _ in self._names]
         self._nodes: list[subprocess.Popen[bytes]] = []
+        self._balancer: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
+        if haproxy is None:
+            sys.exit(_MISSING)
+        try:
+            self._start_all(folder, haproxy)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_all(self, folder: Path, haproxy: str) -> None:
         (folder / "plugins").write_text(_PLUGINS)
         cookie = folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(10))
@@ -43,7 +55,7 @@ class Cluster:
         # A kiosk's queue is a durable one even where its session is not kept; without a copy it ends with its node, and
         # the kiosk cannot come back under its name.
         self._control(self._names[0], "set_policy", "mqtt", "^mqtt", '{"ha-mode": "exactly", "ha-params": 2}')
-        self._balancer = self._start_balancer()
+        self._balancer = self._start_balancer(haproxy)
         for port in (*self._mqtt_ports, self.port):
             _wait_for(port)
 
@@ -77,7 +89,7 @@ class Cluster:
         environment["RABBITMQ_DIST_PORT"] = str(free_port())
         server = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin")
         if server is None:
-            sys.exit("rabbitmq-server and haproxy are missing: apt install rabbitmq-server haproxy")
+            sys.exit(_MISSING)
         # The package's own wrapper would change to another user; the server behind it does not.
         return subprocess.Popen(
             [server], env=environment, cwd=self._folder, start_new_session=True,
@@ -94,7 +106,7 @@ class Cluster:
         if done.returncode:
             sys.exit(f"rabbitmqctl {' '.join(arguments)} on {name}: {done.stderr or done.stdout}")
 
-    def _start_balancer(self) -> subprocess.Popen[bytes]:
+    def _start_balancer(self, haproxy: str) -> subprocess.Popen[bytes]:
         servers = "\n".join(
             f"  server n{number} 127.0.0.1:{port} check inter 1s on-marked-down shutdown-sessions"
             for number, port in enumerate(self._mqtt_ports, start=1)
@@ -106,7 +118,7 @@ class Cluster:
             "  timeout client 90s\n  timeout server 90s\n"
             f"listen mqtt\n  bind 127.0.0.1:{self.port}\n  balance leastconn\n{servers}\n"
         )
-        return subprocess.Popen(["/usr/sbin/haproxy", "-f", str(config), "-db"], stderr=subprocess.DEVNULL)
+        return subprocess.Popen([haproxy, "-f", str(config), "-db"], stderr=subprocess.DEVNULL)
 
     def kill_node(self, number: int) -> None:
         """SIGKILL to a node, Erlang machine and all."""
@@ -115,7 +127,8 @@ class Cluster:
 
     def stop(self) -> None:
         """End everything."""
-        self._balancer.kill()
+        if self._balancer is not None:
+            self._balancer.kill()
         for node in self._nodes:
             if node.poll() is None:
                 os.killpg(node.pid, 9)

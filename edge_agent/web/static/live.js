@@ -193,7 +193,7 @@ function join(intervals) {
 
 function columns(intervals, key) {
   const buckets = Map.groupBy(intervals, key);
-  return [...buckets].sort(([a], [b]) => (a < b ? -1 : 1)).map(([label, members]) => {
+  return [...buckets].map(([label, members]) => {
     const { visits, satisfied, shares } = join(members);
     const stack = make("div", { role: "img", "aria-label": `${label}: ${visits} visits, ${percent(satisfied)} satisfied; ` +
       device.groups.map((name) => `${name} ${percent(shares[name])}`).join(", ") },
@@ -209,7 +209,7 @@ async function showSummary() {
     : "No summary yet: one comes at the end of each interval with enough visits.";
   $("legend").replaceChildren(...device.groups.map((name) => make("span", {}, make("i", { style: `background:${colour(name)}` }), name)));
   const begin = ({ begin_s }) => new Date(begin_s * 1000);
-  $("by-hour").replaceChildren(...columns(intervals, (one) => `${String(begin(one).getHours()).padStart(2, "0")} h`));
+  $("by-hour").replaceChildren(...columns([...intervals].sort((a, b) => begin(a).getHours() - begin(b).getHours()), (one) => `${String(begin(one).getHours()).padStart(2, "0")} h`));
   $("by-day").replaceChildren(...columns(intervals, (one) => begin(one).toLocaleDateString("sv").slice(5)));
 }
 

@@ -3,6 +3,8 @@
 const RECONNECT_MS = 1000;
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
+// The server says how things are every ten seconds at least.
+const SILENCE_MS = 25000;
 const PAGING = ["raised", "escalated"];
 const ANSWERS = [["on_my_way", "On my way"], ["ack", "Acknowledge"], ["resolve", "Resolved"], ["false_alarm", "False alarm"], ["snooze", "Snooze 10 minutes"]];
 const ENDED = { resolve: "resolved", false_alarm: "false alarm", snooze: "snoozed", calm: "calm again", out_of_view: "the customer left", stopped: "the kiosk stopped" };
@@ -13,6 +15,7 @@ let muted = false;
 let pages = [];
 let socket = null;
 let sound = null;
+let heard = Date.now();
 // Alert id → revision that was rung for; survives a reload of the page, so that nothing rings twice.
 const rung = new Map(JSON.parse(sessionStorage.getItem("rung") ?? "[]"));
 // Answers that the server has not shown the effect of yet: alert id → answer and revision it was given to.
@@ -26,8 +29,9 @@ function make(tag, attributes = {}, ...children) {
 }
 
 function connect() {
+  heard = Date.now();
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
-  socket.onmessage = ({ data }) => show(JSON.parse(data));
+  socket.onmessage = ({ data }) => { heard = Date.now(); show(JSON.parse(data)); };
   socket.onopen = () => { for (const answer of waiting.values()) send(answer); };
   socket.onclose = async () => {
     say("No connection; trying again", true);
@@ -36,6 +40,16 @@ function connect() {
     if (page?.status === 401) location.reload();
     else setTimeout(connect, RECONNECT_MS);
   };
+}
+
+// Closing a dead connection in order takes as long as it takes to find out that it is dead: begin anew at once.
+function hangUp() {
+  const dead = socket;
+  dead.onmessage = dead.onopen = null;
+  const lost = dead.onclose;
+  dead.onclose = null;
+  dead.close();
+  lost();
 }
 
 function say(text, problem) {
@@ -138,6 +152,12 @@ function ring() {
 function onDuty(on) {
   $("shift").hidden = on;
   $("duty").hidden = !on;
+  stayAwake();
+}
+
+// Browsers take the lock back whenever the page is hidden.
+function stayAwake() {
+  if (name && !document.hidden) navigator.wakeLock?.request("screen").catch(() => {});
 }
 
 $("shift").addEventListener("submit", (event) => {
@@ -148,7 +168,6 @@ $("shift").addEventListener("submit", (event) => {
   sound ??= new AudioContext();
   sound.resume();
   globalThis.Notification?.requestPermission?.();
-  navigator.wakeLock?.request("screen").catch(() => {});
   onDuty(true);
   say(`Connected as ${name}`);
 });
@@ -163,7 +182,9 @@ $("name").value = name;
 onDuty(Boolean(name));
 // After a reload the browser wants a touch before it plays sound.
 addEventListener("pointerdown", () => { if (name) { sound ??= new AudioContext(); sound.resume(); } });
+document.addEventListener("visibilitychange", stayAwake);
 setInterval(tick, 1000);
+setInterval(() => { if (socket.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp(); }, 1000);
 setInterval(() => { if (name && pages.some(({ step, id }) => PAGING.includes(step) && !waiting.has(id))) ring(); }, RING_MS);
 setInterval(() => { for (const answer of waiting.values()) send(answer); }, ANSWER_AGAIN_MS);
 navigator.serviceWorker?.register("/worker.js").catch(() => {});
