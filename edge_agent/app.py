@@ -7,11 +7,11 @@ loop, so that pipeline, rules and outbox live in one thread and need no locks.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent import web
@@ -37,6 +37,7 @@ from edge_agent.operations.summaries import Summarizer
 from edge_agent.operations.watchdog import Watchdog
 from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.vision.faces import mask_zones
 
 log = logging.getLogger("edge_agent")
 
@@ -145,7 +146,8 @@ class Agent:
                 wake=self._wakeup.set,
                 every_frame=every_frame,
             ),
-            live=config.camera.source != "opencv" or not Path(config.camera.device).exists(),
+            # pathlib's would raise where the folder may not be looked into; there it is the camera that says so.
+            live=config.camera.source != "opencv" or not os.path.exists(config.camera.device),  # noqa: PTH110
             retry_s=config.camera.retry_max_s,
             tell=self.tell,
         )
@@ -316,18 +318,13 @@ class Agent:
     def _process(self, frame: Frame) -> None:
         started_s = time.monotonic()
         self._frame_s, self._frame_taken_s = frame.time_s, started_s
-        if self._pacer is not None:
-            open_alerts = self.pipeline.rules.open_alerts()
-            pending = self.pipeline.rules.pending()
-            wanted = self._pacer.wants(
-                frame.image, frame.time_s, busy=bool(self._people or open_alerts), pending=pending
-            )
-            self._camera.pace(self._pacer.rate_hz)
-            if not wanted:
+        try:
+            # Before anything looks: what moves in there is no reason to wake up either.
+            mask_zones(frame.image, self.pipeline.vision.ignore_zones)
+            if not self._worth_a_look(frame):
                 self.health.skip(now_s=time.monotonic())
                 self._conversation.report(self.pipeline.without_frame(frame.time_s))
                 return
-        try:
             decision = self.pipeline.process(frame)
         except Exception as error:  # one odd frame of an exotic driver must not end the watch
             problem = f"a frame could not be processed: {type(error).__name__}: {error}"[:300]
@@ -351,6 +348,14 @@ class Agent:
             self._on_decision(frame, decision)
         for onlooker in self._onlookers:
             onlooker.look(frame, decision)
+
+    def _worth_a_look(self, frame: Frame) -> bool:
+        if self._pacer is None:
+            return True
+        busy = bool(self._people or self.pipeline.rules.open_alerts())
+        wanted = self._pacer.wants(frame.image, frame.time_s, busy=busy, pending=self.pipeline.rules.pending())
+        self._camera.pace(self._pacer.rate_hz)
+        return wanted
 
     def _stepped(self, alert: Alert) -> None:
         for onlooker in self._onlookers:

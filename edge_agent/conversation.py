@@ -156,8 +156,10 @@ class Conversation:
             self.tell("outbox_set_aside", detail)
         for topic in expired:
             log.error("message expired", extra=fields(topic=topic))
-        if expired:
-            news = (self._composer.event("expired", f"{topic} could not be delivered in time") for topic in expired)
+        # Of pages only: news about late news would never end.
+        pages = [topic for topic in expired if self._composer.topic.below(topic)[:1] == ["alert"]]
+        if pages:
+            news = (self._composer.event("expired", f"{topic} could not be delivered in time") for topic in pages)
             self._dispatcher.add(*news)
         self._spool([alert for alert in self.open_alerts() if self._composer.topic("alert", alert.id) in expired])
         if self._active_changed:

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from messages import ULID, validate
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
-from edge_agent.config import Camera, Config, Outbox, Privacy, Rule
+from edge_agent.config import Camera, Config, Faces, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
 from edge_agent.testing import FakeBus
 
@@ -336,6 +338,46 @@ def test_the_agent_stays_on_the_cores_it_was_given(edge_agent, listen, site, wri
     listener.wait_for_json("/health", state="online")
     for thread in Path(f"/proc/{agent.pid}/task").iterdir():
         assert os.sched_getaffinity(int(thread.name)) == {core}
+
+
+def test_without_cores_of_its_own_it_may_use_those_it_was_started_with():
+    core = max(os.sched_getaffinity(0))
+    script = (
+        "import os; from edge_agent.operations.cores import stay_on; before = os.sched_getaffinity(0)\n"
+        f"stay_on([{core}]); assert os.sched_getaffinity(0) == {{{core}}}; stay_on([])\n"
+        "assert os.sched_getaffinity(0) == before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_what_moves_in_an_ignored_zone_wakes_nobody_up(tmp_path, ignored):
+    class Snow:
+        """Noise, ten frames a second by its own clock."""
+
+        random, number, pause = np.random.default_rng(0), 0, threading.Event()
+
+        def open(self) -> None:
+            pass
+
+        def read(self) -> Frame:
+            self.pause.wait(0.02)
+            self.number += 1
+            return Frame(self.random.integers(0, 255, (48, 64, 3), dtype=np.uint8), self.number / 10)
+
+        def close(self) -> None:
+            pass
+
+    whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    settings = Config(outbox=Outbox(state_dir=tmp_path), faces=Faces(ignore_zones=(whole,) if ignored else ()))
+    agent = Agent(settings, bus=FakeBus(), camera=Snow)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    while agent.health.frames + agent.health.skipped < 60:
+        Snow.pause.wait(0.02)
+    agent.stop()
+    thread.join()
+    assert (agent.health.frames < 35) == ignored
 
 
 def test_a_broker_that_lets_nothing_be_heard_is_reported(

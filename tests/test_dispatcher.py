@@ -167,6 +167,37 @@ def test_what_an_earlier_boot_left_counts_as_late_where_nobody_sets_the_clock(mo
     assert morning.sent() == []
 
 
+def test_a_run_that_never_learned_the_age_of_what_waits_leaves_that_to_the_next(morning, tmp_path):
+    morning.outbox.close()
+    morning.clock = FakeClock(0)
+    morning.outbox = Outbox(tmp_path, max_bytes=100_000, unix=morning.wall)
+    morning.dispatcher = Dispatcher(
+        morning.outbox, morning.bus, unix=morning.wall, monotonic=morning.clock, boot="next",
+        clock_known=lambda: morning.known,
+    )  # fmt: skip
+    morning.turn()
+    assert morning.sent() == []
+    morning.known = True
+    morning.wall.advance(8 * 3600)
+    assert morning.turn() == ["alert"]
+    assert morning.sent() == []
+
+
+def test_what_waited_in_memory_is_written_down_at_the_end_if_the_disk_works_again(desk, caplog):
+    desk.break_disk()
+    desk.add("a" * 5000)
+    desk.mend_disk()
+    assert desk.dispatcher.close() == 1
+    assert "message lost" not in caplog.text
+
+
+def test_what_no_disk_takes_is_named_when_it_is_lost(desk, caplog):
+    desk.break_disk()
+    desk.add("a" * 5000)
+    assert desk.dispatcher.close() == 0
+    assert "message lost" in caplog.text
+
+
 def test_a_fresh_page_does_not_wait_behind_a_backlog_of_late_ones(desk):
     desk.add(*(str(number) for number in range(700)), expiry_s=1)
     desk.clock.advance(2)

@@ -17,7 +17,7 @@ from edge_agent.vision.runtime import load_interpreter
 
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tensorflow": "tensorflow"}
 ABSENT = [name for name, module in RUNTIMES.items() if not importlib.util.find_spec(module)]
-INSTALLED = [name for name in ("ai-edge-litert", "tflite-runtime") if name not in ABSENT]
+INSTALLED = [name for name in RUNTIMES if name not in ABSENT]
 
 
 def classifier_bundle():

@@ -17,9 +17,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_agent.config import Mqtt, Tls
 from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus
 from edge_agent.delivery.messages import Message
+from edge_agent.operations.clock import synchronised
 
 SYSTEMD = REPOSITORY / "systemd"
-MAX_EXPOSURE = 1.7
+MAX_EXPOSURE = 1.8
 
 
 def run(*command, **options):
@@ -39,6 +40,17 @@ class TestUnit:
         text = (SYSTEMD / "edge-agent.service").read_text()
         unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
         assert "edge-agent.service" not in run("systemd-analyze", "verify", "--man=no", unit).stderr
+
+
+def test_the_service_learns_from_timesyncd_that_the_clock_was_set(tmp_path):
+    """Its unit forbids it to ask the kernel, which says no."""
+    command = ["systemd-analyze", "syscall-filter", "@clock"]
+    if shutil.which(command[0]) is not None:
+        assert "adjtimex" in run(*command).stdout
+    assert "ProtectClock=yes" in (SYSTEMD / "edge-agent.service").read_text()
+    stamp = tmp_path / "synchronized"
+    stamp.touch()
+    assert synchronised(stamp)
 
 
 class TestBrokerExample:

@@ -19,6 +19,9 @@ from edge_agent import config
 from edge_agent.camera.frames import Camera, Frame, PacedCamera
 from edge_agent.errors import CameraError
 
+#: A camera that delivered for so long is tried again as if it had never failed.
+_STABLE_S = 10.0
+
 #: Threads stuck in a driver that are tolerated before the camera is given up until the process restarts.
 MAX_HUNG_THREADS = 4
 
@@ -149,6 +152,7 @@ class Capture:
         while self._current(generation):
             problem = ""
             camera: Camera | None = None
+            first_s: float | None = None
             try:
                 self._busy(generation, self._clock())
                 camera = self._make_camera()
@@ -166,7 +170,9 @@ class Capture:
                         self._set(generation, "ended", "the recording has ended")
                         return
                     self._hand_over(frame, generation)
-                    failures = 0
+                    first_s = self._clock() if first_s is None else first_s
+                    if self._clock() - first_s >= _STABLE_S:
+                        failures = 0
             except CameraError as error:
                 problem = str(error)
             except Exception as error:  # a driver may raise anything; the agent outlives it

@@ -99,41 +99,42 @@ def _run(options: argparse.Namespace) -> int:
     from edge_agent.operations.cores import stay_on
 
     ending = threading.Event()
+    agents: list[Agent] = []  # the one that runs, or none between two
 
-    def begin(config: Config) -> Agent:
-        stay_on(config.performance.cores)
-        agent = Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config))
-
-        def end(*_: object) -> None:
-            ending.set()
+    def end(*_: object) -> None:
+        ending.set()
+        for agent in agents:
             agent.stop()
 
+    def begin(config: Config) -> None:
+        gc.collect()  # two agents' models at once are too much for a small board
+        stay_on(config.performance.cores)
+        agents.append(Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config)))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, end)
         if ending.is_set():  # told to stop between two agents: what is open is still ended properly
-            agent.stop()
-        return agent
+            end()
 
-    agent = begin(config)
-    agent.run()
-    while agent.successor is not None:
-        before, config = config, agent.successor
+    begin(config)
+    while True:
+        agents[0].run()
+        before, successor = config, agents.pop().successor
+        if successor is None:
+            return 0
+        config = successor
         set_up_logging(config.logging)
         problem = ""
         try:
-            agent = begin(config)
+            begin(config)
         except Exception as error:  # whatever is wrong with it, the old one worked
             problem = str(error) or type(error).__name__
         if problem:
-            gc.collect()  # two agents' models at once are too much for a small board
             set_up_logging(before.logging)
             detail = f"the new configuration does not work, the old one stays: {problem}"
             logging.getLogger("edge_agent").error(detail)
             config = before
-            agent = begin(config)
-            agent.tell("reload_failed", detail)
-        agent.run()
-    return 0
+            begin(config)
+            agents[0].tell("reload_failed", detail)
 
 
 def _add_classify(commands: Commands) -> None:

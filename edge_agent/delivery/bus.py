@@ -307,7 +307,7 @@ class MqttBus:
                     self._refusal = f"{self._settings.host}:{self._settings.port} does not answer as an MQTT broker"
                     break
             self._client.loop_stop()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # paho may raise anything; whoever is unattended must try again
             return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
         if suspicion := self._named_twice():
             return (

@@ -86,9 +86,15 @@ class Dispatcher:
         #: Number of the last message of an earlier boot whose age nobody can tell yet; 0 for none.
         self._undated = 0
         self._dated_by_s = monotonic() + CLOCK_WAIT_S
-        if not self.problem and self.note(_BOOT) != boot:
-            self._undated = outbox.last()
-        self.write_note(_BOOT, boot)
+        self._boot = boot
+        if not self.problem:
+            noted, _, undated = (self.note(_BOOT) or "").rpartition(" ")
+            # An earlier run of this boot may not have learned their age either.
+            self._undated = int(undated) if noted == boot and undated.isdecimal() else outbox.last()
+        self._write_boot()
+
+    def _write_boot(self) -> None:
+        self.write_note(_BOOT, f"{self._boot} {self._undated}")
 
     def add(self, *messages: Message, note: tuple[str, str] | None = None) -> None:
         """Take messages; when this returns all are on the disk, or `problem` says why they are in memory.
@@ -183,6 +189,7 @@ class Dispatcher:
         yield from list(self._memory.items())
         if self._undated and self._clock_known():
             self._undated = 0
+            self._write_boot()
         after = self._undated if now_s < self._dated_by_s else 0
         for row in self._outbox.pending(limit=limit, after=after):
             yield row.seq, _Waiting(row.message, self._deadline_s(row, now_s))
@@ -250,11 +257,18 @@ class Dispatcher:
 
     def close(self) -> int:
         """Forget what was delivered and close the disk; return how many messages wait for the next run."""
-        waiting, _ = self.waiting()
+        self._in_flight.clear()
         try:
-            self._outbox.remove(sorted(self._done))
+            if self._memory or self._unwritten:
+                self._outbox.probe()
+                self._write_down()
+            self._remove_done()
         except StateError as error:
             log.error(str(error))
+        for lost in self._memory.values():
+            log.error("message lost", extra={"fields": {"topic": lost.message.topic}})
+        self._memory.clear()
+        waiting, _ = self.waiting()
         self._outbox.close()
         return waiting
 

@@ -172,7 +172,9 @@ class Composer:
     def active(self, alerts: Sequence[Alert]) -> Message:
         """Retained: ids of the alerts now open."""
         body = {"ids": [alert.id for alert in alerts]}
-        return self._message("active", self.topic("alert", "active"), body, retain=True, expiry_s=600)
+        # It is renewed with every health report.
+        expiry_s = max(600.0, 3 * self._health_interval_s)
+        return self._message("active", self.topic("alert", "active"), body, retain=True, expiry_s=expiry_s)
 
     def event(self, kind: str, detail: str) -> Message:
         """Something an operator wants to know: camera lost, page expired."""

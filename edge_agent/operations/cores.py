@@ -8,6 +8,9 @@ from pathlib import Path
 
 from edge_agent.errors import ConfigError
 
+#: The cores that the process was given when it began; empty where none can be chosen.
+_GIVEN: frozenset[int] = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())
+
 
 def stay_on(cores: Sequence[int]) -> None:
     """Run this process, with all its threads, on these cores only; wherever it may when there are none.
@@ -15,11 +18,12 @@ def stay_on(cores: Sequence[int]) -> None:
     Raises:
         ConfigError: this computer has no such core, or the system keeps the process from it.
     """
-    if not cores:
+    wanted = set(cores) or _GIVEN
+    if wanted == (os.sched_getaffinity(0) if _GIVEN else frozenset()):
         return
     try:
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), set(cores))
+            os.sched_setaffinity(int(thread.name), wanted)
     except (OSError, AttributeError):
         last = (os.cpu_count() or 1) - 1
         raise ConfigError(

@@ -216,14 +216,17 @@ def verify(folder: Path, trusted_keys: Sequence[Path]) -> None:
         raise BundleError("checking signatures needs the package cryptography: pip install cryptography") from None
     if not trusted_keys:
         raise BundleError("no key is trusted: name the files of public keys in emotion.trusted_keys")
-    for name, limit in _FILES.items():
-        path = folder / name
-        if not path.is_file():
-            hint = "; sign it: python -m converter sign" if name == SIGNATURE else ""
-            raise BundleError(f"{path} is missing{hint}")
-        if path.stat().st_size > limit:
-            raise BundleError(f"{path} is larger than {limit} bytes")
-    manifest, signature = (folder / "manifest.json").read_bytes(), (folder / SIGNATURE).read_bytes()
+    try:
+        for name, limit in _FILES.items():
+            path = folder / name
+            if not path.is_file():
+                hint = "; sign it: python -m converter sign" if name == SIGNATURE else ""
+                raise BundleError(f"{path} is missing{hint}")
+            if path.stat().st_size > limit:
+                raise BundleError(f"{path} is larger than {limit} bytes")
+        manifest, signature = (folder / "manifest.json").read_bytes(), (folder / SIGNATURE).read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {folder}: {error}") from None
     for path in trusted_keys:
         try:
             key = load_pem_public_key(path.read_bytes())

@@ -54,16 +54,18 @@ class Summarizer:
         self._satisfaction = Satisfaction(
             groups, satisfied=config.satisfied_groups(), min_group=config.privacy.min_group
         )
-        self._begin_s, self._due_s = unix(), monotonic() + self._interval_s
+        self._began_s = monotonic()
 
     def look(self, tracks: Sequence[Track]) -> None:
         """Count one frame."""
         self._satisfaction.update(tracks)
-        if self._monotonic() >= self._due_s:
+        lasted_s = self._monotonic() - self._began_s
+        if lasted_s >= self._interval_s:
+            # The wall clock may have been set meanwhile: only its last word counts.
             summary, end_s = self._satisfaction.take(), self._unix()
-            self._publish(summary, self._begin_s, end_s)
-            keep(self._state_dir, summary, begin_s=self._begin_s, end_s=end_s)
-            self._begin_s, self._due_s = end_s, self._monotonic() + self._interval_s
+            self._publish(summary, end_s - lasted_s, end_s)
+            keep(self._state_dir, summary, begin_s=end_s - lasted_s, end_s=end_s)
+            self._began_s += lasted_s
 
 
 def keep(state_dir: Path, summary: Summary, *, begin_s: float, end_s: float) -> None:

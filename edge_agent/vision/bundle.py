@@ -57,7 +57,7 @@ class Bundle:
 def find_bundle(name: str) -> Path:
     """Return the folder of a bundle given by path, or by id among those that ship."""
     path = Path(name)
-    return path if path.is_dir() or "/" in name else MODELS_DIR / name
+    return path if "/" in name or path.is_dir() else MODELS_DIR / name
 
 
 def load_bundle(folder: Path, *, kind: str) -> Bundle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ Choice = Literal["auto", "ai-edge-litert", "tflite-runtime", "tensorflow"]
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
-    "tensorflow": "tensorflow.lite",
+    "tensorflow": "tensorflow.lite.python.interpreter",
 }
 
 
@@ -35,7 +36,8 @@ def load_interpreter(model: bytes, *, threads: int = 1, choice: Choice = "auto")
         except ImportError:
             continue
         try:
-            with native_messages_hidden():
+            with native_messages_hidden(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TensorFlow's that it will drop its interpreter some day
                 interpreter = module.Interpreter(model_content=model, num_threads=threads)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -5,6 +5,7 @@ Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023); the weights a
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ class YuNet:
     """
 
     def __init__(self, weights: Path, *, confidence: float = 0.6, nms_iou: float = 0.3) -> None:
-        if not weights.is_file():
+        if not os.path.isfile(weights):  # noqa: PTH113 - pathlib's raises where the folder may not be looked into
             raise BundleError(f"no YuNet weights at {weights}; download them from OpenCV's model zoo")
         try:
             self._detector = cv2.FaceDetectorYN.create(str(weights), "", (_WIDTH, 240), confidence, nms_iou)
