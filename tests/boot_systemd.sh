@@ -39,6 +39,7 @@ check "the configuration is the agent's to read, root's to write" sh -c "stat -c
 sed -i 's/^  source: opencv .*/  source: synthetic/' /etc/edge-agent/config.yaml
 check "make install keeps a changed configuration" sh -c "make install && grep -q 'source: synthetic' /etc/edge-agent/config.yaml"
 sed -i '/^web:/,/^$/s/enabled: false/enabled: true /' /etc/edge-agent/config.yaml
+sed -i 's/^  cores: \[\]  /  cores: [0] /' /etc/edge-agent/config.yaml
 check "check-config, as the service's user" runuser -u edge-agent -- edge-agent check-config /etc/edge-agent/config.yaml
 systemctl start mosquitto
 check "start, ready after the first frame" systemctl restart edge-agent
@@ -47,6 +48,11 @@ check "the outbox is where commands beside the service look for it" test -f /var
 check "the live view answers" python3 -c "import urllib.request as u; assert b'edge-agent' in u.urlopen('http://127.0.0.1:8080/').read()"
 check "messages arrive" mosquitto_sub -h 127.0.0.1 -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
 check "it runs as its own user" sh -c "ps -o user= -p $(systemctl show edge-agent -p MainPID --value) 2>/dev/null | grep -q edge || stat -c %U /proc/$(systemctl show edge-agent -p MainPID --value) | grep -q edge-agent"
+check "it stays on the core it was given" grep -qx 'Cpus_allowed_list:	0' "/proc/$(systemctl show edge-agent -p MainPID --value)/status"
+mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized
+check "it believes the clock once timesyncd has set it" systemd-run --quiet --pipe --wait -p User=edge-agent -p ProtectClock=yes \
+    -p SystemCallErrorNumber=EPERM -p SystemCallFilter=@system-service -p "SystemCallFilter=~@privileged @resources" \
+    /opt/edge-agent/bin/python -c 'from edge_agent.operations.clock import synchronised; assert synchronised()'
 mkdir -p /run/systemd/system/edge-agent.service.d
 printf '[Service]\nWatchdogSec=3\n' > /run/systemd/system/edge-agent.service.d/watchdog.conf
 systemctl daemon-reload
