@@ -21,6 +21,7 @@ from edge_agent.config import Camera, Config, Mqtt, Outbox, Privacy, Rule, Site,
 from edge_agent.delivery.bus import MqttBus
 from edge_agent.demo import CLIPS
 from edge_agent.pager.client import Page, Pager
+from edge_agent.testing import angry_frames, free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _READY_WITHIN_S = 60.0
@@ -31,9 +32,7 @@ class Broker:
     """A mosquitto of our own."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         file = folder / "mosquitto.conf"
         file.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nuser root\n")
         self.process = subprocess.Popen(
@@ -178,8 +177,9 @@ def _drop_caches() -> bool:
 
 def page_latency(folder: Path, port: int, *, pages: int) -> dict[str, float]:
     """Return p50 and p99 of the time from capture to the page at a subscriber, the camera at 30 frames a second."""
+    frames = angry_frames(folder / "angry")
     config = Config(
-        site=Site(name="bench"), camera=Camera(device=str(_angry(folder)), loop=True, frame_rate_hz=30.0),
+        site=Site(name="bench"), camera=Camera(device=str(frames), loop=True, frame_rate_hz=30.0),
         mqtt=Mqtt(port=port), outbox=Outbox(state_dir=folder / "latency"), privacy=Privacy(notice_posted=True),
         tracking=Tracking(smoothing_s=0.0),
         rules=(Rule(name="angry", upper=0.3, dwell_s=0.05, min_observations=2, cooldown_s=0.0),),
@@ -212,18 +212,6 @@ def page_latency(folder: Path, port: int, *, pages: int) -> dict[str, float]:
     thread.join()
     bus.stop()
     return {name: round(1000 * float(np.percentile(took_s, rank)), 1) for name, rank in (("p50", 50), ("p99", 99))}
-
-
-def _angry(folder: Path) -> Path:
-    frames = folder / "angry"
-    frames.mkdir(exist_ok=True)
-    capture = cv2.VideoCapture(str(CLIPS["one"]))
-    capture.set(cv2.CAP_PROP_POS_MSEC, 11_500)
-    for number in range(15):
-        _, image = capture.read()
-        cv2.imwrite(str(frames / f"{number:02}.jpg"), image)
-    capture.release()
-    return frames
 
 
 if __name__ == "__main__":

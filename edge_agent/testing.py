@@ -1,4 +1,4 @@
-"""Public fakes with behaviour, for tests of code that uses the agent's ports.
+"""Public fakes with behaviour, for tests of code that uses the agent's ports, and what tests need beside them.
 
 They keep the ports' promises: `FakeBus` answers each publish once, loses the connection when told, and
 `ScriptedCamera` fails and hangs like hardware does.
@@ -6,16 +6,39 @@ They keep the ports' promises: `FakeBus` answers each publish once, loses the co
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edge_agent.camera.frames import Frame
 from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Message
+from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
+
+
+def free_port() -> int:
+    """Return a TCP port of this computer that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def angry_frames(folder: Path) -> Path:
+    """Write half a second of a demo clip in which the face is angry, as pictures; return the folder."""
+    folder.mkdir(exist_ok=True)
+    capture = cv2.VideoCapture(str(CLIPS["one"]))
+    capture.set(cv2.CAP_PROP_POS_MSEC, 11_500)
+    for number in range(15):
+        _, image = capture.read()
+        cv2.imwrite(str(folder / f"{number:02}.jpg"), image)
+    capture.release()
+    return folder
 
 
 class FakeClock:

@@ -23,6 +23,7 @@ from drawn import draw, trainer, votes_for, write_data
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.demo import CLIPS
+from edge_agent.testing import free_port
 
 PATIENCE_S = 20.0
 
@@ -39,12 +40,6 @@ def find_mosquitto() -> str:
     if found is None:
         pytest.fail("mosquitto is not installed; run: sh tests/install_tools.sh")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

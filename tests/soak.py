@@ -19,10 +19,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
 from processes import kill_broker
-from stage import Scene, angry_frames
+from stage import Scene
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+from edge_agent.testing import angry_frames
 
 _PAGE_BYTES = 4096
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PATIENCE_S, free_port
+from conftest import PATIENCE_S
 from messages import ULID, validate
 
 from edge_agent.app import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Faces, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
-from edge_agent.testing import FakeBus
+from edge_agent.testing import FakeBus, free_port
 
 
 def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, broker, site, write_config):

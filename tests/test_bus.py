@@ -10,12 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE_S, find_mosquitto, free_port
+from conftest import PATIENCE_S, find_mosquitto
 
 from edge_agent import config
 from edge_agent.config import Mqtt
 from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus, Received
 from edge_agent.delivery.messages import Message
+from edge_agent.testing import free_port
 
 
 class Client:

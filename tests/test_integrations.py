@@ -10,12 +10,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE_S, REPOSITORY, free_port
+from conftest import PATIENCE_S, REPOSITORY
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.config import Config, HomeAssistant, Site
 from edge_agent.delivery.home_assistant import discovery
 from edge_agent.delivery.messages import Topics, parse_object, parse_snooze
+from edge_agent.testing import free_port
 
 #: A Python with Home Assistant, made by `make test-home-assistant`.
 HOME_ASSISTANT = os.environ.get("HOME_ASSISTANT_PYTHON")

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 
 from edge_agent.config import load_config
 from edge_agent.operations.privacy import prove, schemas, trace
+from edge_agent.testing import free_port
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 

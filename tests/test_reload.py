@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 
 from edge_agent.demo import CLIPS
+from edge_agent.testing import free_port
 
 
 def test_a_changed_configuration_is_read_without_a_restart_and_open_alerts_go_on(

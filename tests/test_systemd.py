@@ -11,13 +11,14 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from conftest import PATIENCE_S, REPOSITORY, free_port
+from conftest import PATIENCE_S, REPOSITORY
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.config import Mqtt, Tls
 from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus
 from edge_agent.delivery.messages import Message
 from edge_agent.operations.clock import synchronised
+from edge_agent.testing import free_port
 
 SYSTEMD = REPOSITORY / "systemd"
 MAX_EXPOSURE = 1.8

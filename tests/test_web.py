@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PATIENCE_S, free_port
+from conftest import PATIENCE_S
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from edge_agent.alerting.satisfaction import Summary
 from edge_agent.demo import CLIPS
 from edge_agent.errors import ConfigError
 from edge_agent.operations.summaries import keep
+from edge_agent.testing import free_port
 from edge_agent.web.access import read_token
 
 DESKTOP = {"width": 1280, "height": 800}

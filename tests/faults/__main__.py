@@ -19,7 +19,9 @@ from pathlib import Path
 from devices import DEVICE_FAULTS
 from fuzz import fuzz_configs, fuzz_messages
 from processes import PROCESS_FAULTS
-from stage import Row, Scene, angry_frames
+from stage import Row, Scene
+
+from edge_agent.testing import angry_frames
 
 
 def as_table(rows: list[Row]) -> str:

@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from stage import SITE, Fault, Scene, free_port
+from stage import SITE, Fault, Scene
+
+from edge_agent.testing import free_port
 
 _MAKE_CERTIFICATES = Path(__file__).parents[2] / "systemd/mosquitto/make-certificates.sh"
 #: Runs the agent with a wall clock that a file sets; faketime(1) breaks the sleeps of Python's threads.

@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,23 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import yaml
 
 from edge_agent.config import Mqtt
 from edge_agent.delivery.bus import MqttBus
-from edge_agent.demo import CLIPS
 from edge_agent.pager.client import Page, Pager
+from edge_agent.testing import free_port
 
 SITE = "faults"
-_ANGRY_FROM_S = 11.5
 _ANSWER_AGAIN_S = 1.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:
@@ -263,18 +254,6 @@ class Scene:
         give_up_s = time.monotonic() + 60
         while not before <= set(self.staff.shown) and time.monotonic() < give_up_s:
             self.wait(0.2, 0.2)
-
-
-def angry_frames(folder: Path) -> Path:
-    """Write a second of the demo clip in which the face is angry, as pictures."""
-    folder.mkdir()
-    capture = cv2.VideoCapture(str(CLIPS["one"]))
-    capture.set(cv2.CAP_PROP_POS_MSEC, _ANGRY_FROM_S * 1000)
-    for number in range(15):
-        _, image = capture.read()
-        cv2.imwrite(str(folder / f"{number:02d}.png"), image)
-    capture.release()
-    return folder
 
 
 def progress(what: str, done: int, of: int) -> None:

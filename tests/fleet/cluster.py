@@ -11,15 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+from edge_agent.testing import free_port
+
 _PLUGINS = "[rabbitmq_mqtt]."
 _UP_WITHIN_S = 180
 _MISSING = "rabbitmq-server and haproxy are missing: apt install rabbitmq-server haproxy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Cluster:
