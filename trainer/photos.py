@@ -96,7 +96,7 @@ def load_photos(folder: Path, *, already_cropped: bool = False, seed: int = 1) -
 def _held_out(faces: npt.NDArray[np.uint8], digests: list[bytes], seed: int) -> npt.NDArray[np.bool_]:
     """Return which faces are kept for testing, bool (n,).
 
-    Pictures of other scenes that are added later move none into training; one that joins a burst may move that burst.
+    Pictures of other scenes that are added to some dozens move none of these; one that joins a burst may move it.
 
     Args:
         digests: SHA-256 of each face's file, so that another machine, which may crop a pixel otherwise, keeps the same.
