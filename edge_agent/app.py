@@ -10,23 +10,23 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from edge_agent import web
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
-from edge_agent.config import Config, Polygon, read_password
+from edge_agent.config import Config, read_password
 from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import Bus, MqttBus
 from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import MAX_GAP_S
 from edge_agent.delivery.messages import Composer, boot_id, new_ulid
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.errors import AgentError, ConfigError
+from edge_agent.errors import AgentError
+from edge_agent.onlookers import Onlooker, open_onlookers
 from edge_agent.operations.clock import synchronised
 from edge_agent.operations.facts import facts
 from edge_agent.operations.health import Health, temperature_c
@@ -44,22 +44,6 @@ log = logging.getLogger("edge_agent")
 _IDLE_S = 0.25
 
 Watcher = Callable[[Frame, Decision], None]
-
-
-class Onlooker(Protocol):
-    """Who is shown what the loop does, in the loop's thread."""
-
-    def look(self, frame: Frame, decision: Decision) -> None:
-        """See a processed frame; it must not be kept."""
-
-    def note_alert(self, alert: Alert) -> None:
-        """See a step of an alert, in shadow mode too."""
-
-    def note_health(self, body: Mapping[str, Any]) -> None:
-        """See how the device is."""
-
-    def close(self) -> None:
-        """End with the agent."""
 
 
 class Agent:
@@ -184,28 +168,8 @@ class Agent:
             )
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
-        self._open_onlookers(drawn_zones)
-
-    def _open_onlookers(self, drawn_zones: tuple[Polygon, ...]) -> None:
-        config = self._config
-        if config.web.enabled:
-            try:
-                from edge_agent.web.live import LiveView
-                from edge_agent.web.live_server import LiveServer
-            except ImportError:
-                raise ConfigError(f"web.enabled {web.NEEDS}") from None
-
-            view = LiveView(config, self.pipeline, drawn_zones=drawn_zones)
-            self._onlookers.append(LiveServer(config, view))
-        if config.metrics.enabled:
-            try:
-                from edge_agent.operations.metrics import Metrics
-            except ImportError:
-                raise ConfigError(
-                    "metrics.enabled needs prometheus_client; run in the clone: pip install '.[metrics]'"
-                ) from None
-
-            self._onlookers.append(Metrics(config.metrics, facts(config, self.pipeline.vision.classifier.bundle)))
+        for onlooker in open_onlookers(config, self.pipeline, drawn_zones=drawn_zones):
+            self._onlookers.append(onlooker)
 
     def _close_onlookers(self) -> None:
         for onlooker in self._onlookers:

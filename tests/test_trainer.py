@@ -75,6 +75,9 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
     assert spoilt.returncode == 2
     assert f"{kept} cannot be resumed from" in spoilt.stderr
     kept.write_bytes(whole)
+    other = subprocess.run([*command, "--seed", "9"], capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+    assert "was begun with another recipe" in other.stderr
     (tmp_path / "fewer").mkdir()
     rows = (drawn_data / "fer2013.csv").read_text().splitlines(keepends=True)
     (tmp_path / "fewer" / "fer2013.csv").write_text("".join([rows[0], *rows[2:]]))

@@ -368,7 +368,7 @@ class TestStaffPager:
         listener.wait_for_json("/alert/0", step="cleared", by="Kim")
         assert kim.evaluate("document.body.dataset.rings") == "1"
 
-    def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, browser, open_page):
+    def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, open_page):
         _, url = pager()
         count_locks = (
             "navigator.wakeLock.request = () => { window.locks = (window.locks ?? 0) + 1; return Promise.resolve(); }"
