@@ -109,18 +109,15 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _parity(options: argparse.Namespace) -> int:
     from converter.parity import compare
-    from edge_agent.vision.bundle import find_bundle, load_bundle
-    from trainer.evaluate import faces_to_judge
+    from trainer.evaluate import load_for
     from trainer.judges import load_judge
 
-    bundle = load_bundle(find_bundle(str(options.bundle)), kind="emotion-classifier")
-    after = load_judge(options.bundle)
-    data = faces_to_judge(after, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped)
-    before = load_judge(options.keras, temperature=float(bundle.get("temperature")))
-    if sorted(before.classes) != sorted(after.classes):
+    before, after = load_judge(options.keras), load_judge(options.bundle)
+    if before.columns != after.columns:
         raise ConversionError(f"{options.keras} and {options.bundle} do not tell the same classes apart")
-    columns = [before.classes.index(name) for name in after.classes]
-    parity = compare(before(data.faces)[:, columns], after(data.faces), data)
+    data = load_for(after, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped)
+    data = data.only(options.usage)
+    parity = compare(before(data.faces), after(data.faces), data)
     print(json.dumps(parity.as_dict()) if options.json else parity)
     return 0
 

@@ -23,10 +23,9 @@ from edge_agent.config import Camera
 from edge_agent.demo import CLIPS
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
-from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
-from trainer.datasets import FaceDataset, load_data, to_input
+from trainer.datasets import VOTE_LABELS, load_data, to_input
 from trainer.judges import load_judge, load_keras
 from trainer.photos import FRAMING
 from trainer.runs import read_run, recipe_of, require_same_split, split
@@ -74,13 +73,17 @@ def convert(
     calibration = to_input(training.faces[chosen])
 
     say(f"quantizing {run / 'model.keras'} with {len(calibration)} calibration faces ...")
-    content = quantize(load_keras(run / "model.keras"), calibration, classes=len(recipe.classes))
+    content = quantize(
+        load_keras(run / "model.keras"),
+        calibration,
+        outputs=len(recipe.classes) + (len(VOTE_LABELS) if recipe.votes else 0),
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as temporary:
         folder = Path(temporary) / out.name
         folder.mkdir()
         _write(folder, content, description, calibration)
-        parity = _check(run, folder, validation, temperature=description["temperature"])
+        parity = compare(load_judge(run)(validation.faces), load_judge(folder)(validation.faces), validation)
         say(str(parity))
         for lost, limit, what in (
             (parity.accuracy_loss, max_accuracy_loss, "accuracy"),
@@ -109,6 +112,7 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
         "input": {**_tensor(input_tensor), "colour": "grey", "range": [0, 1]},
         "output": {**_tensor(output_tensor), "meaning": "logits"},
         "temperature": run["temperature"],
+        **({"votes": run["votes"]} if "votes" in run else {}),
         "crop": {"framing": {name: asdict(framing) for name, framing in FRAMING.items()}, "roll": "eyes level"},
         "golden": {
             "sha256": hashlib.sha256(golden).hexdigest(),
@@ -149,16 +153,6 @@ def _tensor(details: dict[str, Any]) -> dict[str, Any]:
         "scale": float(scale),
         "zero_point": int(zero_point),
     }
-
-
-def _check(run: Path, folder: Path, validation: FaceDataset, *, temperature: float) -> Parity:
-    classifier = EmotionClassifier(load_bundle(folder, kind="emotion-classifier"))
-    float_judge = load_judge(run / "model.keras", temperature=temperature)
-    return compare(
-        float_judge(validation.faces),
-        classifier.classify(list(validation.faces)),
-        validation,
-    )
 
 
 def _golden_vectors(content: bytes) -> bytes:

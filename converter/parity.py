@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.datasets import FaceDataset
-from trainer.metrics import judge
+from trainer.metrics import answers_of, judge
 
 _ANGRY_AP = "angry_average_precision"
 
@@ -55,7 +55,7 @@ class Parity:
 
     def __str__(self) -> str:
         lines = [
-            f"{'on ' + str(self.faces) + ' faces':24}   float    int8  change",
+            f"{'on ' + str(self.faces) + ' faces':30}   float    int8  change",
             *(_row(name, *pair) for name, pair in self.figures.items()),
             *(_row(f"recall of {label}", *pair) for label, pair in self.recall.items()),
             f"same label for {self.agreement:.1%} of the faces; 99 % of scores moved by at most {self.drift_p99:.3f}",
@@ -69,17 +69,21 @@ def compare(
     """Compare two judgements of the same faces.
 
     Args:
-        float_probabilities, int8_probabilities: float32 (n, classes), columns in data.classes order, at the same
-            temperature.
+        float_probabilities, int8_probabilities: float32 (n, classes), or (n, classes + 8) with the second answer,
+            columns in data.classes order, at the same temperatures.
     """
     before, after = judge(float_probabilities, data), judge(int8_probabilities, data)
-    names = (f"accuracy{len(data.classes)}", "macro_f1", _ANGRY_AP, "accuracy4")
+    names = (
+        f"accuracy{len(data.classes)}", "macro_f1", _ANGRY_AP, "accuracy4", "ferplus_accuracy", "ferplus_anger_ap",
+        "ferplus_anger_recall_at_1pct",
+    )  # fmt: skip
+    float_labels, int8_labels = (answers_of(p, len(data.classes))[0] for p in (float_probabilities, int8_probabilities))
     float_recall, int8_recall = (_recall(np.array(result["confusion"])) for result in (before, after))
     return Parity(
         faces=len(data),
         figures={name: (before[name], after[name]) for name in dict.fromkeys(names) if before.get(name) is not None},
         recall={label: (float_recall[i], int8_recall[i]) for i, label in enumerate(data.classes)},
-        agreement=float((float_probabilities.argmax(1) == int8_probabilities.argmax(1)).mean()),
+        agreement=float((float_labels.argmax(1) == int8_labels.argmax(1)).mean()),
         drift_p99=float(np.percentile(np.abs(float_probabilities - int8_probabilities).max(axis=1), 99)),
     )
 
@@ -93,4 +97,4 @@ def _rounded(pair: tuple[float, float]) -> dict[str, float]:
 
 
 def _row(name: str, before: float, after: float) -> str:
-    return f"{name:24}  {before:6.4f}  {after:6.4f}  {after - before:+.4f}"
+    return f"{name:30}  {before:6.4f}  {after:6.4f}  {after - before:+.4f}"

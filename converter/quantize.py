@@ -22,13 +22,13 @@ from trainer.errors import first_line
 MIN_CALIBRATION_FACES = 100
 
 
-def quantize(model: Any, calibration: npt.NDArray[np.float32], *, classes: int) -> bytes:
+def quantize(model: Any, calibration: npt.NDArray[np.float32], *, outputs: int) -> bytes:
     """Return the int8 TFLite file.
 
     Args:
-        model: a Keras model that ends in a softmax.
+        model: a Keras model that ends in a softmax, or in two side by side.
         calibration: float32 (n, height, width, channels), 0..1, at least MIN_CALIBRATION_FACES of them.
-        classes: how many labels the manifest will name.
+        outputs: how many labels the manifest will name, of both answers together.
 
     Raises:
         ConversionError: the model or the calibration set is not of this form, or float operators remain.
@@ -43,7 +43,7 @@ def quantize(model: Any, calibration: npt.NDArray[np.float32], *, classes: int) 
         for face in pinned:
             yield [face[None]]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(without_softmax(model, classes))
+    converter = tf.lite.TFLiteConverter.from_keras_model(without_softmax(model, outputs))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -77,19 +77,23 @@ def check_calibration(calibration: npt.NDArray[np.float32], shape: tuple[int, ..
         raise ConversionError(f"calibration faces range from {low:g} to {high:g}; expected 0 to 1")
 
 
-def without_softmax(model: Any, classes: int) -> Any:
-    """Return the model up to its logits.
+def without_softmax(model: Any, outputs: int) -> Any:
+    """Return the model up to its logits; those of two answers side by side.
 
     Raises:
-        ConversionError: its last layer is not a softmax over that many classes.
+        ConversionError: its last layer is not a softmax, or two of them side by side, over that many labels in all.
     """
     import keras
 
     last = model.layers[-1]
-    if model.output_shape[1:] != (classes,):
-        raise ConversionError(f"the model returns {model.output_shape[1:]}, not one score for each of {classes} labels")
+    if model.output_shape[1:] != (outputs,):
+        raise ConversionError(f"the model returns {model.output_shape[1:]}, not one score for each of {outputs} labels")
     if isinstance(last, keras.layers.Softmax):
         return keras.Model(model.input, last.input)
+    if isinstance(last, keras.layers.Concatenate):
+        parts = [part._keras_history.operation for part in last.input]
+        if all(isinstance(part, keras.layers.Softmax) for part in parts):
+            return keras.Model(model.input, keras.layers.Concatenate()([part.input for part in parts]))
     if getattr(last, "activation", None) is keras.activations.softmax:
         logits = keras.layers.Dense(last.units)
         stripped = keras.Model(model.input, logits(last.input))

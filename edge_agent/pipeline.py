@@ -18,7 +18,6 @@ from edge_agent.config import Config
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
-from edge_agent.vision.exposure import normalise_exposure
 from edge_agent.vision.faces import Face, FaceDetector, crop_face, mask_zones
 from edge_agent.vision.gates import box_reason, crop_reason
 from edge_agent.vision.yunet import YuNet
@@ -84,7 +83,7 @@ class Vision:
 
     def classify(self, image: Image, faces: list[Face]) -> Probabilities:
         """Return float32 (faces, labels) probabilities, whatever the gates say."""
-        return self.classifier.classify([normalise_exposure(self._crop(image, face)) for face in faces])
+        return self.classifier.classify([self._crop(image, face) for face in faces])
 
     def judge(self, image: Image, faces: list[Face]) -> list[Judgement]:
         """Judge each face that the gates let pass; count the others by reason."""
@@ -99,7 +98,7 @@ class Vision:
                 self.abstained[reason] += 1
                 judgements.append(Judgement(face, None, 0.0))
             else:
-                scores = self.grouping.apply(self.classifier.classify([normalise_exposure(crop)]))[0]
+                scores = self.grouping.apply(self.classifier.classify([crop]))[0]
                 judgements.append(Judgement(face, scores, float(crop.mean())))
         return judgements
 

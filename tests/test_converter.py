@@ -176,7 +176,7 @@ class TestQuantize:
             logits = without_softmax(model, 3)(self.faces(5)).numpy()
             powers = np.exp(logits)
             np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), model(self.faces(5)), atol=1e-5)
-        assert len(quantize(dense, self.faces(), classes=3)) > 500
+        assert len(quantize(dense, self.faces(), outputs=3)) > 500
 
     def test_a_model_without_softmax_is_refused(self):
         import keras
@@ -184,7 +184,7 @@ class TestQuantize:
         from converter.quantize import quantize
 
         with pytest.raises(ConversionError, match="not a softmax"):
-            quantize(self.model(keras.layers.Dense(3, activation="sigmoid")), self.faces(), classes=3)
+            quantize(self.model(keras.layers.Dense(3, activation="sigmoid")), self.faces(), outputs=3)
 
     def test_a_model_with_other_labels_than_the_manifest_is_refused(self):
         import keras
@@ -193,7 +193,7 @@ class TestQuantize:
 
         model = self.model(keras.layers.Dense(3, activation="softmax"))
         with pytest.raises(ConversionError, match="not one score for each of 7 labels"):
-            quantize(model, self.faces(), classes=7)
+            quantize(model, self.faces(), outputs=7)
 
     def test_a_calibration_set_of_the_wrong_form_is_refused(self):
         from converter.quantize import check_calibration

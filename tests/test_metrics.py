@@ -5,20 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.datasets import LABELS, VOTE_COLUMNS, FaceDataset
+from trainer.datasets import LABELS, VOTE_COLUMNS, VOTE_LABELS, FaceDataset
 from trainer.metrics import calibration_error, fit_temperature, judge, operating_point, rated
-from trainer.targets import class_weights, ferplus_majority, soft_targets
+from trainer.targets import class_weights, ferplus_majority, targets_for
 
 
 class TestTargets:
-    def test_votes_soften_the_label(self):
-        votes = np.array([[2, 0, 0, 0, 6, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0, 5, 5, 0]], dtype=np.uint8)
-        data = FaceDataset(np.zeros((2, 48, 48), np.uint8), np.array([0, 3]), np.array(["Training"] * 2), votes)
-        target = soft_targets(data, ferplus_weight=0.5, label_smoothing=0)
-        assert target[0, LABELS.index("angry")] == pytest.approx(0.5 + 0.5 * 0.75)
-        assert target[0, LABELS.index("neutral")] == pytest.approx(0.5 * 0.25)
-        assert target[1, LABELS.index("happy")] == 1
-        smooth = soft_targets(data, ferplus_weight=0.5, label_smoothing=0.1)
+    def test_label_and_votes_are_two_answers(self):
+        votes = np.array([[2, 0, 0, 0, 6, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 5, 5]], dtype=np.uint8)
+        data = FaceDataset(np.zeros((2, 48, 48), np.uint8), np.array([3, 3]), np.array(["Training"] * 2), votes)
+        target = targets_for(data, votes=True, label_smoothing=0)
+        label, voted = target[:, :7], target[:, 7:]
+        assert label.argmax(axis=1).tolist() == [LABELS.index("happy")] * 2  # whatever the voters say
+        assert voted[0, VOTE_LABELS.index("angry")] == pytest.approx(0.75)  # a lone voter does not count
+        assert voted[0, VOTE_LABELS.index("neutral")] == pytest.approx(0.25)
+        assert not voted[1].any()  # nobody saw an expression: nothing to learn
+        smooth = targets_for(data, votes=False, label_smoothing=0.1)
         np.testing.assert_allclose(smooth.sum(axis=1), 1, rtol=1e-6)
         assert smooth.min() == pytest.approx(0.1 / 7)
 
@@ -27,13 +29,30 @@ class TestTargets:
         np.testing.assert_allclose(class_weights(data, 0.0), 1)
         np.testing.assert_allclose(class_weights(data, 1.0), [2 / 3, 2 / 3, 2 / 3, 2])
 
-    def test_ties_contempt_unknown_and_no_face_have_no_majority(self):
+    def test_ties_unknown_and_no_face_have_no_majority(self):
         rows = [[5, 5, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 9, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0, 8, 0],
                 [0, 0, 0, 0, 0, 0, 0, 0, 0, 10], [0, 0, 0, 0, 7, 0, 3, 0, 0, 0]]  # fmt: skip
-        assert ferplus_majority(np.array(rows, dtype=np.uint8)).tolist() == [-1, -1, -1, -1, 0]
+        assert ferplus_majority(np.array(rows, dtype=np.uint8)).tolist() == [-1, 7, -1, -1, 0]
 
 
 class TestMetrics:
+    def test_the_second_answer_is_judged_by_the_votes_and_rules_see_both(self):
+        angry, happy, neutral = (LABELS.index(name) for name in ("angry", "happy", "neutral"))
+        truth = np.array([angry, angry, neutral, happy])
+        scores = np.full((4, 15), 0.001, dtype=np.float32)
+        for row, (label, vote) in enumerate(((angry, angry), (neutral, angry), (neutral, neutral), (happy, 7))):
+            scores[row, label] = scores[row, 7 + vote] = 0.9
+        votes = np.zeros((4, 10), np.uint8)
+        for row, name in enumerate(("anger", "anger", "neutral", "contempt")):
+            votes[row, VOTE_COLUMNS.index(name)] = 10
+        data = FaceDataset(np.zeros((4, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 4), votes)
+        result = judge(scores, data, vote_weight=0.5, angry_threshold=0.5)
+        assert result["accuracy7"] == pytest.approx(3 / 4)  # of the first answer alone
+        assert result["ferplus_accuracy"] == 1
+        assert result["ferplus_anger_ap"] == result["ferplus_anger_recall_at_1pct"] == 1
+        assert result["ece_votes"] == pytest.approx(0.1, abs=1e-4)
+        assert result["angry_recall4_at_threshold"] == pytest.approx(1 / 2)  # where the answers differ nobody is paged
+
     def test_the_figures_of_a_known_case(self):
         angry, disgust, happy, sad = (LABELS.index(name) for name in ("angry", "disgust", "happy", "sad"))
         truth = np.array([angry, angry, happy, sad, disgust])

@@ -34,7 +34,7 @@ def test_training_leaves_a_run_folder_and_learns(run_folder):
     ("options", "says"),
     [
         (["--model", "giant"], "no network 'giant'; there are: compact"),
-        (["--ferplus-weight", "3"], "ferplus_weight 3 is not from 0 to 1"),
+        (["--teacher-weight", "3"], "teacher_weight 3 is not from 0 to 1"),
         (["--mixup", "0.6", "--cutmix", "0.6"], "mixup 0.6 and cutmix 0.6 are shares of the batches: 1 together"),
         (["--epochs", "0"], "epochs 0"),
         (["--batch-size", "5000"], "too few for batches of 5000"),

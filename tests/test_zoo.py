@@ -100,7 +100,7 @@ def test_a_mirrored_network_thinks_the_same_of_a_face_and_its_mirror_image_in_in
     flipped = np.ascontiguousarray(faces[:, :, ::-1])
     np.testing.assert_allclose(network.predict(faces, verbose=0), network.predict(flipped, verbose=0), atol=1e-5)
     assert network.count_params() == build(recipe("compact")).count_params()
-    interpreter = load_interpreter(quantize(network, faces, classes=7))
+    interpreter = load_interpreter(quantize(network, faces, outputs=7))
     outputs = []
     for face in (faces[0], flipped[0]):
         steps = np.rint(face * 255 - 128).astype(np.int8)[None]

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, MAX_FALSE_ALARMS, USAGES, class_names, load_data
+from trainer.datasets import ALL, LABELS, MAX_FALSE_ALARMS, USAGES, class_names, has_votes, load_data
 from trainer.errors import TrainerError
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         "--teachers", type=Path, nargs="+", default=[], metavar="RUN", help="learn from these finished runs as well"
     )
     fit.add_argument("--start-from", type=Path, metavar="RUN", help="begin with the weights of this finished run")
+    fit.add_argument(
+        "--portraits", type=Path, metavar="DIR", dest="portraits_dir",
+        help="learn from everyday faces as well: portraits-NN.webp and labels.csv, see trainer/portraits.py",
+    )  # fmt: skip
     _recipe_arguments(fit)
     fit.set_defaults(run=_fit)
 
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--trials", type=int, default=8, help="widths to try (8)")
     tune.add_argument("--trial-epochs", type=int, default=5, help="epochs of each trial (5)")
     _recipe_arguments(tune)
-    tune.set_defaults(run=_tune, teachers=[], start_from=None)
+    tune.set_defaults(run=_tune, teachers=[], start_from=None, portraits_dir=None)
 
     evaluate = commands.add_parser("evaluate", help="judge a .keras file or a bundle")
     evaluate.add_argument("model", type=Path, help=".keras file, run or bundle folder, or id of a shipped bundle")
@@ -136,10 +140,10 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
         ("mixup", float, "share of batches whose faces are blended in pairs"),
         ("cutmix", float, "share of batches whose faces get a patch of another"),
         ("label-smoothing", float, "share of each target spread over all classes"),
-        ("ferplus-weight", float, "share of the FER+ votes in the targets"),
         ("class-balance", float, "0 all faces count alike, 1 all classes count alike"),
         ("teacher-weight", float, "share of the teachers in the targets"),
         ("views", int, "augmented copies of each face that teachers judge"),
+        ("portraits-weight", float, "how much a portrait counts against a face of FER2013, with --portraits (1)"),
         ("max-faces", int, "train on so many faces only"),
         ("patience", int, "epochs without improvement before stopping early"),
         ("precision", str, ", ".join(PRECISIONS) + "; mixed_bfloat16 is faster with AVX512-BF16 and on GPUs"),
@@ -147,6 +151,7 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
         ("dense-units", int, "width of the dense layer of two_conv"),
         ("weights", str, "what the network learned elsewhere: imagenet, random or a file"),
         ("frozen-epochs", int, "epochs before a frozen base is fine-tuned"),
+        ("freeze-up-to", str, "the last layer that keeps its weights of --start-from, e.g. stage1_block1"),
         ("fine-tune-from", str, "the layer of the base from which up it is"),
     ):
         default = getattr(usual, name.replace("-", "_"))
@@ -154,6 +159,10 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
             f"--{name}", type=kind, metavar=name.upper().replace("-", "_"),
             help=about + (f" ({default})" if default is not None else ""),
         )  # fmt: skip
+    recipe.add_argument(
+        "--votes", action=argparse.BooleanOptionalAction,
+        help="a second answer, to what ten people said, where the data has FER+ votes (compact and its teachers do)",
+    )  # fmt: skip
     recipe.add_argument(
         "--mirrored", action=argparse.BooleanOptionalAction,
         help="average what the finished network thinks of a face and of its mirror image (compact does)",
@@ -168,19 +177,24 @@ def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
         "classes",
         "validation_fraction",
         "split_seed",
+        "portraits",
     }
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.classes:
         given["classes"] = tuple(name.strip() for name in options.classes.split(","))
     elif model == _SVM or "classes" not in NETWORKS.get(model, NETWORKS["compact"]).recipe:
         given["classes"] = class_names(options.data)
+    if options.votes is None and not (has_votes(options.data) and given.get("classes", LABELS) == LABELS):
+        given["votes"] = False
     given["already_cropped"] = options.already_cropped
+    given["portraits"] = options.portraits_dir is not None
     given["teachers"] = tuple(folder.resolve().name for folder in options.teachers)
     if options.start_from is not None:
         given["start_from"] = options.start_from.resolve().name
     if model == _SVM:
-        if options.teachers or options.start_from is not None:
-            raise TrainerError(f"{_SVM} learns from no other run")
+        if options.teachers or options.start_from is not None or options.portraits_dir is not None:
+            raise TrainerError(f"{_SVM} learns from no other run, and from no portraits")
+        given["votes"] = False
         return Recipe(**{**given, "model": _SVM, "batch_size": 2})
     return recipe_for(model, given)
 
@@ -231,6 +245,7 @@ def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
         out=options.out,
         teachers=options.teachers,
         start_from=options.start_from,
+        portraits=options.portraits_dir,
     )
     return _fitted(result, options.out)
 

@@ -6,25 +6,28 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trainer.datasets import SIDE_PX
+
 Faces = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
-def augment(faces: Faces, random: np.random.Generator) -> Faces:
+def augment(faces: Faces, random: np.random.Generator, *, margin_px: int = 0) -> Faces:
     """Return randomly changed copies, each face its own.
 
-    Geometry: rotation ±15°, scale ±15 %, shift ±8 % of the side, horizontal flip; borders repeat.
+    Geometry: rotation ±15°, scale ±15 %, shift ±8 % of the side, horizontal flip; beyond the picture its edge repeats.
     Photometry: brightness ±40 grey levels, contrast 0.6..1.4, shrink-and-enlarge blur (a small face far
-    from the camera), Gaussian noise, and one erased rectangle (Zhong et al., "Random Erasing Data
-    Augmentation", 2017).
+    from the camera), a room with a seventh to two thirds of the light, sensor noise, JPEG compression, and one erased
+    rectangle (Zhong et al., "Random Erasing Data Augmentation", 2017).
 
     Args:
         faces: uint8 (n, side, side), grey, 0..255.
+        margin_px: on each side, what a picture shows beyond the face; it is what turning and shifting bring in.
 
     Returns:
-        Same shape, dtype and range.
+        uint8 (n, 48, 48), grey, 0..255.
     """
-    return np.stack([_photometry(_geometry(face, random), random) for face in faces])
+    return np.stack([_photometry(_geometry(face, margin_px, random), random) for face in faces])
 
 
 def blend_pairs(
@@ -74,20 +77,23 @@ def patch_pairs(
     return patched, share * targets + (1 - share) * targets[other], share * weights + (1 - share) * weights[other]
 
 
-def _geometry(face: Faces, random: np.random.Generator) -> Faces:
-    side = face.shape[0]
-    centre = (side / 2 - 0.5, side / 2 - 0.5)
-    matrix = cv2.getRotationMatrix2D(centre, random.uniform(-15, 15), random.uniform(0.85, 1.15))
-    matrix[:, 2] += random.uniform(-0.08, 0.08, 2) * side
+def _geometry(picture: Faces, margin_px: int, random: np.random.Generator) -> Faces:
+    side = picture.shape[0]
+    scale = SIDE_PX / (side - 2 * margin_px)
+    middle = side / 2 - 0.5
+    matrix = cv2.getRotationMatrix2D((middle, middle), random.uniform(-15, 15), scale * random.uniform(0.85, 1.15))
+    matrix[:, 2] += SIDE_PX / 2 - 0.5 - middle + random.uniform(-0.08, 0.08, 2) * SIDE_PX
     if random.random() < 0.5:
         matrix = matrix @ np.array([[-1, 0, side - 1], [0, 1, 0], [0, 0, 1.0]])
-    turned = cv2.warpAffine(face, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(
+        picture, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(turned, dtype=np.uint8)
 
 
 def _photometry(face: Faces, random: np.random.Generator) -> Faces:
     side = face.shape[0]
-    if random.random() < 0.2:
+    if random.random() < 0.25:
         small = int(random.integers(side // 2, side))
         shrunk = cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA)
         face = np.asarray(cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
@@ -97,10 +103,18 @@ def _photometry(face: Faces, random: np.random.Generator) -> Faces:
         table = np.clip((np.arange(256) - mean) * gain + mean + offset, 0, 255).astype(np.uint8)
         face = table[face]
     if random.random() < 0.2:
-        noise = random.normal(0, random.uniform(2, 10), face.shape)
-        face = np.clip(face + noise, 0, 255).astype(np.uint8)
-    if random.random() < 0.25:
+        face = _noisy(np.rint(face * random.uniform(0.15, 0.7)), random.uniform(0, 2), random)
+    if random.random() < 0.2:
+        face = _noisy(face, random.uniform(2, 10), random)
+    if random.random() < 0.2:
+        _, packed = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(30, 90))])
+        face = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+    if random.random() < 0.2:
         height, width = random.integers(side // 8, side // 3, 2)
         top, left = random.integers(0, side - height), random.integers(0, side - width)
         face[top : top + height, left : left + width] = random.integers(0, 256)
     return face
+
+
+def _noisy(face: npt.NDArray[np.generic], deviation: float, random: np.random.Generator) -> Faces:
+    return np.clip(np.rint(face + random.normal(0, deviation, face.shape)), 0, 255).astype(np.uint8)

@@ -27,10 +27,14 @@ class Lessons(Protocol):
 
 
 class Augmented:
-    """Faces augmented anew each time, with targets that stay."""
+    """Faces augmented anew each time, with targets that stay.
 
-    def __init__(self, faces: Faces, targets: Targets) -> None:
-        self._faces, self._targets = faces, targets
+    Args:
+        margin_px: see `augment`.
+    """
+
+    def __init__(self, faces: Faces, targets: Targets, *, margin_px: int = 0) -> None:
+        self._faces, self._targets, self._margin_px = faces, targets, margin_px
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -38,7 +42,30 @@ class Augmented:
     def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
         """See Lessons."""
         del epoch
-        return augment(self._faces[rows], random), self._targets[rows]
+        return augment(self._faces[rows], random, margin_px=self._margin_px), self._targets[rows]
+
+
+class Together:
+    """Two sources as one: the rows of the second follow those of the first."""
+
+    def __init__(self, first: Lessons, second: Lessons) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
+        """See Lessons."""
+        mine = rows < len(self._first)
+        parts = []
+        if mine.any():
+            parts.append(self._first.draw(rows[mine], epoch, random))
+        if not mine.all():
+            parts.append(self._second.draw(rows[~mine] - len(self._first), epoch, random))
+        # The order follows the rows, as the weights that go with them do.
+        place = np.argsort(np.concatenate([np.flatnonzero(mine), np.flatnonzero(~mine)]))
+        faces, targets = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        return faces[place], targets[place]
 
 
 class FaceBatches(keras.utils.PyDataset):

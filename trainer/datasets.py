@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.vision.exposure import normalise_exposure
 from trainer.errors import DatasetError
 
 SIDE_PX = 48
@@ -27,9 +28,12 @@ MAX_FALSE_ALARMS = 0.08
 VOTE_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
 )  # fmt: skip
-_VOTE_OF_LABEL = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-#: Index into VOTE_COLUMNS for each of LABELS.
-VOTE_INDEX = tuple(VOTE_COLUMNS.index(name) for name in _VOTE_OF_LABEL)
+#: What voters choose among, in the order of LABELS, and contempt.
+VOTE_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
+#: The same under the names of LABELS.
+VOTE_LABELS = (*LABELS, "contempt")
+#: Index into VOTE_COLUMNS for each of VOTE_LABELS.
+VOTE_INDEX = tuple(VOTE_COLUMNS.index(name) for name in VOTE_NAMES)
 USAGES = ("Training", "PublicTest", "PrivateTest")
 ALL = "all"
 
@@ -135,16 +139,18 @@ def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: b
     return data.with_classes(classes) if classes else data
 
 
-def origin(folder: Path, *, with_votes: bool) -> str:
+def origin(folder: Path, *, with_votes: bool, with_portraits: bool = False) -> str:
     """Return what a bundle's manifest says of a data set that `load_data` reads.
 
     Args:
         with_votes: the FER+ votes were learned from.
+        with_portraits: everyday faces were learned as well.
     """
     if photos := _photo_folders(folder):
         return f"photographs of {', '.join(path.name for path in photos)}"
     votes = ", with FER+ votes (Barsoum et al., 2016)" if with_votes else ""
-    return f"FER2013 (Goodfellow et al., 2013), Training rows{votes}"
+    portraits = ", and portraits" if with_portraits else ""
+    return f"FER2013 (Goodfellow et al., 2013), Training rows{votes}{portraits}"
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -235,5 +241,11 @@ def _rows(path: Path, required: set[str]) -> list[tuple[int, dict[str, str]]]:
 
 
 def to_input(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Turn uint8 (n, 48, 48), 0..255, into the networks' input: float32 (n, 48, 48, 1), 0..1."""
-    return (faces[..., None] / np.float32(255)).astype(np.float32)
+    """Turn uint8 (n, 48, 48), 0..255, into the networks' input: float32 (n, 48, 48, 1), 0..1, dark faces brightened."""
+    exposed = np.array([normalise_exposure(face) for face in faces], dtype=np.uint8).reshape(faces.shape)
+    return (exposed[..., None] / np.float32(255)).astype(np.float32)
+
+
+def has_votes(folder: Path) -> bool:
+    """Tell whether FER+ votes lie beside FER2013."""
+    return (folder / "fer2013.csv").exists() and (folder / "fer2013new.csv").exists()

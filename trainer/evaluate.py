@@ -7,25 +7,41 @@ from typing import Any
 
 import numpy as np
 
-from trainer.datasets import ALL, FaceDataset, load_data
+from trainer.cleaning import near_copies
+from trainer.datasets import ALL, LABELS, FaceDataset, load_data
 from trainer.judges import Judge, load_judge
-from trainer.metrics import judge
+from trainer.metrics import Probabilities, judge
 
 
 def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool = False) -> dict[str, Any]:
     """Return the figures of `metrics.judge`; every face of the usage counts, none is cleaned away.
+
+    For test rows of FER2013 that have Training rows beside them, each figure is there again with `_dedup` at the end of
+    its name: without the faces that are near-copies of Training's (`cleaning.near_copies`).
 
     Raises:
         ModelError: the model cannot be used.
         DatasetError: the data cannot be used.
     """
     scores = load_judge(model)
-    data = faces_to_judge(scores, data_dir=data_dir, usage=usage, already_cropped=already_cropped)
-    return judge(scores(data.faces), data, angry_threshold=scores.angry_threshold)
+    data = load_for(scores, data_dir=data_dir, usage=usage, already_cropped=already_cropped)
+    chosen = data.only(usage)
+    probabilities = scores(chosen.faces)
+    result = _figures(scores, probabilities, chosen)
+    training = data.faces[data.usage == "Training"]
+    if usage not in ("PublicTest", "PrivateTest") or data.classes != LABELS or not len(training):
+        return result
+    rows = ~near_copies(chosen.faces, training)
+    without = _figures(scores, probabilities[rows], chosen.take(rows))
+    return result | {f"{name}_dedup": value for name, value in without.items() if name not in ("labels", "confusion")}
 
 
-def faces_to_judge(model: Judge, *, data_dir: Path, usage: str, already_cropped: bool) -> FaceDataset:
-    """Return the faces of one usage, coded in the model's order of classes.
+def _figures(model: Judge, probabilities: Probabilities, data: FaceDataset) -> dict[str, Any]:
+    return judge(probabilities, data, vote_weight=model.vote_weight, angry_threshold=model.angry_threshold)
+
+
+def load_for(model: Judge, *, data_dir: Path, usage: str, already_cropped: bool) -> FaceDataset:
+    """Return all faces that a model can be judged on, coded in its order of classes.
 
     Photographs are cut into the same faces as for the model's training, since it is those that were kept for testing;
     only for usage ALL, of photographs that it was not trained on, does already_cropped alone decide.
@@ -35,7 +51,7 @@ def faces_to_judge(model: Judge, *, data_dir: Path, usage: str, already_cropped:
     """
     if usage != ALL:
         already_cropped = already_cropped or bool(model.training.get("recipe", {}).get("already_cropped", False))
-    return load_data(data_dir, already_cropped=already_cropped).for_model(model.classes).only(usage)
+    return load_data(data_dir, already_cropped=already_cropped).for_model(model.classes)
 
 
 def as_text(result: dict[str, Any]) -> str:
@@ -52,10 +68,21 @@ def as_text(result: dict[str, Any]) -> str:
         "angry_threshold": "operating point, angry",
         "angry_precision4_at_threshold": "  precision there, 4 classes",
         "angry_recall4_at_threshold": "  recall there, 4 classes",
+        "ece_labels": "calibration error, all classes",
         "ferplus_accuracy7": "accuracy against FER+",
+        "ferplus_accuracy": "votes: accuracy against FER+",
+        "ferplus_anger_ap": "  anger average precision",
+        "ferplus_anger_recall_at_1pct": "  anger recall, 1 % false alarms",
+        "ece_votes": "  calibration error",
+        "angry_average_precision_seen": "rules: angry average precision",
+        "ferplus_anger_ap_seen": "  of FER+'s anger",
     }
-    lines = [f"{result['n']} faces"]
-    lines += [f"{name:30}{result[key]:.4f}" for key, name in names.items() if result.get(key) is not None]
+    again = result.get("n_dedup")
+    lines = [f"{result['n']} faces" + (f"; without near-copies of training faces {again}" if again else "")]
+    for key, name in names.items():
+        if result.get(key) is not None:
+            without = result.get(f"{key}_dedup")
+            lines.append(f"{name:34}{result[key]:.4f}" + (f"  {without:.4f}" if without is not None else ""))
     lines += ["", "true \\ predicted " + "".join(f"{label:>10}" for label in (*labels, "precision", "recall", "F1"))]
     counts = np.array(result["confusion"])
     for code, label in enumerate(labels):

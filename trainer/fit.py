@@ -16,13 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches, Lessons
+from trainer.batches import Augmented, FaceBatches, Lessons, Together
 from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
 from trainer.datasets import FaceDataset, load_data, origin, to_input
 from trainer.errors import ModelError, TrainerError, first_line
 from trainer.judges import load_keras
-from trainer.metrics import with_temperature
+from trainer.metrics import answers_of, with_temperature
 from trainer.optimizer import compile_to_learn
+from trainer.portraits import CROP_PX, FACE_PX, load_portraits
 from trainer.recipe import Recipe
 from trainer.report import write_report
 from trainer.runs import (
@@ -36,7 +37,7 @@ from trainer.runs import (
     versions,
     write_run,
 )
-from trainer.targets import class_weights, soft_targets
+from trainer.targets import class_weights, targets_for
 from trainer.views import Taught, load_teachers
 from trainer.zoo import build, build_to_train, prepare
 from trainer.zoo.mirrored import mirrored
@@ -52,6 +53,7 @@ def fit(
     out: Path,
     teachers: Sequence[Path] = (),
     start_from: Path | None = None,
+    portraits: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train, write the run folder with its report, and return what run.json holds.
@@ -61,6 +63,7 @@ def fit(
     Args:
         teachers: run folders, in the order of recipe.teachers.
         start_from: the run folder that recipe.start_from names.
+        portraits: folder of everyday faces, for a recipe with portraits; its training part is learned.
 
     Raises:
         DatasetError: the data cannot be read.
@@ -68,7 +71,7 @@ def fit(
         TrainerError: there is no such network, a teacher or start_from was trained on another split, or `out` belongs
             to a run with another recipe or a finished one.
     """
-    judges = load_teachers(teachers, recipe.classes)
+    judges = load_teachers(teachers, recipe.classes, votes=recipe.votes)
     phases = _phases(recipe)
     keras.utils.set_random_seed(recipe.seed)
     model = build_to_train(recipe)
@@ -78,28 +81,39 @@ def fit(
     earlier = [*teachers] if start_from is None else [*teachers, start_from]
     if start_from is not None:
         _begin_with(model, start_from, recipe.classes)
+    if recipe.freeze_up_to is not None:
+        _freeze_up_to(model, recipe.freeze_up_to)
     say(f"reading {data_dir} ...")
     data = load_data(data_dir, classes=recipe.classes, already_cropped=recipe.already_cropped)
+    if recipe.votes and data.votes is None:
+        raise TrainerError(f"{data_dir} has no FER+ votes for a second answer")
+    everyday = None if portraits is None else load_portraits(portraits).part("training")
     training, validation, counts = split(data, recipe)
     for run in earlier:
         require_same_split(read_run(run), validation, whose=str(run))
     # Only now: a command that was mistaken must not keep the folder from the one that is right.
     claim(out, recipe, training, validation)
     say(str(counts))
+    if everyday is not None:
+        say(f"and {len(everyday)} portraits of {len(set(everyday.people))} people")
     say(
         f"training {recipe.model}, {model.count_params():,} parameters, on {len(training)} faces, choosing on "
         f"{len(validation)}; Keras on {keras.backend.backend()}"
     )
     if start_from is None:
         prepare(recipe, model, training.faces)
-    targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
+    targets = targets_for(training, votes=recipe.votes, label_smoothing=recipe.label_smoothing)
     lessons: Lessons = Augmented(training.faces, targets)
     if judges:
         lessons = Taught(
             training.faces, targets, judges, folder=out / "checkpoints", count=recipe.views,
             weight=recipe.teacher_weight, seed=recipe.seed, say=say,
         )  # fmt: skip
-    batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
+    weights = class_weights(training, recipe.class_balance)
+    if everyday is not None:
+        lessons = Together(lessons, Augmented(everyday.crops, everyday.targets(), margin_px=(CROP_PX - FACE_PX) // 2))
+        weights = np.concatenate([weights, np.full(len(everyday), recipe.portraits_weight, dtype=np.float32)])
+    batches = FaceBatches(lessons, weights, recipe)
     for phase in phases:
         _train(model, recipe, phase, batches, validation, out=out)
 
@@ -110,12 +124,13 @@ def fit(
     finished.save(out / "model.keras")
     result = {
         **describe(recipe, counts, training, validation, probabilities),
-        "data": origin(data_dir, with_votes=training.votes is not None and recipe.ferplus_weight > 0),
+        "data": origin(data_dir, with_votes=recipe.votes, with_portraits=everyday is not None),
         "parameters": finished.count_params(),
         "versions": {**versions(), "keras": keras.__version__, **_backend()},
     }
     say(f"drawing {out / 'report'} ...")
-    write_report(out, validation, with_temperature(probabilities, result["temperature"]), network)
+    labels, _ = answers_of(probabilities, len(recipe.classes))
+    write_report(out, validation, with_temperature(labels, result["temperature"]), network)
     write_run(out, result)
     return result
 
@@ -133,10 +148,20 @@ def _begin_with(model: keras.Model, run: Path, classes: tuple[str, ...]) -> None
     if known != list(classes):
         raise TrainerError(f"{run} tells {', '.join(known)} apart, not {', '.join(classes)}")
     try:
-        # A mirrored network has the weights of the one that it looks twice with, in the same order.
-        model.set_weights(load_keras(path).get_weights())
+        # A mirrored network has the weights of the one that it looks twice with, in the same order; a second answer's
+        # come last.
+        learned = load_keras(path).get_weights()
+        model.set_weights(learned + model.get_weights()[len(learned) :])
     except ValueError as error:
         raise ModelError(f"{path} cannot be started from: {first_line(error)}") from None
+
+
+def _freeze_up_to(model: keras.Model, name: str) -> None:
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        raise TrainerError(f"the network has no layer {name!r}; it has: {', '.join(names)}")
+    for layer in model.layers[: names.index(name) + 1]:
+        layer.trainable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +206,12 @@ def _train(
         _load_weights(model, weights_after(checkpoints, kept[-1]))
     begin, accuracies = kept[-1] if kept else phase.first, _accuracies(out)
     earlier = [accuracy for epoch, accuracy in sorted(accuracies.items()) if phase.first <= epoch < begin]
-    one_hot = np.eye(len(recipe.classes), dtype=np.float32)[validation.labels]
+    targets = targets_for(validation, votes=recipe.votes, label_smoothing=0)
     model.fit(
         batches,
         initial_epoch=begin,
         epochs=phase.last,
-        validation_data=(to_input(validation.faces), one_hot),
+        validation_data=(to_input(validation.faces), targets),
         validation_batch_size=256,
         shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,

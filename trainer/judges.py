@@ -14,9 +14,9 @@ from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import LABELS, SIDE_PX, to_input
+from trainer.datasets import LABELS, SIDE_PX, VOTE_LABELS, to_input
 from trainer.errors import ModelError, TrainerError, first_line
-from trainer.metrics import Probabilities, with_temperature
+from trainer.metrics import Probabilities, calibrated
 from trainer.runs import read_run
 
 Score = Callable[[npt.NDArray[np.uint8]], Probabilities]
@@ -24,30 +24,38 @@ Score = Callable[[npt.NDArray[np.uint8]], Probabilities]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Scores faces when called: uint8 (n, 48, 48), grey → float32 (n, classes), probabilities.
+    """Scores faces when called: uint8 (n, 48, 48), grey → float32 (n, classes), calibrated probabilities.
+
+    A model with a second answer, to what voters saw, has 8 more columns, VOTE_LABELS.
 
     Attributes:
-        classes: what its columns mean.
+        classes: what the first columns mean.
+        vote_weight: the second answer's weight in what rules see, 0..1; None where there is no second answer.
         angry_threshold: operating point of a bundle, 0..1; None if it states none.
         training: what run.json, or `training` of a bundle's manifest, says of how it learned; empty if nothing.
     """
 
     score: Score
     classes: tuple[str, ...]
+    vote_weight: float | None = None
     angry_threshold: float | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What all columns mean."""
+        return self.classes + (VOTE_LABELS if self.vote_weight is not None else ())
+
     def __call__(self, faces: npt.NDArray[np.uint8]) -> Probabilities:
-        """Return float32 (n, classes)."""
+        """Return float32 (n, classes), or (n, classes + 8)."""
         return self.score(faces)
 
 
-def load_judge(path: Path, *, temperature: float | None = None) -> Judge:
+def load_judge(path: Path) -> Judge:
     """Return the model at `path` as a judge.
 
     Args:
         path: a `.keras` file, a run folder that holds one, a bundle folder, or the id of a shipped bundle.
-        temperature: of a `.keras` file's softmax; None for the one its run.json states, or 1.
 
     Raises:
         ModelError: there is no model, it is refused, or it takes other faces than 48x48 grey ones.
@@ -55,7 +63,7 @@ def load_judge(path: Path, *, temperature: float | None = None) -> Judge:
     if (path / "model.keras").is_file():
         path = path / "model.keras"
     if path.suffix == ".keras":
-        return _keras_judge(path, temperature)
+        return _keras_judge(path)
     try:
         bundle = load_bundle(find_bundle(str(path)), kind="emotion-classifier")
         classifier = EmotionClassifier(bundle)
@@ -65,10 +73,18 @@ def load_judge(path: Path, *, temperature: float | None = None) -> Judge:
         raise ModelError(f"{path} does not judge {SIDE_PX}x{SIDE_PX} faces")
     labels = LABELS if sorted(classifier.labels) == sorted(LABELS) else classifier.labels
     columns = [classifier.labels.index(label) for label in labels]
+    vote_columns = [classifier.vote_labels.index(label) for label in VOTE_LABELS] if classifier.vote_labels else []
+
+    def score(faces: npt.NDArray[np.uint8]) -> Probabilities:
+        answers = classifier.answers(list(faces))
+        first = answers.labels[:, columns]
+        return first if answers.votes is None else np.concatenate([first, answers.votes[:, vote_columns]], axis=1)
+
     point = bundle.manifest.get("operating_point")
     return Judge(
-        lambda faces: classifier.classify(list(faces))[:, columns],
+        score,
         labels,
+        bundle.get("votes", "weight") if classifier.vote_labels else None,
         point["threshold"] if point else None,
         bundle.manifest.get("training", {}),
     )
@@ -100,7 +116,7 @@ def load_keras(path: Path) -> Any:
         raise ModelError(f"{path} is not a Keras model: {first_line(error)}") from None
 
 
-def _keras_judge(path: Path, temperature: float | None) -> Judge:
+def _keras_judge(path: Path) -> Judge:
     model = load_keras(path)
     run: dict[str, Any] = {}
     if (path.parent / "run.json").exists():
@@ -108,11 +124,18 @@ def _keras_judge(path: Path, temperature: float | None) -> Judge:
             run = read_run(path.parent)
         except TrainerError as error:
             raise ModelError(str(error)) from None
-    labels, stated = tuple(run.get("labels", LABELS)), float(run.get("temperature", 1.0))
-    if model.input_shape[1:] != (SIDE_PX, SIDE_PX, 1) or model.output_shape[1:] != (len(labels),):
+    labels, votes = tuple(run.get("labels", LABELS)), run.get("votes")
+    wide = len(labels) + (len(VOTE_LABELS) if votes else 0)
+    if model.input_shape[1:] != (SIDE_PX, SIDE_PX, 1) or model.output_shape[1:] != (wide,):
         raise ModelError(
             f"{path} maps {model.input_shape[1:]} to {model.output_shape[1:]}; "
-            f"expected {(SIDE_PX, SIDE_PX, 1)} to {(len(labels),)}; is its run.json beside it?"
+            f"expected {(SIDE_PX, SIDE_PX, 1)} to {(wide,)}; is its run.json beside it?"
         )
-    score, chosen = as_judge(model), stated if temperature is None else temperature
-    return Judge(lambda faces: with_temperature(score(faces), chosen), labels, training=run)
+    score = as_judge(model)
+    temperatures = (float(run.get("temperature", 1.0)), float(votes["temperature"]) if votes else 1.0)
+    return Judge(
+        lambda faces: calibrated(score(faces), len(labels), temperatures),
+        labels,
+        float(votes["weight"]) if votes else None,
+        training=run,
+    )

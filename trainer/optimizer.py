@@ -32,8 +32,38 @@ def compile_to_learn(
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
         optimizer=optimizer,
-        loss="categorical_crossentropy",
+        loss=cross_entropy,
         weighted_metrics=[],
-        metrics=["accuracy"],
+        metrics=[Accuracy(len(recipe.classes))],
         jit_compile=keras.backend.backend() == "jax",  # which runs step by step without
     )
+
+
+def cross_entropy(targets: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the cross-entropy of each row, (n,); of several answers side by side the sum of theirs."""
+    likely = keras.ops.log(keras.ops.clip(probabilities, 1e-7, 1.0))
+    return -keras.ops.sum(keras.ops.cast(targets, likely.dtype) * likely, axis=-1)
+
+
+class Accuracy(keras.metrics.MeanMetricWrapper):
+    """How often an answer's likeliest class is its target's, 0..1: the mean of both answers where there are two.
+
+    Args:
+        classes: columns of the first answer.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(lambda targets, probabilities: _hits(targets, probabilities, classes), name="accuracy")
+
+
+def _hits(targets: keras.KerasTensor, probabilities: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    ops = keras.ops
+    hits = [
+        ops.cast(ops.argmax(part, axis=-1) == ops.argmax(guess, axis=-1), "float32")
+        for part, guess in (
+            (targets[:, :classes], probabilities[:, :classes]),
+            (targets[:, classes:], probabilities[:, classes:]),
+        )
+        if part.shape[-1]
+    ]
+    return sum(hits) / len(hits)

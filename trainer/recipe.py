@@ -18,8 +18,8 @@ _LIMITS = {
     "mixup": (0, 1),
     "cutmix": (0, 1),
     "label_smoothing": (0, 0.9),
-    "ferplus_weight": (0, 1),
     "class_balance": (0, 1),
+    "portraits_weight": (0.01, 100),
     "teacher_weight": (0, 1),
     "views": (1, 1000),
     "validation_fraction": (0.01, 0.5),
@@ -41,11 +41,14 @@ class Recipe:
         optimizer: one of OPTIMIZERS; the learning rate warms up over two epochs at most and falls as a cosine.
         mixup: share of the batches whose faces are blended in pairs (Zhang et al., "mixup", 2018), 0..1.
         cutmix: share of the batches whose faces get a patch of another (Yun et al., "CutMix", 2019), 0..1 less mixup.
-        ferplus_weight: share of the FER+ votes in the targets, 0..1.
+        votes: the network has a second answer, to what ten people said (FER+), beside the first, to the label.
+        portraits: everyday faces are learned as well.
+        portraits_weight: how much one of them counts against a face of FER2013.
         class_balance: faces count by their class's rarity to this power; 0 all alike, 1 all classes alike.
         teachers: names of finished runs whose mean probabilities are taught (Hinton et al., "Distilling the
             Knowledge in a Neural Network", 2015).
         start_from: name of the finished run of the same network whose weights come first; None for random ones.
+        freeze_up_to: the last layer that keeps the weights of start_from; None to train all of them.
         teacher_weight: share of the teachers' probabilities in the targets, 0..1.
         views: augmented copies of each face that the teachers judge beforehand.
         validation_fraction: share of Training that chooses the epoch and the temperature, 0..1.
@@ -71,10 +74,13 @@ class Recipe:
     mixup: float = 0.3
     cutmix: float = 0.0
     label_smoothing: float = 0.05
-    ferplus_weight: float = 0.3
+    votes: bool = False
+    portraits: bool = False
+    portraits_weight: float = 1.0
     class_balance: float = 0.0
     teachers: tuple[str, ...] = ()
     start_from: str | None = None
+    freeze_up_to: str | None = None
     teacher_weight: float = 0.8
     views: int = 24
     validation_fraction: float = 0.1

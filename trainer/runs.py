@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.cleaning import CleaningCounts, clean_training, split_validation
-from trainer.datasets import FaceDataset
+from trainer.datasets import VOTE_LABELS, FaceDataset
 from trainer.errors import TrainerError
-from trainer.metrics import fit_temperature, judge, rated, with_temperature
+from trainer.metrics import answers_of, calibrated, fit_temperature, judge, rated
 from trainer.recipe import Recipe
+from trainer.targets import ferplus_majority
 
+#: Of the second answer in what rules see: half, their plain geometric mean.
+VOTE_WEIGHT = 0.5
 HISTORY = "history.csv"
 
 
@@ -103,12 +106,24 @@ def describe(
 ) -> dict[str, Any]:
     """Return what run.json says about any kind of model.
 
-    The temperature makes the labels likeliest, among the classes of `metrics.rated`.
+    The temperature makes the labels likeliest, among the classes of `metrics.rated`; a second answer has its own, which
+    makes the voters' majorities likeliest.
 
     Args:
-        probabilities: float32 (n, classes), of the validation faces, at temperature 1.
+        probabilities: float32 (n, classes) or, with a second answer, (n, classes + 8), of the validation faces, at
+            temperature 1.
     """
-    temperature = fit_temperature(*rated(probabilities, validation))
+    labels, votes = answers_of(probabilities, len(validation.classes))
+    temperature, second = fit_temperature(*rated(labels, validation)), None
+    if votes is not None:
+        assert validation.votes is not None
+        majority = ferplus_majority(validation.votes)
+        second = {
+            "labels": list(VOTE_LABELS),
+            "temperature": fit_temperature(votes[majority >= 0], majority[majority >= 0]),
+            "weight": VOTE_WEIGHT,
+        }
+    temperatures = (temperature, second["temperature"] if second else 1.0)
     return {
         "recipe": asdict(recipe),
         "labels": list(validation.classes),
@@ -117,7 +132,10 @@ def describe(
         "validation_faces": len(validation),
         "validation_sha256": fingerprint(validation),
         "temperature": temperature,
-        "validation": judge(with_temperature(probabilities, temperature), validation),
+        **({"votes": second} if second else {}),
+        "validation": judge(
+            calibrated(probabilities, len(validation.classes), temperatures), validation, vote_weight=VOTE_WEIGHT
+        ),
     }
 
 

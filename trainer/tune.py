@@ -18,7 +18,7 @@ from trainer.errors import TrainerError, first_line
 from trainer.optimizer import compile_to_learn
 from trainer.recipe import Recipe
 from trainer.runs import claim, split
-from trainer.targets import class_weights, soft_targets
+from trainer.targets import class_weights, targets_for
 from trainer.zoo import NETWORKS, build_to_train
 
 UNITS = (16, 512, 16)
@@ -53,7 +53,7 @@ def search(
     # The trials that are there already are only this search's.
     claim(out / "search", recipe, training, validation)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
-    targets = soft_targets(training, ferplus_weight=recipe.ferplus_weight, label_smoothing=recipe.label_smoothing)
+    targets = targets_for(training, votes=False, label_smoothing=recipe.label_smoothing)
     lessons = Augmented(training.faces, targets)
     batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
 

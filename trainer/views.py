@@ -20,11 +20,11 @@ from trainer.errors import TrainerError
 from trainer.judges import Judge, load_judge
 
 
-def load_teachers(folders: Sequence[Path], classes: tuple[str, ...]) -> list[Judge]:
+def load_teachers(folders: Sequence[Path], classes: tuple[str, ...], *, votes: bool) -> list[Judge]:
     """Load the models of finished runs.
 
     Raises:
-        TrainerError: a folder holds no finished run, or one with other classes.
+        TrainerError: a folder holds no finished run, or one with other classes or without the second answer.
         ModelError: a model cannot be loaded.
     """
     judges = []
@@ -34,6 +34,11 @@ def load_teachers(folders: Sequence[Path], classes: tuple[str, ...]) -> list[Jud
         judge = load_judge(folder)
         if judge.classes != classes:
             raise TrainerError(f"{folder} tells {', '.join(judge.classes)} apart, not {', '.join(classes)}")
+        if (judge.vote_weight is not None) != votes:
+            raise TrainerError(
+                f"{folder} {'has no' if votes else 'has a'} second answer, to FER+ votes, that the network "
+                f"{'has' if votes else 'has not'}; see --votes"
+            )
         judges.append(judge)
     return judges
 

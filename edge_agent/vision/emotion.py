@@ -11,14 +11,33 @@ import numpy.typing as npt
 
 from edge_agent.errors import BundleError, ConfigError
 from edge_agent.vision.bundle import Bundle, check_tensor, load_golden
+from edge_agent.vision.exposure import normalise_exposure
 from edge_agent.vision.faces import Framing
 from edge_agent.vision.runtime import Choice, load_interpreter
 
 Probabilities = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one network says of some faces to two questions.
+
+    Attributes:
+        labels: float32 (n, labels), the probability of each expression that the training set's makers named.
+        votes: float32 (n, vote labels), that of each expression that a voter would name (Barsoum et al., 2016); None
+            where the model was not taught votes.
+    """
+
+    labels: Probabilities
+    votes: Probabilities | None
+
+
 class EmotionClassifier:
-    """A full int8 TFLite model with logits out; softmax and temperature are applied here.
+    """A full int8 TFLite model with logits out; softmax, temperatures and combining its answers are done here.
+
+    Attributes:
+        labels: what the columns of `classify` mean.
+        vote_labels: what a second answer's columns mean; empty where there is none.
 
     Args:
         verify: replay the bundle's golden vectors and refuse the model when they differ.
@@ -30,19 +49,24 @@ class EmotionClassifier:
     def __init__(self, bundle: Bundle, *, threads: int = 1, runtime: Choice = "auto", verify: bool = True) -> None:
         self.bundle = bundle
         self.labels: tuple[str, ...] = tuple(bundle.get("labels"))
+        self.vote_labels: tuple[str, ...] = tuple(bundle.get("votes", "labels")) if "votes" in bundle.manifest else ()
         self.side_px = int(bundle.get("input", "shape")[1])
         self._interpreter: Any = load_interpreter(bundle.model, threads=threads, choice=runtime)
         [self._input] = self._interpreter.get_input_details()
         [self._output] = self._interpreter.get_output_details()
         check_tensor(bundle, self._input, "input")
         check_tensor(bundle, self._output, "output")
-        if list(self._output["shape"]) != [1, len(self.labels)]:
-            raise BundleError(
-                f"{bundle.folder}: the model has not one output for each of the {len(self.labels)} labels"
-            )
+        if list(self._output["shape"]) != [1, len(self.labels) + len(self.vote_labels)]:
+            raise BundleError(f"{bundle.folder}: the model has not one output for each label that its manifest names")
         self._input_scale, self._input_zero = _quantization(bundle, self._input, "input")
         self._output_scale, self._output_zero = _quantization(bundle, self._output, "output")
         self._temperature = float(bundle.get("temperature"))
+        if self.vote_labels:
+            if not set(self.labels) <= set(self.vote_labels):
+                raise BundleError(f"{bundle.folder}: votes.labels must name each of labels")
+            self._vote_columns = [self.vote_labels.index(label) for label in self.labels]
+            self._vote_temperature = float(bundle.get("votes", "temperature"))
+            self._vote_weight = float(bundle.get("votes", "weight"))
         if verify:
             self.verify()
 
@@ -56,19 +80,31 @@ class EmotionClassifier:
         return Framing(side=float(framing["side"]), shift_y=float(framing["shift_y"]))
 
     def classify(self, faces: Sequence[npt.NDArray[np.uint8]]) -> Probabilities:
-        """Score cropped faces.
+        """Score cropped faces as rules see them: both answers' weighted geometric mean.
+
+        Where the answers contradict each other all labels score low, so that rows sum to 1 at most.
 
         Args:
             faces: uint8 (side_px, side_px) each, grey, 0..255.
 
         Returns:
-            float32 (n, labels), rows sum to 1.
+            float32 (n, labels), 0..1.
         """
-        logits = [
-            self._output_scale * (self._run(self.quantize(face)).astype(np.float32) - self._output_zero)
-            for face in faces
-        ]
-        return softmax(np.array(logits, dtype=np.float32).reshape(-1, len(self.labels)) / self._temperature)
+        answers = self.answers(faces)
+        if answers.votes is None:
+            return answers.labels
+        return combine(answers.labels, answers.votes[:, self._vote_columns], vote_weight=self._vote_weight)
+
+    def answers(self, faces: Sequence[npt.NDArray[np.uint8]]) -> Answers:
+        """Return both answers by themselves; see `classify`."""
+        outputs = [self._run(self.quantize(normalise_exposure(face))) for face in faces]
+        steps = np.array(outputs, dtype=np.float32).reshape(-1, len(self.labels) + len(self.vote_labels))
+        logits = np.float32(self._output_scale) * (steps - self._output_zero)
+        first = len(self.labels)
+        return Answers(
+            softmax(logits[:, :first] / self._temperature),
+            softmax(logits[:, first:] / self._vote_temperature) if self.vote_labels else None,
+        )
 
     def quantize(self, face: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Turn a grey face, uint8 (side, side), into the input tensor, int8 (1, side, side, 1)."""
@@ -98,9 +134,24 @@ class EmotionClassifier:
                 )
 
 
+def combine(labels: Probabilities, votes: Probabilities, *, vote_weight: float) -> Probabilities:
+    """Return the weighted geometric mean of two answers, float32 (n, labels), rows sum to 1 at most.
+
+    A logarithmic opinion pool (Genest and Zidek, "Combining Probability Distributions", 1986) that is not scaled up
+    again: of what the answers do not agree on, nothing is claimed.
+
+    Args:
+        labels, votes: float32 (n, labels), of the same labels.
+        vote_weight: 0 the first alone, 1 the second alone.
+    """
+    return np.asarray(labels ** (1 - vote_weight) * votes**vote_weight, dtype=np.float32)
+
+
 def softmax(logits: Probabilities) -> Probabilities:
     """Return row-wise softmax of float32 (n, classes)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
+    if not len(logits):
+        return logits
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: Probabilities = powers / powers.sum(axis=1, keepdims=True)
     return result
 

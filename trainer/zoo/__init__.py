@@ -1,7 +1,8 @@
 """The networks, one a file; each has `build(classes, ...)` that returns an uncompiled Keras model.
 
-Every network takes float32 (n, 48, 48, 1), grey, 0..1 and returns float32 (n, classes) softmax
-probabilities, so that any of them can be trained, judged and converted by the same commands.
+Every network takes float32 (n, 48, 48, 1), grey, 0..1 and returns float32 (n, classes) probabilities, those that
+can have a second answer with it beside the first (`plain.finish`), so that any of them can be trained, judged and
+converted by the same commands.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _HAPPY_OR_NOT = ("happy", "not_happy")
 _HAPPY_OR_SAD = ("happy", "sad")
 _PLAIN = {
     "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "mixup": 0.0, "label_smoothing": 0.0,
-    "ferplus_weight": 0.0, "epochs": 40, "batch_size": 64, "patience": 8,
+    "epochs": 40, "batch_size": 64, "patience": 8,
 }  # fmt: skip
 _PRETRAINED = {**_PLAIN, "learning_rate": 3e-4, "epochs": 20, "batch_size": 32, "frozen_epochs": 5}
 
@@ -45,11 +46,12 @@ class Network:
 
 
 NETWORKS = {
-    "compact": Network("what ships: residual, ReLU6, quantizes well", {"mirrored": True}),
-    "teacher": Network("compact, wider: teaches it, never ships"),
+    "compact": Network("what ships: residual, ReLU6, quantizes well", {"mirrored": True, "votes": True}, ("votes",)),
+    "teacher": Network("compact, wider: teaches it, never ships", {"votes": True}, ("votes",)),
     "coarse_stem": Network(
         "compact with a 5x5 stem: the second teacher",
-        {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "mixup": 0.0, "epochs": 80},
+        {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "mixup": 0.0, "epochs": 80, "votes": True},
+        ("votes",),
     ),
     "face_resnet": Network(
         "29 convolutions that know faces apart, fine-tuned: a teacher that FER+ agrees with",
@@ -90,8 +92,8 @@ def recipe_for(model: str, given: Mapping[str, Any]) -> Recipe:
         TrainerError: there is no such network, or a choice is not possible for it.
     """
     network = _network(model)
-    for name in ("dense_units", "weights"):
-        if given.get(name) is not None and name not in network.options:
+    for name in ("dense_units", "weights", "votes"):
+        if given.get(name) and name not in network.options:
             raise TrainerError(f"{model} takes no --{name.replace('_', '-')}")
     for name in ("frozen_epochs", "fine_tune_from"):
         if given.get(name) is not None and "frozen_epochs" not in network.recipe:

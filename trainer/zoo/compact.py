@@ -14,13 +14,15 @@ from keras import layers
 from trainer.zoo.plain import face_input, finish
 
 
-def build(classes: int) -> keras.Model:
-    """Return the network: float32 (n, 48, 48, 1), grey, 0..1 → float32 (n, classes), softmax."""
-    return residual_net("compact", classes, stem=16, stages=[(48, 1), (96, 2), (144, 2), (192, 1)], dropout=0.3)
+def build(classes: int, *, votes: bool = False) -> keras.Model:
+    """Return the network: float32 (n, 48, 48, 1), grey, 0..1 → its answers, see `plain.finish`."""
+    return residual_net(
+        "compact", classes, stem=16, stages=[(48, 1), (96, 2), (144, 2), (192, 1)], dropout=0.3, votes=votes
+    )
 
 
 def residual_net(
-    name: str, classes: int, *, stem: int | None, stages: list[tuple[int, int]], dropout: float
+    name: str, classes: int, *, stem: int | None, stages: list[tuple[int, int]], dropout: float, votes: bool = False
 ) -> keras.Model:
     """Return a residual net of the family that `compact` and its teachers belong to.
 
@@ -34,9 +36,9 @@ def residual_net(
     x = _conv(x, stages[0][0], kernel=5 if stem is None else 3, stride=2)
     for stage, (width, blocks) in enumerate(stages):
         for block in range(blocks):
-            x = _residual(x, width, stride=2 if stage and not block else 1)
+            x = _residual(x, width, stride=2 if stage and not block else 1, name=f"stage{stage + 1}_block{block + 1}")
     x = layers.GlobalAveragePooling2D()(x)
-    return finish(name, image, layers.Dropout(dropout)(x), classes)
+    return finish(name, image, layers.Dropout(dropout)(x), classes, votes=votes)
 
 
 def _conv(
@@ -47,7 +49,7 @@ def _conv(
     return layers.ReLU(max_value=6.0)(x) if relu else x
 
 
-def _residual(x: keras.KerasTensor, width: int, *, stride: int) -> keras.KerasTensor:
+def _residual(x: keras.KerasTensor, width: int, *, stride: int, name: str) -> keras.KerasTensor:
     shortcut = x
     if stride != 1 or x.shape[-1] != width:
         if stride != 1:
@@ -55,4 +57,4 @@ def _residual(x: keras.KerasTensor, width: int, *, stride: int) -> keras.KerasTe
         shortcut = _conv(shortcut, width, kernel=1, relu=False)
     x = _conv(x, width, stride=stride)
     x = _conv(x, width, relu=False)
-    return layers.ReLU(max_value=6.0)(layers.Add()([x, shortcut]))
+    return layers.ReLU(max_value=6.0, name=name)(layers.Add()([x, shortcut]))

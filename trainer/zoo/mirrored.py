@@ -8,20 +8,23 @@ at random, which is the same thing for it.
 from __future__ import annotations
 
 import keras
-from keras import layers
 
-from trainer.zoo.plain import face_input
+from trainer.zoo.plain import answers, face_input
 
 
 def mirrored(network: keras.Model) -> keras.Model:
     """Return a network with the same weights, input and output that averages the logits of both looks.
 
     Args:
-        network: ends in a softmax layer.
+        network: ends as `plain.finish` ends it.
     """
-    logits = keras.Model(network.input, network.layers[-1].input, name=f"{network.name}_logits")
+    heads = [layer.output for layer in network.layers if layer.name in ("logits", "vote_logits")]
+    logits = keras.Model(network.input, heads, name=f"{network.name}_logits")
     image = face_input()
     both = keras.ops.concatenate([image, keras.ops.flip(image, axis=2)], axis=0)
-    pairs = keras.ops.reshape(logits(both), (2, -1, network.output_shape[-1]))
-    mean = keras.ops.mean(pairs, axis=0)
-    return keras.Model(image, layers.Softmax(dtype="float32")(mean), name=f"{network.name}_mirrored")
+    means = [_mean_of_pairs(logit) for logit in logits(both)]
+    return keras.Model(image, answers(*means, *[None] * (2 - len(means))), name=f"{network.name}_mirrored")
+
+
+def _mean_of_pairs(logits: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.ops.mean(keras.ops.reshape(logits, (2, -1, logits.shape[-1])), axis=0)
