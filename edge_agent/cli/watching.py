@@ -61,6 +61,7 @@ def _demo(options: argparse.Namespace) -> int:
         device = str(CLIPS.get(clip, clip))
         if not Path(device).exists():
             raise CameraError(f"no clip {clip!r}; give a video file, or one of: {', '.join(CLIPS)}")
+        device = str(Path(device).absolute())  # a file named 7 is no camera
     else:
         device = options.camera
     camera = dataclasses.replace(settings.camera, source="opencv", device=device, loop=False)
