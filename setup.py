@@ -18,13 +18,14 @@ WEB = ["aiohttp>=3.10,<4"]
 SCREEN = ["rich>=13"]
 METRICS = ["prometheus_client>=0.20,<1"]
 DEMO = ["amqtt==0.12.1"]
+PLOT = ["matplotlib>=3.9"]
 TRAIN = [
+    *PLOT,
     *TENSORFLOW,
     "keras>=3.10,<4",
     "keras-tuner>=1.4.7",
     "tensorboard>=2.19",
     "scikit-learn>=1.5",
-    "matplotlib>=3.9",
 ]
 
 setup(
@@ -57,6 +58,7 @@ setup(
         "web": WEB,
         "metrics": METRICS,
         "screen": SCREEN,
+        "plot": PLOT,
         # tflite-runtime 2.14, its last release, breaks on numpy 2 although its metadata allows it.
         "tflite-runtime": [
             "tflite-runtime==2.14.0; python_version < '3.12'",

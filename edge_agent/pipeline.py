@@ -107,6 +107,23 @@ class Vision:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What one frame shows, before anybody is followed.
+
+    Attributes:
+        judgements: its faces, those that were not judged among them.
+        width, height: of the frame, in pixels.
+        detect_s, classify_s: how long it took.
+    """
+
+    judgements: list[Judgement]
+    width: int
+    height: int
+    detect_s: float
+    classify_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What one frame led to.
 
@@ -137,19 +154,31 @@ class Pipeline:
         self.rules = RuleEngine(config.rules, self.groups, thresholds=thresholds, new_id=new_id)
 
     def process(self, frame: Frame) -> Decision:
-        """Look at one frame."""
+        """Look at one frame and decide what it leads to."""
+        return self.decide(self.look(frame), frame.time_s)
+
+    def look(self, frame: Frame) -> Look:
+        """Find and judge the faces of one frame; ignored zones are blacked out in it."""
         start_s = time.perf_counter()
         faces = self.vision.find_faces(frame.image)
         found_s = time.perf_counter()
         judgements = self.vision.judge(frame.image, faces)
-        classified_s = time.perf_counter()
         height, width = frame.image.shape[:2]
-        observations = [Observation(judged.face, judged.scores) for judged in judgements]
-        tracks = self._tracker.update(observations, time_s=frame.time_s, width=width, height=height)
-        alerts = self.rules.update(tracks, frame.time_s)
-        end_s = time.perf_counter()
-        judgements = [judged for judged in judgements if judged.scores is not None]
-        return Decision(tracks, judgements, alerts, found_s - start_s, classified_s - found_s, end_s - start_s)
+        return Look(judgements, width, height, found_s - start_s, time.perf_counter() - found_s)
+
+    def decide(self, look: Look, time_s: float) -> Decision:
+        """Follow the people of one look and apply the rules.
+
+        Args:
+            time_s: when the frame was captured, never going back.
+        """
+        start_s = time.perf_counter()
+        observations = [Observation(judged.face, judged.scores) for judged in look.judgements]
+        tracks = self._tracker.update(observations, time_s=time_s, width=look.width, height=look.height)
+        alerts = self.rules.update(tracks, time_s)
+        total_s = look.detect_s + look.classify_s + time.perf_counter() - start_s
+        judged_faces = [judged for judged in look.judgements if judged.scores is not None]
+        return Decision(tracks, judged_faces, alerts, look.detect_s, look.classify_s, total_s)
 
     def without_frame(self, time_s: float) -> list[Alert]:
         """Let tracks and alerts age while the camera delivers nothing."""

@@ -13,7 +13,7 @@ from test_rules import FACE
 from edge_agent.alerting.shadow import LEVELS, Visits
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
-from edge_agent.operations.calibrate import choose, poisson_interval, propose
+from edge_agent.operations.calibrate import choose, propose
 from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, FILE_NAME, WATCHED_S, ScoreLog, read_counts
 from edge_agent.testing import FakeClock
 
@@ -53,12 +53,6 @@ def test_the_proposal_is_the_lowest_threshold_that_is_sure_enough():
     assert choose(proposals, max_per_day=0.1) is None
     halved = propose(levels, watched_s=7 * 86_400, false_share=0.5)
     assert choose(halved, max_per_day=1.1).threshold == 0.32
-
-
-def test_the_interval_is_the_published_one():
-    # Garwood's exact 95 % limits, from his table.
-    for count, (low, high) in {0: (0, 3.689), 1: (0.0253, 5.572), 5: (1.623, 11.668), 20: (12.217, 30.888)}.items():
-        assert poisson_interval(count) == pytest.approx((low, high), rel=0.06, abs=0.06)
 
 
 def test_counts_outlive_the_process_and_old_ones_are_left_out(tmp_path):

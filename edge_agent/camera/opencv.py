@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_agent import config
 from edge_agent.camera.frames import Frame, Image
+from edge_agent.camera.recording import play
 from edge_agent.errors import CameraError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -22,8 +23,8 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 class OpenCVCamera:
     """A USB index (`0`), a URL (`rtsp://…`), a video file or a folder of images.
 
-    Recordings are played at their own speed, so that they stand in for a live camera; with
-    `realtime=False` every frame comes at once, timed by the recording's own clock.
+    Recordings are played at their own speed, by their own time stamps, so that they stand in for a live camera; with
+    `realtime=False` every frame comes at once, timed by the same stamps.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class OpenCVCamera:
         elif path.is_dir():
             self._recording = self._folder(path)
         elif path.is_file():
-            self._recording = self._file(path)
+            self._recording = play(path, loop=self._settings.loop)
         else:
             raise CameraError(f"no camera, clip or folder {device!r}; check camera.device")
         self._start_s = self._clock()
@@ -70,17 +71,25 @@ class OpenCVCamera:
             if item is None:
                 return None
             clip_s, image = item
-            due_s = self._start_s + clip_s
             if self._realtime:
-                self._sleep(max(0.0, due_s - self._clock()))
+                self._wait(clip_s)
                 return Frame(self._turned(image), self._clock(), clip_s)
-            return Frame(self._turned(image), due_s, clip_s)
+            return Frame(self._turned(image), self._start_s + clip_s, clip_s)
         if self._capture is None:
             raise CameraError("the camera is not open")
         picture = self._newest(self._capture)
         if picture is None:
             raise CameraError(f"camera {_without_password(self._settings.device)!r} stopped delivering frames")
         return Frame(self._turned(np.asarray(picture, dtype=np.uint8)), self._clock())
+
+    def _wait(self, clip_s: float) -> None:
+        """Sleep until a picture is due, but no longer than a camera may be silent: a longer gap is cut short."""
+        longest_s = max(self._settings.timeout_s, 1 / self._settings.frame_rate_hz)
+        wait_s = self._start_s + clip_s - self._clock()
+        if wait_s > longest_s:
+            self._start_s -= wait_s - longest_s
+            wait_s = longest_s
+        self._sleep(max(0.0, wait_s))
 
     def _newest(self, capture: cv2.VideoCapture) -> Any:
         """Decode the first picture that is due; many cameras ignore the frame rate they were asked for."""
@@ -121,34 +130,6 @@ class OpenCVCamera:
             raise CameraError(f"cannot open camera {_without_password(device)!r}; is it connected and free?")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return capture
-
-    def _file(self, path: Path) -> Iterator[tuple[float, Image]]:
-        first = cv2.VideoCapture(str(path))
-        rate_hz = first.get(cv2.CAP_PROP_FPS) or 15.0
-        ok, picture = first.read()
-        if not ok or picture is None:
-            first.release()
-            raise CameraError(f"{path} is not a video that OpenCV can read")
-        return self._play(path, first, np.asarray(picture, dtype=np.uint8), min(max(rate_hz, 1.0), 240.0))
-
-    def _play(
-        self, path: Path, capture: cv2.VideoCapture, image: Image, rate_hz: float
-    ) -> Iterator[tuple[float, Image]]:
-        index = 0
-        try:
-            while True:
-                yield index / rate_hz, image
-                index += 1
-                ok, picture = capture.read()
-                if not ok and self._settings.loop:
-                    capture.release()
-                    capture = cv2.VideoCapture(str(path))
-                    ok, picture = capture.read()
-                if not ok or picture is None:
-                    return
-                image = np.asarray(picture, dtype=np.uint8)
-        finally:
-            capture.release()
 
     def _folder(self, folder: Path) -> Iterator[tuple[float, Image]]:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Commands that watch and show: demo, run, classify."""
+"""Commands that watch and show: demo, run, classify, evaluate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
-    for add in (_add_demo, _add_run, _add_classify):
+    for add in (_add_demo, _add_run, _add_classify, _add_evaluate):
         add(commands)
 
 
@@ -61,6 +61,7 @@ def _demo(options: argparse.Namespace) -> int:
         device = str(CLIPS.get(clip, clip))
         if not Path(device).exists():
             raise CameraError(f"no clip {clip!r}; give a video file, or one of: {', '.join(CLIPS)}")
+        device = str(Path(device).absolute())  # a file named 7 is no camera
     else:
         device = options.camera
     camera = dataclasses.replace(settings.camera, source="opencv", device=device, loop=False)
@@ -170,3 +171,76 @@ def _classify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(results))
     return code
+
+
+def _add_evaluate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="play labelled clips: how much anger is paged, and how many calm visitors",
+        description="Plays clips through the real pipeline, every frame by the file's own time stamps, and says which "
+        "angry episodes and which calm visitors would have been paged, also at other thresholds. docs/commissioning.md "
+        "explains the truth file and the figures.",
+    )
+    command.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video files, or folders of them")
+    command.add_argument("--truth", type=Path, required=True, metavar="FILE.csv",
+                         help="header and rows: file,person,start_s,end_s,expression")  # fmt: skip
+    command.add_argument(
+        "--visit-s", type=float, metavar="S", help="play each clip to and fro for so long, as one visit"
+    )
+    command.add_argument("--gap-s", type=float, default=10.0, metavar="S",
+                         help="between calm visitors one after another (default %(default)s)")  # fmt: skip
+    command.add_argument("--config", type=Path, help="take everything from this file, as the agent does")
+    command.add_argument("--rule", help="default: the first rule")
+    command.add_argument("--threshold", type=float, metavar="X", help="in place of the rule's upper threshold")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the shares paged at each threshold")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from edge_agent.operations.evaluation import Evaluation
+    from edge_agent.operations.evaluation_report import Report
+    from edge_agent.operations.evaluation_text import as_text, check_plot, draw
+    from edge_agent.operations.truth import find_clips, label_clips
+
+    config = _one_rule(options)
+    for name, value, low in (("--visit-s", options.visit_s, 0.1), ("--gap-s", options.gap_s, 0.0)):
+        if value is not None and not low <= value <= 86_400:
+            raise ConfigError(f"{name} {value:g} is not from {low:g} to 86400 seconds")
+    if options.plot is not None:
+        check_plot(options.plot)
+    clips = label_clips(find_clips(options.clips), options.truth)
+    evaluation = Evaluation(config, visit_s=options.visit_s, gap_s=options.gap_s)
+    visits = []
+    for number, clip in enumerate(clips, start=1):
+        if sys.stderr.isatty():
+            print(f"{number} of {len(clips)}: {clip.name}", file=sys.stderr, flush=True)
+        visits.append(evaluation.play(clip))
+    figures = Report(
+        config=config, model=evaluation.model, upper=evaluation.upper, visit_s=options.visit_s, gap_s=options.gap_s,
+        counter_pages=evaluation.counter_pages, counter_s=evaluation.counter_s, visits=visits,
+    ).figures()  # fmt: skip
+    print(json.dumps(figures) if options.json else as_text(figures))
+    if options.plot is not None:
+        draw(figures, options.plot)
+    return 0
+
+
+def _one_rule(options: argparse.Namespace) -> Config:
+    """Return the configuration that the agent would run with, with only the rule to evaluate."""
+    import dataclasses
+
+    from edge_agent.config import Config, load_config
+    from edge_agent.operations.models import with_active_model
+    from edge_agent.operations.outcomes import with_upper
+
+    config = with_active_model(load_config(options.config)) if options.config else Config()
+    names = [rule.name for rule in config.rules]
+    if not names or options.rule not in (None, *names):
+        raise ConfigError(f"no rule {options.rule or ''!r}; there are: {', '.join(names) or 'none'}")
+    rule = config.rules[names.index(options.rule or names[0])]
+    if options.threshold is not None:
+        if not 0.01 <= options.threshold <= 1:
+            raise ConfigError(f"--threshold {options.threshold:g} is not from 0.01 to 1")
+        rule = with_upper(rule, options.threshold)
+    return dataclasses.replace(config, rules=(rule,))

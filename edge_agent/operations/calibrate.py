@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.alerting.shadow import LEVELS
-
-#: Quantile of the normal distribution for a two-sided interval of 95 %.
-_Z = 1.96
+from edge_agent.operations.intervals import poisson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +47,6 @@ def propose(levels: Mapping[int, int], *, watched_s: float, false_share: float =
 def choose(proposals: Sequence[Proposal], *, max_per_day: float) -> Proposal | None:
     """Return the lowest threshold whose interval stays within the limit, None if none does."""
     return next((proposal for proposal in proposals if proposal.high <= max_per_day), None)
-
-
-def poisson_interval(count: int) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of a Poisson count.
-
-    By Wilson and Hilferty's approximation of chi-squared quantiles (1931) in Garwood's exact interval (1936).
-    """
-    low = count * (1 - 1 / (9 * count) - _Z / (3 * math.sqrt(count))) ** 3 if count else 0.0
-    more = count + 1
-    return max(0.0, low), more * (1 - 1 / (9 * more) + _Z / (3 * math.sqrt(more))) ** 3
 
 
 def as_text(
