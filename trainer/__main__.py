@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, LABELS, MAX_FALSE_ALARMS, USAGES, class_names, has_votes, load_data
+from trainer.datasets import ALL, LABELS, MAX_FALSE_ALARMS, MAX_PEOPLE_PAGED, USAGES, class_names, has_votes, load_data
 from trainer.errors import TrainerError
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
@@ -94,16 +94,27 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     threshold = commands.add_parser(
-        "threshold", help="choose a bundle's operating point on validation faces and write it in the manifest"
-    )
+        "threshold", help="choose a bundle's operating point and write it in the manifest",
+        description="By person, on portraits that tell people apart, or else by photograph, on validation faces.",
+    )  # fmt: skip
     threshold.add_argument("bundle", type=Path)
+    chosen_on = threshold.add_mutually_exclusive_group(required=True)
+    chosen_on.add_argument(
+        "--portraits", type=Path, metavar="DIR",
+        help="everyday faces of people told apart, see trainer/portraits.py; each is a visit through the agent's rules",
+    )  # fmt: skip
+    chosen_on.add_argument("--data", type=Path, help="folder as for fit: FER2013, or photographs by class")
+    threshold.add_argument(
+        "--max-people-paged", type=float, default=MAX_PEOPLE_PAGED, metavar="SHARE",
+        help="with --portraits: largest share of calm people who may be paged for in a visit, 0..1 (%(default)s)",
+    )  # fmt: skip
     threshold.add_argument(
         "--max-false-alarms", type=float, default=MAX_FALSE_ALARMS, metavar="SHARE",
-        help="largest share of happy, neutral and sad faces that may be taken for angry, 0..1 (%(default)s)",
+        help="with --data: largest share of happy, neutral and sad faces that may be taken for angry (%(default)s)",
     )  # fmt: skip
     threshold.add_argument(
         "--unseen", action="store_true",
-        help="the model was not trained on this data: choose on all of it, not on the part training left aside",
+        help="with --data: the model was not trained on it; choose on all of it, not on the part training left aside",
     )  # fmt: skip
     threshold.add_argument("--json", action="store_true", help="print one JSON object")
     threshold.set_defaults(run=_threshold)
@@ -114,10 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=_compare)
 
     for command in (inspect, fit, tune, evaluate, threshold):
-        command.add_argument(
-            "--data", type=Path, required=True,
-            help="folder with fer2013.csv (and fer2013new.csv, FER+), or with a folder of photographs for each class",
-        )  # fmt: skip
+        if command is not threshold:
+            command.add_argument(
+                "--data", type=Path, required=True,
+                help="folder with fer2013.csv (and fer2013new.csv, FER+), or with a folder of photographs by class",
+            )  # fmt: skip
         command.add_argument(
             "--already-cropped", action="store_true", help="the photographs are faces, framed as FER2013's"
         )
@@ -287,19 +299,27 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _threshold(options: argparse.Namespace) -> int:
-    from trainer.threshold import choose_threshold
+    from trainer.threshold import threshold_by_person, threshold_by_photograph
 
-    if not 0 < options.max_false_alarms < 1:
-        raise TrainerError(f"--max-false-alarms {options.max_false_alarms:g} is not between 0 and 1")
-    point = choose_threshold(
-        options.bundle,
-        data_dir=options.data,
-        max_false_alarms=options.max_false_alarms,
-        unseen=options.unseen,
-        already_cropped=options.already_cropped,
-    )
+    for name in ("max_false_alarms", "max_people_paged"):
+        if not 0 < getattr(options, name) < 1:
+            raise TrainerError(f"--{name.replace('_', '-')} {getattr(options, name):g} is not between 0 and 1")
+    if options.portraits is not None:
+        point = threshold_by_person(
+            options.bundle, portraits=options.portraits, max_people_paged=options.max_people_paged
+        )
+    else:
+        point = threshold_by_photograph(
+            options.bundle,
+            data_dir=options.data,
+            max_false_alarms=options.max_false_alarms,
+            unseen=options.unseen,
+            already_cropped=options.already_cropped,
+        )
     if options.json:
         print(json.dumps(point))
+    elif options.portraits is not None:
+        print(_by_person(point))
     else:
         print(
             f"angry from {point['threshold']:.4f} up: recall {point['recall']:.3f}, precision "
@@ -307,6 +327,22 @@ def _threshold(options: argparse.Namespace) -> int:
             f"on {point['chosen_on']}; written in the manifest"
         )
     return 0
+
+
+def _by_person(point: dict[str, Any]) -> str:
+    lines = [
+        f"angry from {point['threshold']:.2f} up, for {point['dwell_s']:g} s; written in the manifest",
+        f"paged for in a visit of {point['visit_s']:g} s, with 95 % intervals:",
+    ]
+    for part, outcome in (("chosen on", point), ("others", point["test"])):
+        for name in ("calm_people", "neutral_people", "angry_people"):
+            if name in outcome:
+                found = outcome[name]
+                lines.append(
+                    f"  {part:10}{name.replace('_', ' '):16}{found['paged']:6.1%}  ({found['low']:.1%} to "
+                    f"{found['high']:.1%}) of {found['people']} people, {found['visits']} visits"
+                )
+    return "\n".join(lines)
 
 
 def _compare(options: argparse.Namespace) -> int:

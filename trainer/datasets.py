@@ -24,6 +24,8 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FOUR = ("angry", "happy", "neutral", "sad")
 #: Share of happy, neutral and sad faces that may be taken for angry, unless somebody chooses another.
 MAX_FALSE_ALARMS = 0.08
+#: Share of calm people who may be paged for during a visit, unless somebody chooses another.
+MAX_PEOPLE_PAGED = 0.05
 #: Columns of fer2013new.csv; the first seven are LABELS under other names.
 VOTE_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",

@@ -1,4 +1,4 @@
-"""Chooses a bundle's operating point on validation faces and writes it into the manifest."""
+"""Chooses a bundle's operating point and writes it into the manifest: by person, or by photograph."""
 
 from __future__ import annotations
 
@@ -6,23 +6,123 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from edge_agent.config import Rule
 from edge_agent.errors import AgentError
-from edge_agent.vision.bundle import find_bundle, load_bundle
-from trainer.datasets import FOUR, load_data
+from edge_agent.operations.intervals import wilson_interval
+from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
+from edge_agent.vision.emotion import EmotionClassifier
+from trainer.datasets import FOUR, VOTE_LABELS, load_data
 from trainer.errors import ModelError, TrainerError
 from trainer.judges import load_judge
-from trainer.metrics import operating_point
+from trainer.metrics import operating_point, seen_by_rules
+from trainer.portraits import Portraits, load_portraits
 from trainer.runs import recipe_of, require_same_split, split, write_json
+from trainer.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
+
+#: Expressions for which nobody should be paged; portraits show too few others.
+CALM = ("neutral", "happy")
+_SMALLEST = 1e-4
 
 
-def choose_threshold(
+def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged: float) -> dict[str, Any]:
+    """Return the operating point that pages for few enough calm people, now also in the bundle's manifest.
+
+    Each portrait is a visit (`visits`); of each person the share of visits that are paged counts. The people are those
+    of the portraits' validation part; what it comes to for the test part is stated beside it.
+
+    Args:
+        max_people_paged: largest share of calm people who may be paged for, 0..1.
+
+    Returns:
+        emotions, threshold, population_logit (mean log-odds of what rules see of angry in calm people), dwell_s,
+        visit_s, max_people_paged, calm_people (paged: share of them, low and high: Wilson's interval, people, visits),
+        neutral_people and angry_people (likewise), the same under `test`, chosen_on.
+
+    Raises:
+        ModelError: the bundle is not usable, or pages for too many at any threshold.
+        DatasetError: the portraits cannot be read.
+    """
+    bundle = _bundle(bundle_path)
+    classifier = EmotionClassifier(bundle)
+    if "angry" not in classifier.labels:
+        raise ModelError(f"{bundle_path} does not know angry")
+    everybody = load_portraits(portraits)
+    parts = {name: everybody.part(name) for name in ("validation", "test")}
+    visits = {name: _visits(classifier, part) for name, part in parts.items()}
+    population = _population(parts["validation"], visits["validation"])
+    reached = {
+        name: np.array([paged_up_to(visit, population_logit=population) for visit in found])
+        for name, found in visits.items()
+    }
+    chosen, rule = parts["validation"], Rule(name="angry")
+    calm = _rows(chosen, CALM)
+    for threshold in THRESHOLDS:
+        share, _ = share_by_person(chosen.people[calm], reached["validation"][calm] >= threshold)
+        if share <= max_people_paged:
+            break
+    else:
+        raise ModelError(f"{bundle_path} pages for more than {max_people_paged:.0%} of calm people at any threshold")
+    point: dict[str, Any] = {
+        "emotions": ["angry"],
+        "threshold": threshold,
+        "population_logit": round(population, 4),
+        "dwell_s": rule.dwell_s,
+        "visit_s": VISIT_S,
+        "max_people_paged": max_people_paged,
+        **_outcome(chosen, reached["validation"] >= threshold),
+        "test": _outcome(parts["test"], reached["test"] >= threshold),
+        "chosen_on": f"portraits of {len(set(chosen.people[calm]))} calm people, one visit of {VISIT_S:g} s each",
+    }
+    write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": point})
+    return point
+
+
+def _visits(classifier: EmotionClassifier, part: Portraits) -> list[Visit]:
+    column = classifier.labels.index("angry")
+    random = np.random.default_rng(0)
+    return [
+        Visit(person, looks(classifier.classify(cuts(crop, random))[:, column], random))
+        for crop, person in zip(part.crops, part.people, strict=True)
+    ]
+
+
+def _population(part: Portraits, visits: list[Visit]) -> float:
+    """Return the mean log-odds of calm people, each of whom counts alike."""
+    calm = np.flatnonzero(_rows(part, CALM))
+    scores = np.clip([visits[row].scores for row in calm], _SMALLEST, 1 - _SMALLEST)
+    odds = np.log(scores / (1 - scores)).mean(axis=1)
+    _, person = np.unique(part.people[calm], return_inverse=True)
+    return float((np.bincount(person, weights=odds) / np.bincount(person)).mean())
+
+
+def _rows(part: Portraits, labels: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    return np.isin(part.labels, [VOTE_LABELS.index(label) for label in labels])
+
+
+def _outcome(part: Portraits, paged: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+    result = {}
+    for name, labels in (("calm_people", CALM), ("neutral_people", ("neutral",)), ("angry_people", ("angry",))):
+        rows = _rows(part, labels)
+        if not rows.any():
+            continue
+        share, people = share_by_person(part.people[rows], paged[rows])
+        low, high = wilson_interval(share * people, people)
+        result[name] = {
+            "paged": round(share, 4), "low": round(low, 4), "high": round(high, 4),
+            "people": people, "visits": int(rows.sum()),
+        }  # fmt: skip
+    return result
+
+
+def threshold_by_photograph(
     bundle_path: Path, *, data_dir: Path, max_false_alarms: float, unseen: bool = False, already_cropped: bool = False
 ) -> dict[str, Any]:
     """Return the operating point for angry faces, now also in the bundle's manifest.
 
-    It is chosen among angry, happy, neutral and sad faces of the validation split that the model's training left
-    aside; the score is the model's probability for angry among all its labels.
+    For data that does not tell people apart. It is chosen among angry, happy, neutral and sad faces of the validation
+    split that the model's training left aside; the score is what rules see of angry.
 
     Args:
         max_false_alarms: largest share of the faces that are not angry that may raise an alarm, 0..1.
@@ -37,10 +137,7 @@ def choose_threshold(
     judge = load_judge(bundle_path)
     if not set(FOUR) <= set(judge.classes):
         raise ModelError(f"{bundle_path} does not tell {', '.join(FOUR)} apart")
-    try:
-        bundle = load_bundle(find_bundle(str(bundle_path)), kind="emotion-classifier")
-    except AgentError as error:
-        raise ModelError(str(error)) from None
+    bundle = _bundle(bundle_path)
     if unseen:
         validation = load_data(data_dir, already_cropped=already_cropped).for_model(judge.classes)
     else:
@@ -56,9 +153,8 @@ def choose_threshold(
     angry = judge.classes.index("angry")
     if not 0 < int((validation.labels == angry).sum()) < len(validation):
         raise ModelError(f"{data_dir} has no angry faces among others to choose on")
-    point = operating_point(
-        judge(validation.faces)[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms
-    )
+    seen = seen_by_rules(judge(validation.faces), len(judge.classes), judge.vote_weight)
+    point = operating_point(seen[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms)
     stated_point = {
         "emotions": ["angry"],
         **{key: round(value, 4) for key, value in point.items()},
@@ -67,3 +163,10 @@ def choose_threshold(
     }
     write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": stated_point})
     return stated_point
+
+
+def _bundle(path: Path) -> Bundle:
+    try:
+        return load_bundle(find_bundle(str(path)), kind="emotion-classifier")
+    except AgentError as error:
+        raise ModelError(str(error)) from None
