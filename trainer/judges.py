@@ -133,9 +133,11 @@ def _keras_judge(path: Path) -> Judge:
         )
     score = as_judge(model)
     temperatures = (float(run.get("temperature", 1.0)), float(votes["temperature"]) if votes else 1.0)
+    classes = LABELS if sorted(labels) == sorted(LABELS) else labels
+    columns = [*(labels.index(name) for name in classes), *range(len(labels), wide)]
     return Judge(
-        lambda faces: calibrated(score(faces), len(labels), temperatures),
-        labels,
+        lambda faces: calibrated(score(faces)[:, columns], len(labels), temperatures),
+        classes,
         float(votes["weight"]) if votes else None,
         training=run,
     )
