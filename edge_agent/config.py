@@ -129,6 +129,8 @@ class Tracking:
     reappear_s: float = option(3.0, low=0.0, high=60)
     min_iou: float = option(0.2, low=0.01, high=0.95)
     max_distance: float = option(1.0, low=0.0, high=5)
+    baseline_s: float = option(10.0, low=0.0, high=3600)
+    baseline_memory_s: float = option(60.0, low=1.0, high=3600)
 
     @property
     def forgotten_after_s(self) -> float:
