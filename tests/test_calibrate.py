@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from test_rules import FACE
+from scene import FACE
 
 from edge_agent.alerting.shadow import LEVELS, Visits
 from edge_agent.alerting.tracker import Track
@@ -22,7 +22,11 @@ RULE = Rule(name="angry-customer", upper=0.5, dwell_s=1.0, min_observations=3)
 
 def visit(*stretches: tuple[float, float], rule: Rule = RULE) -> float:
     """Show one person with a score for some seconds each; return the threshold the visit reached."""
-    visits, time_s, seen = Visits([rule], ("angry",)), 100.0, 0
+
+    def raw_score(rule: Rule, track: Track) -> float:
+        return 1 - float(track.scores[0]) if rule.watch == "absence" else float(track.scores[0])
+
+    visits, time_s, seen = Visits([rule], raw_score), 100.0, 0
     for score, seconds in stretches:
         for _ in range(round(seconds * 10)):
             time_s, seen = time_s + 0.1, seen + 1

@@ -6,9 +6,10 @@ observations. One such number a visit, rounded to LEVELS, is all that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.alerting.people import TOLERANCE
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
 
@@ -29,11 +30,11 @@ class Visits:
     """Measures visits; `update` once a frame.
 
     Args:
-        groups: names of the columns of `Track.scores`.
+        score: returns a rule's score of a track, 0..1, the one that decides about pages.
     """
 
-    def __init__(self, rules: Sequence[Rule], groups: Sequence[str]) -> None:
-        self._rules = [(rule, [groups.index(name) for name in rule.emotions]) for rule in rules]
+    def __init__(self, rules: Sequence[Rule], score: Callable[[Rule, Track], float]) -> None:
+        self._rules, self._score = rules, score
         self._visits: dict[tuple[str, int], _Visit] = {}
 
     def update(self, tracks: Iterable[Track]) -> list[tuple[str, int]]:
@@ -42,22 +43,21 @@ class Visits:
         ended = [
             (name, self._visits.pop((name, number)).level) for name, number in list(self._visits) if number not in here
         ]
-        for rule, columns in self._rules:
+        for rule in self._rules:
             for track in here.values():
-                if rule.zones and track.zone not in rule.zones:
-                    continue
-                score = float(track.scores[columns].sum())
-                self._measure(rule, track, 1 - score if rule.watch == "absence" else score)
+                if not rule.zones or track.zone in rule.zones:
+                    self._measure(rule, track, self._score(rule, track))
         return ended
 
     def _measure(self, rule: Rule, track: Track, score: float) -> None:
         visit = self._visits.setdefault((rule.name, track.id), _Visit(track.zone))
         for index, threshold in enumerate(LEVELS, start=1):
-            if score < threshold:
+            if score < threshold - TOLERANCE:
                 for above in [level for level in visit.over if level >= index]:
                     del visit.over[above]
                 return
             since_s, first = visit.over.setdefault(index, (track.judged_s, track.observations))
             seen = track.observations - first + 1
-            if index > visit.level and track.judged_s - since_s >= rule.dwell_s and seen >= rule.min_observations:
+            dwelt = track.judged_s - since_s >= rule.dwell_s - TOLERANCE
+            if index > visit.level and dwelt and seen >= rule.min_observations:
                 visit.level = index

@@ -97,7 +97,7 @@ class Simulation:
             keep_session=False,
         )
         thresholds = {rule.name: Thresholds(upper=0.5, lower=0.3) for rule in settings.rules}
-        rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid)
+        rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
         with tempfile.TemporaryDirectory(prefix="edge-agent-exercise-") as folder:
             outbox = Outbox(Path(folder), max_bytes=settings.outbox.max_bytes, unix=time.time)
             dispatcher = Dispatcher(outbox, bus, unix=time.time, monotonic=time.monotonic)
