@@ -242,7 +242,12 @@ class Conversation:
                     raise MessageError("topic and payload name different alerts")
                 people = self._rules.people_of(alert_id)
                 changed = self._rules.act(
-                    alert_id, ack.action, by=ack.by, time_s=self._alert_time_s(), snooze_s=ack.snooze_s
+                    alert_id,
+                    ack.action,
+                    by=ack.by,
+                    time_s=self._alert_time_s(),
+                    snooze_s=ack.snooze_s,
+                    revision=ack.revision,
                 )
                 if changed is None:
                     log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))

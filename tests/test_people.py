@@ -32,6 +32,31 @@ def test_a_new_person_must_be_acknowledged_anew():
     assert scene.act(alert, "ack").revision == 4
 
 
+@pytest.mark.parametrize("action", ["ack", "on_my_way", "resolve", "false_alarm"])
+def test_an_answer_to_an_earlier_page_does_not_answer_for_a_new_person(action):
+    scene = Scene()
+    [first] = scene.show(2, {1: 0.9})
+    [second] = scene.show(2, {1: 0.9, 2: 0.9})
+    late = {"by": "kim", "time_s": scene.time_s}
+    assert scene.engine.act(first.id, action, revision=first.revision, **late) is None
+    assert [a.step for a in scene.engine.open_alerts()] == ["raised"]
+    assert scene.engine.act(first.id, action, revision=second.revision, **late) is not None
+
+
+def test_an_answer_to_a_page_counts_after_it_climbed_the_ladder():
+    scene = Scene(replace(RULE, escalation=LADDER))
+    [alert] = scene.show(1.2, {1: 0.9})
+    assert scene.engine.escalate(alert.id, scene.time_s) is not None
+    assert scene.act(alert, "ack", revision=alert.revision).step == "acked"
+
+
+def test_who_snoozes_a_zone_means_whoever_is_there():
+    scene = Scene()
+    [first] = scene.show(2, {1: 0.9})
+    scene.show(2, {1: 0.9, 2: 0.9})
+    assert scene.act(first, "snooze", revision=first.revision).step == "cleared"
+
+
 def test_the_ladder_counts_from_the_latest_page_and_keeps_its_level():
     scene = Scene(replace(RULE, escalation=LADDER))
     [alert] = scene.show(1.2, {1: 0.9})

@@ -48,6 +48,7 @@ class Alert:
         reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm`, `snooze` or `stopped`;
             `on_my_way` while who acknowledged it is coming; else empty.
         level: of the rule's ladder that was reached; 0 for none.
+        paged_revision: of the latest page for another person.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Alert:
     by: str = ""
     reason: str = ""
     level: int = 0
+    paged_revision: int = 1
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -201,7 +203,8 @@ class RuleEngine:
             return card.alert
         if due:
             card.alert = replace(alert, score=max(alert.score, highest), people=count)
-            return self._advance(card, "raised", time_s, paged_s=time_s, by="", reason="")
+            revision = alert.revision + 1
+            return self._advance(card, "raised", time_s, paged_s=time_s, paged_revision=revision, by="", reason="")
         if not count:
             here = any(person.here and person.track.zone == zone for person in people)
             return self._close(watch, zone, time_s, by=alert.by, reason="calm" if here else "out_of_view")
@@ -232,12 +235,22 @@ class RuleEngine:
         if since_s is not None and time_s - since_s >= watch.rule.off_delay_s - TOLERANCE:
             card.unclaimed = 0
 
-    def act(self, alert_id: str, action: Action, *, by: str, time_s: float, snooze_s: float = SNOOZE_S) -> Alert | None:
-        """Apply what staff decided; None if it changes nothing (unknown, closed, or done before)."""
+    def act(
+        self, alert_id: str, action: Action, *, by: str, time_s: float, snooze_s: float = SNOOZE_S,
+        revision: int | None = None,
+    ) -> Alert | None:  # fmt: skip
+        """Apply what staff decided; None if it changes nothing (unknown, closed, done before, or not about all of it).
+
+        Args:
+            revision: of the alert as they saw it: whoever was paged for since is not meant, unless they snooze the
+                zone. None for whatever it is now.
+        """
         found = self._find(alert_id)
         if found is None:
             return None
         watch, card, alert = found
+        if revision is not None and revision < alert.paged_revision and action != "snooze":
+            return None
         if action in ("ack", "on_my_way"):
             known = alert.step == "acked"
             if known and (action == "ack" or alert.reason == "on_my_way"):

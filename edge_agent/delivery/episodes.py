@@ -73,6 +73,7 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
             # An alert whose first message is yet to be made has no wall-clock time of its own.
             "raised_unix_s": episodes.raised_unix_s.get(alert.id, now.unix_s - (now.alert_s - alert.raised_s)),
             "age_s": now.alert_s - alert.raised_s,
+            "paged_revision": alert.paged_revision,
             "paged_age_s": now.alert_s - alert.paged_s,
         }
         for alert in episodes.alerts
@@ -127,6 +128,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
                 by=str(entry["by"]),
                 reason=str(entry["reason"]),
                 level=min(int(entry["level"]), len(rule.escalation) if rule else 0),
+                paged_revision=int(entry.get("paged_revision", 1)),
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])
             watched = rule is not None and (not rule.zones or alert.zone in rule.zones)
