@@ -140,7 +140,7 @@ class Tracking:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A named part of the picture with its own alerts and cooldown."""
+    """A named part of the picture with its own alerts."""
 
     name: str = option(pattern=SEGMENT)
     polygon: Polygon = option(low=0, high=1)
