@@ -119,7 +119,7 @@ class Agent:
         self._baseline = f"drift-baseline-{self.pipeline.vision.classifier.bundle.id}"
         self._statistics = Statistics(
             config,
-            score=self.pipeline.rules.score,
+            engine=self.pipeline.rules,
             baseline=self._dispatcher.note(self._baseline),
             unix=time.time,
             monotonic=time.monotonic,

@@ -148,10 +148,11 @@ def test_it_is_for_the_emotions_of_the_operating_point_only():
 @pytest.mark.parametrize(("point", "reached"), [(KNOWN, 0.2), (POINT, 0.42)])
 def test_calibrate_measures_the_score_that_decides(point, reached):
     watched = scene(point=point)
-    visits = Visits([AT_POINT], watched.engine.score)
+    visits = Visits([AT_POINT], watched.engine)
     for rest, peak in ((70, 0.27), (20, 0.42)):
         for _ in range(rest):
             watched.show(0.1, {1: peak})
             assert visits.update(watched.tracks) == []
+    watched.show(5, {})
     [(_, level)] = visits.update([])
     assert LEVELS[level - 1] == pytest.approx(reached, abs=0.03)

@@ -357,10 +357,10 @@ class RuleEngine:
             if card.alert is not None
         ]
 
-    def score(self, rule: Rule, track: Track) -> float:
-        """Return a rule's score of a track at the latest update, 0..1; 0 for one it does not look at."""
-        person = self._watches[rule.name].people.get(track.id)
-        return 0.0 if person is None else person.score
+    def score(self, rule: Rule, track_id: int) -> float | None:
+        """Return a rule's latest score of a person, 0..1; None for one it does not know, or not any more."""
+        person = self._watches[rule.name].people.get(track_id)
+        return None if person is None else person.score
 
     def progress(self, time_s: float) -> list[Progress]:
         """Return how far each rule is, in each zone where somebody was or is, as of the latest update."""

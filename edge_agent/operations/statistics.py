@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge_agent.alerting.drift import Drift
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.shadow import Visits
-from edge_agent.alerting.tracker import Track
-from edge_agent.config import Config, Rule
+from edge_agent.config import Config
 from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
 from edge_agent.pipeline import Decision
 
@@ -25,7 +25,7 @@ class Statistics:
     """Looks at every decision.
 
     Args:
-        score: returns a rule's score of a track, 0..1.
+        engine: knows people and scores.
         baseline: the drift baseline of an earlier run, if there is one.
         unix, monotonic: clocks, in seconds.
     """
@@ -34,13 +34,13 @@ class Statistics:
         self,
         config: Config,
         *,
-        score: Callable[[Rule, Track], float],
+        engine: RuleEngine,
         baseline: str | None,
         unix: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         self._rules, self._monotonic = config.rules, monotonic
-        self._visits = Visits(config.rules, score)
+        self._visits = Visits(config.rules, engine)
         self._log = ScoreLog(config.outbox.state_dir, unix=unix)
         self.drift = Drift(_DRIFT, baseline=baseline)
         self._last_s = self._flushed_s = monotonic()
