@@ -88,6 +88,13 @@ def test_whoever_stays_angry_stays_in_the_alert():
     assert [a.id for a in watched.engine.open_alerts()] == [alert.id]
 
 
+def test_whoever_is_in_an_alert_teaches_it_nothing():
+    watched = scene()
+    [alert] = watched.show(2, {1: 0.6})
+    assert watched.show(300, {1: 0.25}) == []
+    assert [a.id for a in watched.engine.open_alerts()] == [alert.id]
+
+
 def test_whoever_stays_angry_after_staff_resolved_it_is_paged_for_again():
     watched = scene(replace(AT_POINT, cooldown_s=60))
     [alert] = watched.show(2, {1: 0.6})

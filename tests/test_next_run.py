@@ -173,6 +173,31 @@ def test_who_was_muted_still_is_in_their_place(action, gap_s, muted_s):
     assert [a.step for a in after.watch(5 if action == "resolve" else 15, (105, 0.9))] == ["raised"]
 
 
+def test_who_was_muted_still_is_after_two_restarts():
+    before = Scene()
+    [alert] = before.watch(1.2, (100, 0.9))
+    before.act(alert, "false_alarm")
+    between, _ = hand_over(before, gap_s=1)
+    after, _ = hand_over(between, gap_s=1)
+    assert after.watch(5, (100, 0.9)) == []
+
+
+def test_nobody_is_muted_for_who_stood_there_when_nobody_watched_for_long():
+    before = Scene()
+    [alert] = before.watch(1.2, (100, 0.9))
+    before.act(alert, "false_alarm")
+    after, _ = hand_over(before, gap_s=301)
+    assert [a.step for a in after.watch(1.3, (100, 0.9))] == ["raised"]
+
+
+def test_an_answer_to_an_earlier_page_does_not_answer_for_a_later_one_after_a_restart_either():
+    before = Scene()
+    alert = two_people(before)
+    after, _ = hand_over(before, gap_s=4)
+    assert after.engine.act(alert.id, "ack", by="kim", time_s=after.time_s, revision=1) is None
+    assert after.act(alert, "ack", revision=2).step == "acked"
+
+
 def test_whoever_stands_elsewhere_or_comes_later_is_not_muted_for_another():
     for x, wait_s in ((300, 0), (105, 4)):
         before = Scene()

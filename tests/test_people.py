@@ -156,6 +156,14 @@ def test_who_walks_to_another_zone_stays_in_the_alert_they_are_in():
     assert (cleared.id, cleared.zone) == (alert.id, "till-1")
 
 
+def test_who_leaves_the_zones_of_a_rule_and_comes_back_is_still_muted():
+    scene = Scene(replace(RULE, zones=("till",)))
+    [alert] = scene.show(2, {1: 0.9}, zone="till")
+    scene.act(alert, "false_alarm")
+    assert scene.show(20, {1: 0.9}, zone="view") + scene.show(20, {1: 0.9}, zone="till") == []
+    assert scene.show(2, {1: 0.9, 2: 0.9}, zone="till")
+
+
 def test_one_person_whose_track_breaks_rings_once():
     scene = Scene()
     steps = scene.watch(3, (100, 0.9))

@@ -33,6 +33,7 @@ def test_a_score_at_the_threshold_for_exactly_the_dwell_time_pages(upper):
     scene = Scene(rule, rate_hz=10)
     assert scene.show(1.0, {1: upper}) == []  # the dwell time begins with the first look, 0.1 s after the start
     assert [a.step for a in scene.show(0.1, {1: upper})] == ["raised"]
+    assert scene.show(5, {1: upper}) == []
     just_below = Scene(rule)
     assert just_below.show(10, {1: upper - 0.001}) == []
 

@@ -69,7 +69,7 @@ class Person:
 
     def leave(self, muted_until_s: float) -> None:
         """Leave the alert."""
-        self.zone, self.muted_until_s = None, max(self.muted_until_s, muted_until_s)
+        self.zone, self.muted_until_s = None, muted_until_s
 
     def muted(self, time_s: float) -> bool:
         """Tell whether staff are not to be paged for them now."""

@@ -317,7 +317,7 @@ class RuleEngine:
                 self._watches[name].cards.setdefault(zone, _Card()).snoozed_until_s = until_s
         for alert in alerts:
             card = self._watches[alert.rule.name].cards.setdefault(alert.zone, _Card())
-            card.alert, card.unclaimed = alert, max(1, alert.people)
+            card.alert, card.unclaimed = alert, alert.people
         for watch in self._watches.values():
             watch.people.inherit(mutes)
 
