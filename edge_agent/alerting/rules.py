@@ -187,8 +187,8 @@ class RuleEngine:
         snoozed = time_s < max(card.snoozed_until_s, self._snoozed_until_s) - TOLERANCE
         due = [] if snoozed else people.due(zone, time_s)
         if card.unclaimed:
-            due = self._claim(card, due)
             self._give_up_unclaimed(card, watch, zone, time_s)
+            due = self._claim(card, due)
         for person in due:
             person.zone = zone
         for person in people.members(zone):
@@ -226,13 +226,14 @@ class RuleEngine:
 
     @staticmethod
     def _give_up_unclaimed(card: _Card, watch: _Watch, zone: str, time_s: float) -> None:
-        """Give up unclaimed places when there was nobody for a while who could claim one."""
+        """Give up unclaimed places when nobody could claim one for a while, or would be muted by it."""
         if watch.people.over_lower(zone, time_s):
             card.unclaimed_calm_since_s = None
         elif card.unclaimed_calm_since_s is None:
             card.unclaimed_calm_since_s = time_s
         since_s = card.unclaimed_calm_since_s
-        if since_s is not None and time_s - since_s >= watch.rule.off_delay_s - TOLERANCE:
+        lapsed = since_s is not None and time_s - since_s >= watch.rule.off_delay_s - TOLERANCE
+        if lapsed or (card.alert is None and time_s >= card.unclaimed_muted_until_s - TOLERANCE):
             card.unclaimed = 0
 
     def act(
