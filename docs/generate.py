@@ -151,9 +151,10 @@ def topics() -> str:
     ]
     for topic, (schema, _, _, _) in TOPICS.items():
         body = json.loads((SCHEMA_DIR / f"{schema}.json").read_text(encoding="utf-8"))
-        lines += ["", f"## {topic}", "", "| field | type | required |", "|---|---|---|"]
+        lines += ["", f"## {topic}", "", "| field | type | required | what |", "|---|---|---|---|"]
         for name, part in body["properties"].items():
-            lines.append(f"| `{name}` | {_json_type(part)} | {'yes' if name in body['required'] else ''} |")
+            required = "yes" if name in body["required"] else ""
+            lines.append(f"| `{name}` | {_json_type(part)} | {required} | {part.get('description', '')} |")
     return "\n".join(lines) + "\n"
 
 

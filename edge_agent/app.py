@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
@@ -118,7 +119,7 @@ class Agent:
         self._baseline = f"drift-baseline-{self.pipeline.vision.classifier.bundle.id}"
         self._statistics = Statistics(
             config,
-            self.pipeline.groups,
+            engine=self.pipeline.rules,
             baseline=self._dispatcher.note(self._baseline),
             unix=time.time,
             monotonic=time.monotonic,
@@ -154,7 +155,7 @@ class Agent:
             alert_time_s=self._alert_time_s,
             info=facts(config, self.pipeline.vision.classifier.bundle),
             stepped=self._stepped,
-            answered=self._statistics.answered,
+            answered=self._answered,
             upkeep=self,
         )
         self._summarizer: Summarizer | None = None
@@ -324,6 +325,10 @@ class Agent:
     def _stepped(self, alert: Alert) -> None:
         for onlooker in self._onlookers:
             onlooker.note_alert(alert)
+
+    def _answered(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+        del people
+        self._statistics.answered(rule, false_alarm=false_alarm)
 
     def _tell_health(self) -> None:
         body = self._health()

@@ -126,13 +126,21 @@ class Tracking:
 
     smoothing_s: float = option(0.7, low=0.0, high=30)
     lost_after_s: float = option(1.0, low=0.05, high=60)
+    reappear_s: float = option(3.0, low=0.0, high=60)
     min_iou: float = option(0.2, low=0.01, high=0.95)
     max_distance: float = option(1.0, low=0.0, high=5)
+    baseline_s: float = option(10.0, low=0.0, high=3600)
+    baseline_memory_s: float = option(60.0, low=1.0, high=3600)
+
+    @property
+    def forgotten_after_s(self) -> float:
+        """How long after the last sighting nothing is known of a person any more."""
+        return max(self.lost_after_s, self.reappear_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A named part of the picture with its own alerts and cooldown."""
+    """A named part of the picture with its own alerts."""
 
     name: str = option(pattern=SEGMENT)
     polygon: Polygon = option(low=0, high=1)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.satisfaction import Summary
+from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
 from edge_agent.delivery.dispatcher import Dispatcher
@@ -30,7 +31,8 @@ from edge_agent.operations.logs import fields
 
 log = logging.getLogger("edge_agent")
 
-#: How often the note about open alerts is renewed: its age tells the next run how long nobody watched.
+#: How often the note about open alerts and muted people is renewed: the next run must know how long nobody watched,
+#: and where they were.
 _NOTE_S = 30.0
 #: Name of the note about open alerts.
 _EPISODES = "episodes"
@@ -40,8 +42,12 @@ _EXERCISE_ONLY = "this is an exercise, not a device"
 class Answered(Protocol):
     """Is told what staff said of a rule's page."""
 
-    def __call__(self, rule: str, *, false_alarm: bool) -> None:
-        """Note it."""
+    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+        """Note it.
+
+        Args:
+            people: those in the alert, as they were last seen; empty where nobody knows them.
+        """
 
 
 class Upkeep(Protocol):
@@ -102,7 +108,7 @@ class Conversation:
         self._composer.raised_unix_s.update(episodes.raised_unix_s)
         if not self._live:
             return  # what a live run left is over; pagers close what their agent no longer names
-        self._rules.restore(episodes.alerts, episodes.quiet)
+        self._rules.restore(episodes.alerts, episodes.quiet, episodes.mutes)
         for alert in episodes.alerts:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
         self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
@@ -166,7 +172,7 @@ class Conversation:
             # After the alerts themselves, or pagers would ask for what is on its way.
             self._active_changed = False
             self._publish_active()
-        if time.monotonic() >= self._next_note_s and self.open_alerts():
+        if time.monotonic() >= self._next_note_s and self._live and (self._rules.open_alerts() or self._rules.mutes()):
             self._next_note_s = time.monotonic() + _NOTE_S
             self._dispatcher.write_note(_EPISODES, self._episodes_text())
 
@@ -234,14 +240,20 @@ class Conversation:
                 ack = parse_ack(event.payload)
                 if ack.alert_id != alert_id:
                     raise MessageError("topic and payload name different alerts")
+                people = self._rules.people_of(alert_id)
                 changed = self._rules.act(
-                    alert_id, ack.action, by=ack.by, time_s=self._alert_time_s(), snooze_s=ack.snooze_s
+                    alert_id,
+                    ack.action,
+                    by=ack.by,
+                    time_s=self._alert_time_s(),
+                    snooze_s=ack.snooze_s,
+                    revision=ack.revision,
                 )
                 if changed is None:
                     log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
                 else:
                     if ack.action in ("resolve", "false_alarm"):
-                        self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm")
+                        self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
                     self.report([changed])
             case ["cmd", verb] if not event.retained:
                 body = parse_object(event.payload, schema="command")
@@ -300,7 +312,7 @@ class Conversation:
         self._bus.publish(self._composer.active(self.open_alerts()))
 
     def _episodes_text(self) -> str:
-        episodes = Episodes(self.open_alerts(), self._rules.quiet(), self._composer.raised_unix_s)
+        episodes = Episodes(self.open_alerts(), self._rules.quiet(), self._rules.mutes(), self._composer.raised_unix_s)
         return to_text(episodes, now=self._now())
 
     def _now(self) -> Now:

@@ -151,7 +151,9 @@ class Pipeline:
         self._tracker = Tracker(config.tracking, config.zones)
         point = self.vision.classifier.bundle.manifest.get("operating_point")
         thresholds = thresholds_for(config.rules, config.emotion.groups, point)
-        self.rules = RuleEngine(config.rules, self.groups, thresholds=thresholds, new_id=new_id)
+        self.rules = RuleEngine(
+            config.rules, self.groups, thresholds=thresholds, new_id=new_id, tracking=config.tracking
+        )
 
     def process(self, frame: Frame) -> Decision:
         """Look at one frame and decide what it leads to."""

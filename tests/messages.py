@@ -26,4 +26,4 @@ def composer() -> Composer:
 
 def alert(**values) -> Alert:
     known = {"id": ULID, "rule": Rule(name="r"), "zone": "view", "step": "raised", "revision": 1, "score": 0.81234}
-    return Alert(**{**known, "people": 1, "raised_s": 10.0, "changed_s": 12.0, **values})
+    return Alert(**{**known, "people": 1, "raised_s": 10.0, "paged_s": 10.0, "changed_s": 12.0, **values})

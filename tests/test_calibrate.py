@@ -6,12 +6,10 @@ import json
 import sqlite3
 import time
 
-import numpy as np
 import pytest
-from test_rules import FACE
+from scene import Scene
 
 from edge_agent.alerting.shadow import LEVELS, Visits
-from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule
 from edge_agent.operations.calibrate import choose, propose
 from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, FILE_NAME, WATCHED_S, ScoreLog, read_counts
@@ -20,14 +18,15 @@ from edge_agent.testing import FakeClock
 RULE = Rule(name="angry-customer", upper=0.5, dwell_s=1.0, min_observations=3)
 
 
-def visit(*stretches: tuple[float, float], rule: Rule = RULE) -> float:
-    """Show one person with a score for some seconds each; return the threshold the visit reached."""
-    visits, time_s, seen = Visits([rule], ("angry",)), 100.0, 0
+def visit(*stretches: tuple[float | None, float], rule: Rule = RULE) -> float:
+    """Show one person with a score, or nobody, for some seconds each; return the threshold the visit reached."""
+    scene = Scene(rule)
+    visits = Visits([rule], scene.engine)
     for score, seconds in stretches:
         for _ in range(round(seconds * 10)):
-            time_s, seen = time_s + 0.1, seen + 1
-            scores = np.array([score], dtype=np.float32)
-            assert visits.update([Track(1, FACE, scores, seen, 100.0, time_s, time_s, "view")]) == []
+            scene.show(0.1, {} if score is None else {1: score})
+            assert visits.update(scene.tracks) == []
+    scene.show(5, {})
     [(name, level)] = visits.update([])
     assert name == rule.name
     return LEVELS[level - 1] if level else 0.0
@@ -39,6 +38,11 @@ def test_a_visit_is_worth_the_highest_threshold_held_for_the_dwell_time():
     assert visit((0.9, 0.3), (0.6, 0.9), (0.1, 1)) == pytest.approx(0.6)
     assert visit((0.01, 5)) == 0
     assert visit((0.05, 5), rule=Rule(name="smile", watch="absence", upper=0.9, dwell_s=1)) == pytest.approx(0.94)
+
+
+def test_who_was_out_of_view_for_a_moment_goes_on_with_their_visit():
+    assert visit((0.7, 2), (None, 2), (0.2, 3)) == pytest.approx(0.7)
+    assert visit((0.7, 0.6), (None, 2), (0.7, 0.6)) == 0
 
 
 def test_the_proposal_is_the_lowest_threshold_that_is_sure_enough():

@@ -58,10 +58,10 @@ def test_schemas_have_no_room_for_a_picture():
 
 
 def test_acks_survive_the_journey_and_strange_ones_are_refused():
-    ack = Ack(ULID, "false_alarm", "Kim")
-    payload = ack.payload(unix_s=0)
-    validate(payload)
-    assert parse_ack(payload) == ack
+    for ack in (Ack(ULID, "snooze", "Kim", 60.0, 3), Ack(ULID, "false_alarm", "Kim")):
+        payload = ack.payload(unix_s=0)
+        validate(payload)
+        assert parse_ack(payload) == ack
     good = json.loads(payload)
     for bad in (
         {**good, "action": "explode"},
@@ -70,6 +70,9 @@ def test_acks_survive_the_journey_and_strange_ones_are_refused():
         {**good, "by": "kim\x1b[2J"},
         {**good, "by": "\ud800"},
         {**good, "id": "../../etc"},
+        {**good, "revision": 0},
+        {**good, "revision": True},
+        {**good, "revision": "2"},
         {**good, "schema": "alert"},
         {**good, "version": 2},
         [good],

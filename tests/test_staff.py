@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -11,11 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import PATIENCE_S
+from messages import validate
 
+from edge_agent.config import load_config
 from edge_agent.delivery.bus import Received
 from edge_agent.demo.simulate import EXERCISE, Simulation, Visit
 from edge_agent.errors import BrokerError
@@ -81,10 +85,26 @@ class TestFleet:
         assert "cannot connect" in result.err
 
 
+#: One guest is angry, and a second one some seconds later.
+TWO_ANGRY = (Visit(0.2, 60.0, 0.9, "one"), Visit(5.0, 60.0, 0.95, "another"))
+
+
+@contextlib.contextmanager
+def exercise(write_config, visits):
+    """Play visits through the real rules while the block runs."""
+    stop = threading.Event()
+    settings = load_config(write_config_path(write_config))
+    thread = threading.Thread(target=Simulation(settings, visits=visits, say=lambda _: None).run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 class TestSimulation:
     def test_staff_are_paged_as_the_script_says_and_their_answers_count(self, listen, broker, site, write_config):
-        from edge_agent.config import load_config
-
         listener = listen(f"kiosk/v1/{site}/#")
         stories: list[str] = []
         settings = load_config(write_config_path(write_config))
@@ -113,6 +133,26 @@ class TestSimulation:
         left.wait_for(lambda message: message.topic.endswith("/end"))
         assert [message.topic for message in left.messages if message.retain] == []
 
+    def test_a_pager_rings_again_for_a_second_person(self, edge_agent, listen, broker, site, write_config):
+        listener = listen(f"kiosk/v1/{site}/#")
+        pager = edge_agent("pager", "--port", broker.port, "--site", site, "--name", "kim", "--plain")
+        next(line for line in pager.stdout if "waiting for pages" in line)
+        with exercise(write_config, TWO_ANGRY):
+            first = next(line for line in pager.stdout if "PLEASE SEND ASSISTANCE" in line)
+            pager.stdin.write("a")
+            pager.stdin.flush()
+            listener.wait_for_json("/alert/0", step="acked", people=1)
+            second = next(line for line in pager.stdout if "PLEASE SEND ASSISTANCE" in line)
+            pager.stdin.write("o")
+            pager.stdin.flush()
+            acked = listener.wait_for_json("/alert/0", step="acked", people=2)
+        assert "people" not in first
+        assert "2 people" in second
+        assert (acked["reason"], acked["revision"], acked["by"]) == ("on_my_way", 4, "kim")
+        assert len({body["id"] for body in listener.bodies("/alert/0")}) == 1
+        for message in filter(lambda message: message.payload, listener.messages):
+            validate(message.payload)
+
     def test_a_broker_that_refuses_the_exercise_is_named(self, run_command, start_mosquitto, write_config, tmp_path):
         rules = tmp_path / "acl"
         rules.write_text("topic read #\n")
@@ -124,8 +164,6 @@ class TestSimulation:
 
 
 def write_config_path(write_config):
-    from pathlib import Path
-
     return Path(write_config(rules=[{"name": "angry-customer", "dwell_s": 1.0}]))
 
 

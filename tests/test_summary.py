@@ -55,6 +55,12 @@ def test_fewer_than_the_minimum_group_are_withheld_and_not_added_to_the_next(sat
     assert satisfaction.take().visits is None
 
 
+def test_who_was_out_of_view_for_a_moment_is_one_visit(satisfaction):
+    for number in (1, 2, 1, 2, 1):
+        visit(satisfaction, number, "hhhhh")
+    assert satisfaction.take().visits is None
+
+
 def test_who_walks_past_is_no_visit(satisfaction):
     for number in range(9):
         visit(satisfaction, number, "h" * (MIN_OBSERVATIONS - 1))

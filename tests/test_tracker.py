@@ -50,13 +50,68 @@ def test_a_face_far_away_or_of_another_size_is_somebody_else():
     assert {t.id for t in update(other, 0.1, seen(110, size=150))} == {1, 2}
 
 
-def test_a_lost_face_comes_back_as_itself_only_within_the_time():
-    tracker = Tracker(Tracking(lost_after_s=1.0))
+def absent(tracker: Tracker, begin_s: float, end_s: float) -> None:
+    """Show ten frames a second with nobody in them."""
+    for step in range(round(10 * (end_s - begin_s))):
+        update(tracker, begin_s + step / 10)
+
+
+def test_a_lost_face_leaves_and_comes_back_as_itself_only_within_the_time_and_in_its_place():
+    for gap_s, x, expected in (
+        (0.9, 102, 1),
+        (2.0, 102, 1),
+        (2.9, 102, 1),
+        (3.1, 102, 2),
+        (4.0, 102, 2),
+        (2.0, 170, 2),
+    ):
+        tracker = Tracker(Tracking(lost_after_s=1.0, reappear_s=3.0))
+        update(tracker, 0, seen(100))
+        absent(tracker, 0.1, gap_s)
+        assert [t.id for t in tracker.age(gap_s - 0.01)] == ([1] if gap_s < 1 else [])
+        assert [t.id for t in update(tracker, gap_s, seen(x))] == [expected], gap_s
+
+
+def test_a_face_of_another_size_in_the_place_of_a_lost_one_is_somebody_else():
+    tracker = Tracker(Tracking())
+    update(tracker, 0, seen(100, size=40))
+    absent(tracker, 0.1, 2)
+    assert [t.id for t in update(tracker, 2, seen(90, 90, size=81))] == [2]
+
+
+def test_without_time_to_reappear_a_lost_face_is_somebody_else():
+    tracker = Tracker(Tracking(lost_after_s=1.0, reappear_s=0.0))
     update(tracker, 0, seen(100))
-    assert [t.id for t in update(tracker, 0.9)] == [1]
-    assert [t.id for t in update(tracker, 1.0, seen(102))] == [1]
-    assert update(tracker, 2.5) == ()
-    assert [t.id for t in update(tracker, 2.6, seen(102))] == [2]
+    absent(tracker, 0.1, 1.2)
+    assert [t.id for t in update(tracker, 1.2, seen(100))] == [2]
+
+
+def test_who_comes_back_is_judged_by_the_look_they_come_back_with():
+    tracker = Tracker(Tracking())
+    update(tracker, 0, seen(100, score=0.9))
+    absent(tracker, 0.1, 1.5)
+    [track] = update(tracker, 1.5, seen(100, score=0.1))
+    assert (track.id, track.observations, track.first_s) == (1, 2, 0)
+    assert float(track.scores[0]) == pytest.approx(0.1)
+
+
+def test_a_passer_by_does_not_take_the_number_of_somebody_lost_beside_them():
+    tracker = Tracker(Tracking())
+    for step in range(8):
+        update(tracker, step / 10, seen(100), seen(300 - 20 * step))
+    for step in range(8, 30):  # the first is hidden; the second walks through their place
+        update(tracker, step / 10, seen(300 - 10 * step))
+    assert [t.id for t in update(tracker, 3.0, seen(0))] == [2]
+
+
+def test_a_camera_that_paused_for_long_shows_somebody_else_and_a_slow_one_does_not():
+    paused, slow = Tracker(Tracking()), Tracker(Tracking())
+    for step in range(5):
+        update(paused, step / 10, seen(100))
+    assert [t.id for t in update(paused, 5.0, seen(100))] == [2]
+    for step in range(5):
+        [track] = update(slow, 10 * step, seen(100))
+    assert (track.id, track.observations) == (2, 4)
 
 
 @pytest.mark.parametrize("rate_hz", [2, 10, 30])

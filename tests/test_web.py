@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PATIENCE_S
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_staff import TWO_ANGRY, exercise
 
 from edge_agent.alerting.satisfaction import Summary
 from edge_agent.demo import CLIPS
@@ -336,6 +337,25 @@ class TestStaffPager:
         expect(kim.locator("#recent li").first).to_contain_text("resolved, Lee")
         assert kim.evaluate("document.body.dataset.rings ?? '0'") == "0"
         assert lee.evaluate("document.body.dataset.rings") == "1"
+
+    def test_a_second_person_rings_again_and_must_be_answered_anew(self, pager, open_page, listen, site, write_config):
+        listener = listen(f"kiosk/v1/{site}/#")
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        with exercise(write_config, TWO_ANGRY):
+            kim.get_by_role("button", name="On my way").click()
+            listener.wait_for_json("/alert/0", step="acked", people=1)
+            expect(kim.locator("article")).to_contain_text("Kim is on the way")
+            expect(kim.locator("article.paging")).to_contain_text("2 people")
+            expect(kim.locator("article")).to_contain_text("Nobody has answered yet")
+            expect(kim.locator("#news")).to_contain_text("2 people")
+            assert kim.evaluate("document.body.dataset.rings") == "2"
+            screenshot(kim, "pager-two")
+            accessible(kim)
+            kim.get_by_role("button", name="Acknowledge").click()
+            listener.wait_for_json("/alert/0", step="acked", people=2)
+            expect(kim.locator("article.paging")).to_have_count(0)
+            assert kim.evaluate("document.body.dataset.rings") == "2"
 
     def test_an_answer_given_while_the_server_is_away_counts_later(
         self,

@@ -15,10 +15,16 @@ LOWER_SHARE = 0.65
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Smoothed scores, 0..1: at `upper` the dwell time starts, below `lower` an alert ends."""
+    """Of one rule.
+
+    Attributes:
+        upper, lower: smoothed scores, 0..1: at `upper` the dwell time starts, down from `lower` an alert ends.
+        population: mean log-odds of the score of people who are calm; None where the model does not know it.
+    """
 
     upper: float
     lower: float
+    population: float | None = None
 
 
 def thresholds_for(
@@ -29,7 +35,7 @@ def thresholds_for(
     Args:
         groups: group name → the model's labels it sums, as configured.
         operating_point: what the model's manifest states: `emotions`, the labels whose summed probability it is
-            for, and `threshold`, 0..1.
+            for, `threshold`, 0..1, and, if it knows it, `population_logit`: their mean log-odds among calm people.
 
     Raises:
         ConfigError: a rule leaves its threshold to a model that states none for its emotions.
@@ -39,9 +45,10 @@ def thresholds_for(
 
 def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: Mapping[str, Any]) -> Thresholds:
     upper = rule.upper
+    labels = {label for group in rule.emotions for label in groups[group]}
+    stated = rule.watch == "presence" and labels == set(point.get("emotions", ()))
     if upper is None:
-        labels = {label for group in rule.emotions for label in groups[group]}
-        if rule.watch == "absence" or labels != set(point.get("emotions", ())):
+        if not stated:
             what = f"{'the absence of ' if rule.watch == 'absence' else ''}{' + '.join(sorted(labels))}"
             raise ConfigError(
                 f"rule {rule.name!r} has no upper threshold, and the model states no operating point for {what}; "
@@ -53,4 +60,5 @@ def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: Mappin
         raise ConfigError(
             f"rule {rule.name!r}: lower {lower:g} is above its upper threshold {upper:g}, the model's own"
         )
-    return Thresholds(upper, lower)
+    population = point.get("population_logit") if stated else None
+    return Thresholds(upper, lower, None if population is None else float(population))

@@ -1,8 +1,13 @@
-"""When a look becomes a page: one state machine for each rule and zone.
+"""When a look becomes a page. Alerts belong to people; those of one rule and zone share one alert.
 
-idle → pending (a track over `upper` for `dwell_s` and `min_observations`) → raised → escalated, level by level,
-while nobody acknowledges → acked → cleared (nobody over `lower` for `off_delay_s`, or staff resolved it) →
-refractory for `cooldown_s`, or for as long as staff snoozed it → idle.
+Of each person: idle → pending (over `upper` for `dwell_s` and `min_observations`) → in the alert of their zone → muted
+for `cooldown_s` once they were not over `lower`, or out of view, for `off_delay_s`, or staff ended it → idle.
+
+Of each alert: raised by the first person, and again by each further one, who must be acknowledged anew → escalated,
+level by level, while nobody acknowledges → acked → cleared when nobody is left in it.
+
+After a restart, or a pause of the camera, people are strangers: an alert that goes on has as many unclaimed places as
+there were people in it, which the next ones to be paged for take without a page.
 
 Pure: time comes in with each call, ids from a function passed in, and what happened comes back as a list.
 """
@@ -14,32 +19,36 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edge_agent.alerting.calibration import Thresholds
+from edge_agent.alerting.people import TOLERANCE, Mute, People, Person
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Rule
+from edge_agent.config import Rule, Tracking
 
 Step = Literal["raised", "escalated", "acked", "cleared"]
 Action = Literal["ack", "on_my_way", "resolve", "false_alarm", "snooze"]
 #: How long `snooze` keeps a rule quiet unless the pager says otherwise.
 SNOOZE_S = 600.0
+#: How long people are muted whose page was a false alarm, if they stay for so long.
+FALSE_ALARM_S = 600.0
 #: Stands for every rule and zone among pauses.
 EVERYWHERE = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One episode, as it stands after its latest step.
+    """The people of one zone for whom one rule pages staff, as it stands after its latest step.
 
     Attributes:
-        id: ULID, the same through all steps of the episode.
-        step: what happened last.
+        id: ULID, the same through all steps.
+        step: what happened last; `raised` again with each further person.
         revision: 1 when raised, one more with each step.
         score: highest smoothed score of the rule's emotions so far, 0..1.
-        people: tracks in the zone over the rule's upper threshold when it was raised.
-        raised_s, changed_s: on the alerting clock.
+        people: how many are in it; those who were in it last when it is cleared.
+        raised_s, paged_s, changed_s: first page, latest page for another person, latest step; on the alerting clock.
         by: who acknowledged or closed it; empty while nobody did.
         reason: why it was cleared: `calm`, `out_of_view`, `resolve`, `false_alarm`, `snooze` or `stopped`;
             `on_my_way` while who acknowledged it is coming; else empty.
         level: of the rule's ladder that was reached; 0 for none.
+        paged_revision: of the latest page for another person.
     """
 
     id: str
@@ -50,10 +59,12 @@ class Alert:
     score: float
     people: int
     raised_s: float
+    paged_s: float
     changed_s: float
     by: str = ""
     reason: str = ""
     level: int = 0
+    paged_revision: int = 1
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -71,7 +82,7 @@ class Progress:
     """How far a rule is in a zone, for people who watch.
 
     Attributes:
-        state: `idle`, `pending`, `quiet` (in its cooldown, or snoozed), or the last step of its open alert.
+        state: `idle`, `pending`, `quiet` (snoozed, or whoever is upset is muted), or the last step of its open alert.
         share: of the way from the first look over `upper` to a page, 0..1; 1 while an alert is open.
         score: highest smoothed score now, 0..1.
         upper: the rule's threshold.
@@ -86,17 +97,30 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _Pending:
-    since_s: float
-    first_observation: int
+class _Card:
+    """One rule in one zone.
+
+    Attributes:
+        unclaimed: how many people of the alert are not known by their tracks.
+        unclaimed_calm_since_s: since when nobody is over `lower` who could be one of them.
+        unclaimed_muted_until_s: for them, once the alert was ended without them.
+        snoozed_until_s: nothing is raised before then, whoever comes.
+    """
+
+    alert: Alert | None = None
+    unclaimed: int = 0
+    unclaimed_calm_since_s: float | None = None
+    unclaimed_muted_until_s: float = float("-inf")
+    snoozed_until_s: float = float("-inf")
 
 
 @dataclass(slots=True)
-class _Episode:
-    pending: dict[int, _Pending] = field(default_factory=dict)
-    alert: Alert | None = None
-    calm_since_s: float | None = None
-    refractory_until_s: float = float("-inf")
+class _Watch:
+    """One rule, its people, and its card in each zone where somebody was."""
+
+    rule: Rule
+    people: People
+    cards: dict[str, _Card] = field(default_factory=dict)
 
 
 class RuleEngine:
@@ -106,6 +130,7 @@ class RuleEngine:
         groups: names of the columns of `Track.scores`.
         thresholds: rule name → its thresholds.
         new_id: makes the id of a new alert.
+        tracking: how long people are remembered, and how their own levels are learned.
     """
 
     def __init__(
@@ -115,195 +140,259 @@ class RuleEngine:
         *,
         thresholds: Mapping[str, Thresholds],
         new_id: Callable[[], str],
+        tracking: Tracking | None = None,
     ) -> None:
-        self._thresholds = thresholds
-        self._rules = rules
-        self._columns = {rule.name: [groups.index(name) for name in rule.emotions] for rule in rules}
-        self._new_id = new_id
+        self._tracking, self._new_id = tracking or Tracking(), new_id
+        self._watches = {
+            rule.name: _Watch(
+                rule,
+                People(rule, [groups.index(name) for name in rule.emotions], thresholds[rule.name], self._tracking),
+            )
+            for rule in rules
+        }
         self._snoozed_until_s = float("-inf")
-        self._episodes: dict[tuple[str, str], _Episode] = {}
+        self._time_s = float("-inf")
 
-    def update(self, tracks: Iterable[Track], time_s: float) -> list[Alert]:
+    def update(self, tracks: Sequence[Track], time_s: float) -> list[Alert]:
         """Look at the tracks of one moment; return the alerts that took a step.
 
         Args:
             time_s: now, on the same clock as the tracks, never going back.
         """
-        zones: dict[str, list[Track]] = {zone: [] for _, zone in self._episodes}
-        for track in tracks:
-            zones.setdefault(track.zone, []).append(track)
+        if time_s - self._time_s > self._tracking.forgotten_after_s:
+            self._lose_sight(tracks)
+        self._time_s = time_s
         steps = []
-        for rule in self._rules:
-            for zone, here in zones.items():
-                if rule.zones and zone not in rule.zones:
-                    continue
-                episode = self._episodes.setdefault((rule.name, zone), _Episode())
-                scores = {track.id: self._score(rule, track) for track in here}
-                self._update_pending(episode, rule, here, scores)
-                step = self._step(episode, rule, zone, here, scores, time_s)
+        for watch in self._watches.values():
+            watch.people.look(tracks, time_s)
+            for person in watch.people:
+                if person.here:
+                    watch.cards.setdefault(person.track.zone, _Card())
+            for zone, card in watch.cards.items():
+                step = self._step(watch, zone, card, time_s)
                 if step is not None:
                     steps.append(step)
         return steps
 
-    def act(self, alert_id: str, action: Action, *, by: str, time_s: float, snooze_s: float = SNOOZE_S) -> Alert | None:
-        """Apply what staff decided; None if it changes nothing (unknown, closed, or done before)."""
-        episode = self._episode_of(alert_id)
-        if episode is None or episode.alert is None:
+    def _lose_sight(self, tracks: Sequence[Track]) -> None:
+        """After a pause of the camera, take those who are not there any more for people to be met anew."""
+        present = {track.id for track in tracks}
+        for watch in self._watches.values():
+            for zone, count in watch.people.lose_sight(present).items():
+                watch.cards[zone].unclaimed += count
+                watch.cards[zone].unclaimed_calm_since_s = None
+
+    def _step(self, watch: _Watch, zone: str, card: _Card, time_s: float) -> Alert | None:
+        rule, people = watch.rule, watch.people
+        snoozed = time_s < max(card.snoozed_until_s, self._snoozed_until_s) - TOLERANCE
+        due = [] if snoozed else people.due(zone, time_s)
+        if card.unclaimed:
+            self._give_up_unclaimed(card, watch, zone, time_s)
+            due = self._claim(card, due)
+        for person in due:
+            person.zone = zone
+        for person in people.members(zone):
+            if people.calm(person, time_s):
+                person.leave(time_s + rule.cooldown_s)
+        alert, members = card.alert, people.members(zone)
+        count, highest = len(members) + card.unclaimed, max((person.score for person in members), default=0.0)
+        if alert is None:
+            if not due:
+                return None
+            card.alert = Alert(self._new_id(), rule, zone, "raised", 1, highest, count, time_s, time_s, time_s)
+            return card.alert
+        if due:
+            card.alert = replace(alert, score=max(alert.score, highest), people=count)
+            revision = alert.revision + 1
+            return self._advance(card, "raised", time_s, paged_s=time_s, paged_revision=revision, by="", reason="")
+        if not count:
+            here = any(person.here and person.track.zone == zone for person in people)
+            return self._close(watch, zone, time_s, by=alert.by, reason="calm" if here else "out_of_view")
+        if highest > alert.score or count != alert.people:
+            card.alert = replace(alert, score=max(alert.score, highest), people=count)
+        return None
+
+    @staticmethod
+    def _claim(card: _Card, due: list[Person]) -> list[Person]:
+        """Give unclaimed places to people who are due; return the others."""
+        claiming, others = due[: card.unclaimed], due[card.unclaimed :]
+        card.unclaimed -= len(claiming)
+        for person in claiming:
+            if card.alert is None:
+                person.muted_until_s = card.unclaimed_muted_until_s
+            else:
+                person.zone = card.alert.zone
+        return others
+
+    @staticmethod
+    def _give_up_unclaimed(card: _Card, watch: _Watch, zone: str, time_s: float) -> None:
+        """Give up unclaimed places when nobody could claim one for a while, or would be muted by it."""
+        if watch.people.over_lower(zone, time_s):
+            card.unclaimed_calm_since_s = None
+        elif card.unclaimed_calm_since_s is None:
+            card.unclaimed_calm_since_s = time_s
+        since_s = card.unclaimed_calm_since_s
+        lapsed = since_s is not None and time_s - since_s >= watch.rule.off_delay_s - TOLERANCE
+        if lapsed or (card.alert is None and time_s >= card.unclaimed_muted_until_s - TOLERANCE):
+            card.unclaimed = 0
+
+    def act(
+        self, alert_id: str, action: Action, *, by: str, time_s: float, snooze_s: float = SNOOZE_S,
+        revision: int | None = None,
+    ) -> Alert | None:  # fmt: skip
+        """Apply what staff decided; None if it changes nothing (unknown, closed, done before, or not about all of it).
+
+        Args:
+            revision: of the alert as they saw it: whoever was paged for since is not meant, unless they snooze the
+                zone. None for whatever it is now.
+        """
+        found = self._find(alert_id)
+        if found is None:
+            return None
+        watch, card, alert = found
+        if revision is not None and revision < alert.paged_revision and action != "snooze":
             return None
         if action in ("ack", "on_my_way"):
-            known = episode.alert.step == "acked"
-            if known and (action == "ack" or episode.alert.reason == "on_my_way"):
+            known = alert.step == "acked"
+            if known and (action == "ack" or alert.reason == "on_my_way"):
                 return None
             reason = "on_my_way" if action == "on_my_way" else ""
-            return self._advance(episode, "acked", time_s, by=by, reason=reason)
-        cleared = self._clear(episode, episode.alert, time_s, by=by, reason=action)
+            return self._advance(card, "acked", time_s, by=by, reason=reason)
+        mute_s = watch.rule.cooldown_s
+        if action == "false_alarm":
+            mute_s = max(mute_s, FALSE_ALARM_S)
+            for person in watch.people.members(alert.zone):
+                watch.people.teach(person)
         if action == "snooze":
-            episode.refractory_until_s = max(episode.refractory_until_s, time_s + snooze_s)
-        return cleared
+            card.snoozed_until_s = max(card.snoozed_until_s, time_s + snooze_s)
+        return self._close(watch, alert.zone, time_s, by=by, reason=action, mute_s=mute_s)
+
+    def people_of(self, alert_id: str) -> tuple[Track, ...]:
+        """Return the people in an open alert as they were last seen; ask before `act` ends it."""
+        found = self._find(alert_id)
+        return () if found is None else tuple(person.track for person in found[0].people.members(found[2].zone))
 
     def escalate_due(self, time_s: float) -> list[Alert]:
-        """Take the next level of every alert that nobody acknowledged in time."""
+        """Take the next level of every alert that nobody acknowledged in time after its latest page."""
         due = []
-        for episode in self._episodes.values():
-            alert = episode.alert
+        for card in self._cards():
+            alert = card.alert
             if alert is None or alert.step == "acked" or alert.level >= len(alert.rule.escalation):
                 continue
-            if time_s - alert.raised_s >= alert.rule.escalation[alert.level].after_s:
-                due.append(self._advance(episode, "escalated", time_s, level=alert.level + 1))
+            if time_s - alert.paged_s >= alert.rule.escalation[alert.level].after_s:
+                due.append(self._advance(card, "escalated", time_s, level=alert.level + 1))
         return due
 
     def escalate(self, alert_id: str, time_s: float) -> Alert | None:
         """Take an alert's next level at once, because its page reached nobody; None if there is none."""
-        episode = self._episode_of(alert_id)
-        if episode is None or (alert := episode.alert) is None or alert.step == "acked":
+        found = self._find(alert_id)
+        if found is None or found[2].step == "acked" or found[2].level >= len(found[2].rule.escalation):
             return None
-        if alert.level >= len(alert.rule.escalation):
-            return None
-        return self._advance(episode, "escalated", time_s, level=alert.level + 1)
+        return self._advance(found[1], "escalated", time_s, level=found[2].level + 1)
 
     def snooze(self, until_s: float) -> None:
         """Raise nothing new until then, whatever the rule and zone."""
         self._snoozed_until_s = until_s
 
     def quiet(self) -> dict[tuple[str, str], float]:
-        """Return (rule, zone), or EVERYWHERE, → the time until which it raises nothing."""
-        quiet = {key: episode.refractory_until_s for key, episode in self._episodes.items()}
+        """Return (rule, zone), or EVERYWHERE, → the time until which staff snoozed it."""
+        quiet = {
+            (watch.rule.name, zone): card.snoozed_until_s
+            for watch in self._watches.values()
+            for zone, card in watch.cards.items()
+        }
         return {**quiet, EVERYWHERE: self._snoozed_until_s}
 
-    def restore(self, alerts: Iterable[Alert], quiet: Mapping[tuple[str, str], float]) -> None:
-        """Go on with the open alerts and pauses of an earlier run, on this run's clock."""
+    def mutes(self) -> list[Mute]:
+        """Return the people who are not to be paged for, because their episode is over or was a false alarm."""
+        return [mute for watch in self._watches.values() for mute in watch.people.mutes()]
+
+    def restore(
+        self, alerts: Iterable[Alert], quiet: Mapping[tuple[str, str], float], mutes: Sequence[Mute] = ()
+    ) -> None:
+        """Go on with what an earlier run had open, snoozed and muted, on this run's clock."""
         pauses = dict(quiet)
         self._snoozed_until_s = pauses.pop(EVERYWHERE, self._snoozed_until_s)
-        for key, until_s in pauses.items():
-            self._episodes.setdefault(key, _Episode()).refractory_until_s = until_s
+        for (name, zone), until_s in pauses.items():
+            if name in self._watches:
+                self._watches[name].cards.setdefault(zone, _Card()).snoozed_until_s = until_s
         for alert in alerts:
-            self._episodes.setdefault((alert.rule.name, alert.zone), _Episode()).alert = alert
+            card = self._watches[alert.rule.name].cards.setdefault(alert.zone, _Card())
+            card.alert, card.unclaimed = alert, alert.people
+        for watch in self._watches.values():
+            watch.people.inherit(mutes)
 
-    def _episode_of(self, alert_id: str) -> _Episode | None:
-        found = (e for e in self._episodes.values() if e.alert is not None and e.alert.id == alert_id)
-        return next(found, None)
+    def _cards(self) -> list[_Card]:
+        return [card for watch in self._watches.values() for card in watch.cards.values()]
+
+    def _find(self, alert_id: str) -> tuple[_Watch, _Card, Alert] | None:
+        for watch in self._watches.values():
+            for card in watch.cards.values():
+                if card.alert is not None and card.alert.id == alert_id:
+                    return watch, card, card.alert
+        return None
 
     @staticmethod
-    def _advance(episode: _Episode, step: Step, time_s: float, **changes: Any) -> Alert:
-        assert episode.alert is not None
-        revision = episode.alert.revision + 1
-        episode.alert = replace(episode.alert, step=step, revision=revision, changed_s=time_s, **changes)
-        return episode.alert
+    def _advance(card: _Card, step: Step, time_s: float, **changes: Any) -> Alert:
+        assert card.alert is not None
+        revision = card.alert.revision + 1
+        card.alert = replace(card.alert, step=step, revision=revision, changed_s=time_s, **changes)
+        return card.alert
+
+    def _close(self, watch: _Watch, zone: str, time_s: float, *, by: str, reason: str, mute_s: float = 0.0) -> Alert:
+        """Clear an alert and mute who is in it."""
+        card = watch.cards[zone]
+        for person in watch.people.members(zone):
+            person.leave(time_s + mute_s)
+        card.unclaimed_muted_until_s = time_s + mute_s
+        cleared = self._advance(card, "cleared", time_s, by=by, reason=reason)
+        card.alert = None
+        return cleared
 
     def close_all(self, *, reason: str, time_s: float) -> list[Alert]:
         """Clear every open alert, because nobody will watch it any more; no cooldown begins."""
-        cleared = []
-        for episode in self._episodes.values():
-            if episode.alert is not None:
-                refractory_until_s = episode.refractory_until_s
-                cleared.append(self._clear(episode, episode.alert, time_s, by=episode.alert.by, reason=reason))
-                episode.refractory_until_s = refractory_until_s
-        return cleared
+        return [
+            self._close(watch, zone, time_s, by=card.alert.by, reason=reason)
+            for watch in self._watches.values()
+            for zone, card in watch.cards.items()
+            if card.alert is not None
+        ]
 
-    def progress(self, tracks: Sequence[Track], time_s: float) -> list[Progress]:
-        """Return how far each rule is, in each zone where somebody was or is."""
-        found = []
-        for rule in self._rules:
-            for (name, zone), episode in self._episodes.items():
-                if name != rule.name:
-                    continue
-                here = [track for track in tracks if track.zone == zone]
-                score = max((self._score(rule, track) for track in here), default=0.0)
-                share = max((self._share(episode, rule, track) for track in here), default=0.0)
-                if episode.alert is not None:
-                    state, share = str(episode.alert.step), 1.0
-                elif time_s < max(episode.refractory_until_s, self._snoozed_until_s):
-                    state, share = "quiet", 0.0
-                else:
-                    state = "pending" if episode.pending else "idle"
-                found.append(Progress(rule, zone, state, share, score, self._thresholds[rule.name].upper))
-        return found
+    def score(self, rule: Rule, track_id: int) -> float | None:
+        """Return a rule's latest score of a person, 0..1; None for one it does not know, or not any more."""
+        person = self._watches[rule.name].people.get(track_id)
+        return None if person is None else person.score
 
-    def _score(self, rule: Rule, track: Track) -> float:
-        score = float(track.scores[self._columns[rule.name]].sum())
-        return 1 - score if rule.watch == "absence" else score
+    def progress(self, time_s: float) -> list[Progress]:
+        """Return how far each rule is, in each zone where somebody was or is, as of the latest update."""
+        return [
+            self._progress(watch, zone, card, time_s)
+            for watch in self._watches.values()
+            for zone, card in watch.cards.items()
+        ]
 
-    def _share(self, episode: _Episode, rule: Rule, track: Track) -> float:
-        pending = episode.pending.get(track.id)
-        if pending is None:
-            return 0.0
-        dwelt = self._dwelt(pending, track) / rule.dwell_s if rule.dwell_s else 1.0
-        seen = (track.observations - pending.first_observation + 1) / rule.min_observations
-        return min(1.0, dwelt, seen)
+    def _progress(self, watch: _Watch, zone: str, card: _Card, time_s: float) -> Progress:
+        people = watch.people
+        here = [person for person in people if person.here and person.track.zone == zone]
+        over = [person for person in here if person.over is not None]
+        pending = [person for person in over if people.may_page(person, time_s)]
+        share = max((people.share(person) for person in pending), default=0.0)
+        state: str = "pending" if pending else "idle"
+        if card.alert is not None:
+            state, share = card.alert.step, 1.0
+        elif time_s < max(card.snoozed_until_s, self._snoozed_until_s) or (over and not pending):
+            state, share = "quiet", 0.0
+        highest = max((person.score for person in here), default=0.0)
+        return Progress(watch.rule, zone, state, share, highest, people.thresholds.upper)
 
     def pending(self) -> bool:
-        """Tell whether anybody's score is over a rule's threshold and no page was sent yet."""
-        return any(episode.pending and episode.alert is None for episode in self._episodes.values())
+        """Tell whether anybody's score is over a rule's threshold and no page was sent for them yet."""
+        return any(
+            person.over is not None and watch.people.may_page(person, self._time_s)
+            for watch in self._watches.values()
+            for person in watch.people
+        )
 
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are not cleared."""
-        return [episode.alert for episode in self._episodes.values() if episode.alert is not None]
-
-    @staticmethod
-    def _dwelt(pending: _Pending, track: Track) -> float:
-        return track.judged_s - pending.since_s
-
-    def _update_pending(self, episode: _Episode, rule: Rule, here: list[Track], scores: dict[int, float]) -> None:
-        kept = {}
-        for track in here:
-            if scores[track.id] >= self._thresholds[rule.name].upper:
-                started = _Pending(track.judged_s, track.observations)
-                kept[track.id] = episode.pending.get(track.id, started)
-        episode.pending = kept
-
-    def _step(
-        self, episode: _Episode, rule: Rule, zone: str, here: list[Track], scores: dict[int, float], time_s: float
-    ) -> Alert | None:
-        highest = max(scores.values(), default=0.0)
-        alert = episode.alert
-        if alert is None:
-            quiet_until_s = max(episode.refractory_until_s, self._snoozed_until_s)
-            if time_s < quiet_until_s or not any(self._is_due(episode, rule, track) for track in here):
-                return None
-            people = len(episode.pending)
-            episode.alert = Alert(self._new_id(), rule, zone, "raised", 1, highest, people, time_s, time_s)
-            episode.calm_since_s = None
-            return episode.alert
-        if highest > alert.score:
-            episode.alert = alert = replace(alert, score=highest)
-        if highest > self._thresholds[rule.name].lower:
-            episode.calm_since_s = None
-            return None
-        if episode.calm_since_s is None:
-            episode.calm_since_s = time_s
-        if time_s - episode.calm_since_s < rule.off_delay_s:
-            return None
-        return self._clear(episode, alert, time_s, by=alert.by, reason="calm" if here else "out_of_view")
-
-    def _is_due(self, episode: _Episode, rule: Rule, track: Track) -> bool:
-        pending = episode.pending.get(track.id)
-        if pending is None:
-            return False
-        seen = track.observations - pending.first_observation + 1
-        return self._dwelt(pending, track) >= rule.dwell_s and seen >= rule.min_observations
-
-    @staticmethod
-    def _clear(episode: _Episode, alert: Alert, time_s: float, *, by: str, reason: str) -> Alert:
-        episode.alert, episode.calm_since_s = None, None
-        episode.refractory_until_s = time_s + alert.rule.cooldown_s
-        return replace(alert, step="cleared", revision=alert.revision + 1, changed_s=time_s, by=by, reason=reason)
+        return [card.alert for card in self._cards() if card.alert is not None]

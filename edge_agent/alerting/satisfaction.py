@@ -1,7 +1,8 @@
 """How content people were, over an interval: shares and last looks, never a record of anybody.
 
-A visit counts once it is over. Its shares are how much of it each look was on top; its last look is what the smoothed
-scores said when it was last judged. Fewer visits than a minimum group are withheld, so that nobody can be told apart.
+A visit counts once it is over; whoever was out of view for a moment goes on with theirs. Its shares are how much of it
+each look was on top; its last look is what the smoothed scores said when it was last judged. Fewer visits than a
+minimum group are withheld, so that nobody can be told apart.
 """
 
 from __future__ import annotations
@@ -50,18 +51,18 @@ class Satisfaction:
         self._groups, self._min_group = groups, min_group
         self._satisfied = {groups.index(name) for name in satisfied}
         self._present: dict[int, _Visit] = {}
-        self._ended: list[_Visit] = []
+        self._ended: dict[int, _Visit] = {}
 
     def update(self, tracks: Iterable[Track]) -> None:
         """Look at the tracks of one moment."""
         here = {track.id: track for track in tracks}
         for number in list(self._present):
             if number not in here:
-                visit = self._present.pop(number)
-                if visit.observations >= MIN_OBSERVATIONS:
-                    self._ended.append(visit)
+                self._ended[number] = self._present.pop(number)
         for number, track in here.items():
-            visit = self._present.setdefault(number, _Visit())
+            if number not in self._present:
+                self._present[number] = self._ended.pop(number, _Visit())
+            visit = self._present[number]
             if track.observations > visit.observations:
                 visit.observations, visit.last = track.observations, int(track.scores.argmax())
                 visit.looks[visit.last] = visit.looks.get(visit.last, 0) + 1
@@ -71,7 +72,8 @@ class Satisfaction:
 
         Visits too few to be told are not carried over: two summaries must not give away what one withheld.
         """
-        visits, self._ended = self._ended, []
+        visits = [visit for visit in self._ended.values() if visit.observations >= MIN_OBSERVATIONS]
+        self._ended = {}
         if len(visits) < self._min_group:
             return Summary(None, None, None)
         shares = {

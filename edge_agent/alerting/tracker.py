@@ -2,13 +2,15 @@
 
 A face continues the track whose last box it overlaps most, or else the nearest within reach; every pair is
 used once, best first. Smoothing is exponential with a time constant, so it means the same at any frame rate.
+
+A track that is lost stays dormant for a while: a face that shows up where it was takes up its number again.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +38,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One person for as long as the camera keeps sight of them; nothing identifies them beyond that.
+    """One person for as long as the camera keeps sight of them, short absences included; then they are forgotten.
 
     Attributes:
         scores: float32 (groups,), smoothed.
@@ -60,7 +62,11 @@ class Tracker:
 
     def __init__(self, settings: Tracking, zones: Sequence[Zone] = ()) -> None:
         self._settings, self._zones = settings, zones
+        #: Those in view, and by number those lost a short while ago.
         self._tracks: list[Track] = []
+        self._dormant: dict[int, Track] = {}
+        self._time_s: float | None = None
+        self._interval_s = 0.0
         self._ids = itertools.count(1)
         #: Track id → the zone it seems to have moved to, and since when.
         self._moving: dict[int, tuple[str, float]] = {}
@@ -74,35 +80,61 @@ class Tracker:
             time_s: the frame's time, never going back.
             width, height: of the frame, in pixels.
         """
+        self._forget(time_s)
         free = dict(enumerate(observations))
-        tracks = {track.id: track for track in self._tracks}
+        updated = self._assign(self._tracks, free, self._match, time_s, width, height)
+        woken = self._assign(list(self._dormant.values()), free, self._place_match, time_s, width, height)
+        born = [
+            Track(next(self._ids), o.face, o.scores, 1, time_s, time_s, time_s, self._zone(o.face, width, height))
+            for o in free.values()
+            if o.scores is not None
+        ]
+        for track_id in woken:
+            del self._dormant[track_id]
+        self._tracks = [updated.get(track.id, track) for track in self._tracks] + [*woken.values(), *born]
+        return self.age(time_s)
+
+    def age(self, time_s: float) -> tuple[Track, ...]:
+        """Let tracks unseen for longer than `lost_after_s` go; return the rest."""
+        lost_s = self._settings.lost_after_s
+        self._dormant.update({track.id: track for track in self._tracks if time_s - track.last_s > lost_s})
+        self._tracks = [track for track in self._tracks if time_s - track.last_s <= lost_s]
+        self._moving = {track.id: self._moving[track.id] for track in self._tracks if track.id in self._moving}
+        self._forget(time_s)
+        return tuple(self._tracks)
+
+    def _forget(self, time_s: float) -> None:
+        """Forget who was lost for too long, and everybody after a pause of the camera that is longer than usual."""
+        forgotten_s = self._settings.forgotten_after_s
+        pause_s = 0.0 if self._time_s is None else time_s - self._time_s
+        if pause_s > max(forgotten_s, 2 * self._interval_s):
+            self._tracks, self._dormant = [], {}
+        if self._time_s is None or pause_s > 0:
+            self._time_s, self._interval_s = time_s, pause_s
+        self._dormant = {n: track for n, track in self._dormant.items() if time_s - track.last_s <= forgotten_s}
+
+    def _assign(
+        self, tracks: Sequence[Track], free: dict[int, Observation], match: Callable[[Face, Face], float],
+        time_s: float, width: int, height: int,
+    ) -> dict[int, Track]:  # fmt: skip
+        """Continue tracks by the observations that fit them best, which are taken out of `free`."""
+        by_id = {track.id: track for track in tracks}
         pairs = sorted(
             (
-                (self._match(track.face, observation.face), track.id, index)
-                for track in self._tracks
+                (match(track.face, observation.face), track.id, index)
+                for track in tracks
                 for index, observation in free.items()
             ),
             key=lambda pair: pair[0],
             reverse=True,
         )
         updated: dict[int, Track] = {}
-        for match, track_id, index in pairs:
-            if match > 0 and track_id not in updated and index in free:
-                zone = self._held_zone(tracks[track_id], self._zone(free[index].face, width, height), time_s)
-                updated[track_id] = self._continue(tracks[track_id], free.pop(index), time_s, zone)
-        born = [
-            Track(next(self._ids), o.face, o.scores, 1, time_s, time_s, time_s, self._zone(o.face, width, height))
-            for o in free.values()
-            if o.scores is not None
-        ]
-        self._tracks = [updated.get(track.id, track) for track in self._tracks] + born
-        return self.age(time_s)
-
-    def age(self, time_s: float) -> tuple[Track, ...]:
-        """Drop tracks unseen for longer than `lost_after_s`; return the rest."""
-        self._tracks = [t for t in self._tracks if time_s - t.last_s <= self._settings.lost_after_s]
-        self._moving = {track.id: self._moving[track.id] for track in self._tracks if track.id in self._moving}
-        return tuple(self._tracks)
+        for fit, track_id, index in pairs:
+            if fit > 0 and track_id not in updated and index in free:
+                track = by_id[track_id]
+                zone = self._held_zone(track, self._zone(free[index].face, width, height), time_s)
+                updated[track_id] = self._continue(track, free.pop(index), time_s, zone)
+        return updated
 
     def _match(self, old: Face, new: Face) -> float:
         """Return 1..2 for overlapping boxes, 0..1 for near ones, 0 for no match."""
@@ -113,14 +145,20 @@ class Tracker:
             old.x + old.width / 2 - new.x - new.width / 2, old.y + old.height / 2 - new.y - new.height / 2
         )
         reach = self._settings.max_distance * max(old.width, new.width)
-        similar_size = 0.5 < new.width / max(old.width, 1e-6) < 2
-        return 1 - distance / reach if reach > 0 and distance < reach and similar_size else 0.0
+        return 1 - distance / reach if reach > 0 and distance < reach and _similar_size(old, new) else 0.0
+
+    def _place_match(self, old: Face, new: Face) -> float:
+        """Return the overlap of boxes of similar size, 0..1, or 0 where it is too small."""
+        overlap = old.overlap(new)
+        return overlap if overlap >= self._settings.min_iou and _similar_size(old, new) else 0.0
 
     def _continue(self, track: Track, seen: Observation, time_s: float, zone: str) -> Track:
         if seen.scores is None:
             return replace(track, face=seen.face, last_s=time_s, zone=zone)
         elapsed_s, constant_s = max(0.0, time_s - track.judged_s), self._settings.smoothing_s
-        weight = 1.0 if constant_s == 0 else 1 - math.exp(-elapsed_s / constant_s)
+        # Who was out of view comes back with another look: smoothing begins anew.
+        begins = constant_s == 0 or track.id in self._dormant
+        weight = 1.0 if begins else 1 - math.exp(-elapsed_s / constant_s)
         scores = (track.scores + weight * (seen.scores - track.scores)).astype(np.float32)
         return Track(track.id, seen.face, scores, track.observations + 1, track.first_s, time_s, time_s, zone)
 
@@ -141,6 +179,10 @@ class Tracker:
     def _zone(self, face: Face, width: int, height: int) -> str:
         x, y = (face.x + face.width / 2) / width, (face.y + face.height / 2) / height
         return next((zone.name for zone in self._zones if _inside(zone.polygon, x, y)), WHOLE_VIEW)
+
+
+def _similar_size(old: Face, new: Face) -> bool:
+    return 0.5 < new.width / max(old.width, 1e-6) < 2
 
 
 def _inside(polygon: Sequence[tuple[float, float]], x: float, y: float) -> bool:

@@ -84,8 +84,8 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             # An empty result is ignored: alert/active has no step, and what a late pager asked for is no news.
             "value_template": "{% if value_json.step is defined and not value_json.repeated | default(false) %}"
             "{{ {'event_type': value_json.step, 'id': value_json.id, 'revision': value_json.revision, "
-            "'rule': value_json.rule, 'zone': value_json.zone, 'severity': value_json.severity, "
-            "'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
+            "'rule': value_json.rule, 'zone': value_json.zone, 'people': value_json.people, "
+            "'severity': value_json.severity, 'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
         },
         ("button", "snooze"): {
             "name": "Snooze 10 minutes",

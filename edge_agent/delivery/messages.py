@@ -225,12 +225,14 @@ class Ack:
 
     Attributes:
         snooze_s: with the action snooze, how long the rule shall keep quiet in that zone, up to MAX_SNOOZE_S.
+        revision: of the alert that is answered; None for whatever it is when the answer arrives.
     """
 
     alert_id: str
     action: Action
     by: str
     snooze_s: float = SNOOZE_S
+    revision: int | None = None
 
     def payload(self, *, unix_s: float) -> bytes:
         """Return the JSON to publish on `ack/<id>`."""
@@ -241,8 +243,10 @@ class Ack:
             "action": self.action,
             "by": self.by,
             "time": rfc3339(unix_s),
+            **({} if self.revision is None else {"revision": self.revision}),
+            **({"snooze_s": self.snooze_s} if self.action == "snooze" else {}),
         }
-        return _encode({**body, "snooze_s": self.snooze_s} if self.action == "snooze" else body)
+        return _encode(body)
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
@@ -269,7 +273,10 @@ def parse_ack(payload: bytes) -> Ack:
         raise MessageError("'by' must be a name of 1 to 64 printable characters")
     if not isinstance(alert_id, str) or not is_ulid(alert_id):
         raise MessageError("'id' must be a ULID")
-    return Ack(alert_id, action, by, parse_snooze(body))
+    revision = body.get("revision")
+    if revision is not None and (isinstance(revision, bool) or not isinstance(revision, int) or revision < 1):
+        raise MessageError("'revision' must be a whole number from 1")
+    return Ack(alert_id, action, by, parse_snooze(body), revision)
 
 
 def parse_snooze(body: Mapping[str, Any]) -> float:

@@ -35,20 +35,24 @@ _INDENT = " " * 34 + "pager │ "
 
 @dataclass(slots=True)
 class _Result:
-    """What reached the pager, by alert id."""
+    """What reached the pager; a page is an alert's id and the revision with which it rang."""
 
-    raised_clip_s: dict[str, float] = field(default_factory=dict)
-    delivered: set[str] = field(default_factory=set)
-    acknowledged: set[str] = field(default_factory=set)
+    raised_clip_s: dict[tuple[str, int], float] = field(default_factory=dict)
+    delivered: set[tuple[str, int]] = field(default_factory=set)
+    #: Alert id → revision that said who acknowledged it.
+    acknowledged: dict[str, int] = field(default_factory=dict)
 
     def note(self, page: Page) -> None:
         if page.step == "raised":
-            self.delivered.add(page.id)
+            self.delivered.add((page.id, page.revision))
         elif page.step == "acked":
-            self.acknowledged.add(page.id)
+            self.acknowledged[page.id] = page.revision
+
+    def answered(self, alert_id: str, revision: int) -> bool:
+        return self.acknowledged.get(alert_id, 0) > revision
 
     def settled(self) -> bool:
-        return self.acknowledged >= self.raised_clip_s.keys()
+        return all(self.answered(*page) for page in list(self.raised_clip_s))
 
 
 class Demo:
@@ -146,7 +150,7 @@ class Demo:
         self._timeline.add(clip_s, [track.scores for track in decision.tracks])
         for alert in decision.alerts:
             if alert.step == "raised":
-                self._result.raised_clip_s[alert.id] = clip_s
+                self._result.raised_clip_s[alert.id, alert.revision] = clip_s
                 self._timeline.marks.append(clip_s)
         if clip_s >= self._next_line_s:
             self._next_line_s = clip_s - clip_s % _LINE_EVERY_S + _LINE_EVERY_S
@@ -162,10 +166,10 @@ class Demo:
                     "id": alert_id,
                     "status": "raised",
                     "clip_s": round(clip_s, 2),
-                    "delivered": alert_id in result.delivered,
-                    "acknowledged": alert_id in result.acknowledged,
+                    "delivered": (alert_id, revision) in result.delivered,
+                    "acknowledged": result.answered(alert_id, revision),
                 }
-                for alert_id, clip_s in result.raised_clip_s.items()
+                for (alert_id, revision), clip_s in result.raised_clip_s.items()
             ],
             "latency_ms": {"p50": agent.health.latency_ms(50), "p95": agent.health.latency_ms(95)},
         }

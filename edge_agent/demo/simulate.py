@@ -48,7 +48,8 @@ DAY = (
     Visit(90, 0.8, 0.9, "somebody frowns at the sun for a moment; nothing should happen"),
     Visit(110, 90, 0.95, "a booking is lost; if nobody answers, the page climbs the rule's ladder"),
     Visit(220, 30, 0.8, "a guest only looks angry, the glasses reflect: mark it as a false alarm"),
-    Visit(270, 60, 0.9, "a queue is angry; take it, then resolve it when they are served"),
+    Visit(270, 60, 0.9, "a guest in a queue is angry: take it"),
+    Visit(290, 40, 0.95, "another in the queue loses patience: it rings again; resolve it when both are served"),
 )
 
 
@@ -97,7 +98,7 @@ class Simulation:
             keep_session=False,
         )
         thresholds = {rule.name: Thresholds(upper=0.5, lower=0.3) for rule in settings.rules}
-        rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid)
+        rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
         with tempfile.TemporaryDirectory(prefix="edge-agent-exercise-") as folder:
             outbox = Outbox(Path(folder), max_bytes=settings.outbox.max_bytes, unix=time.time)
             dispatcher = Dispatcher(outbox, bus, unix=time.time, monotonic=time.monotonic)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from edge_agent.alerting.drift import Drift
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.shadow import Visits
 from edge_agent.config import Config
 from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
@@ -24,6 +25,7 @@ class Statistics:
     """Looks at every decision.
 
     Args:
+        engine: knows people and scores.
         baseline: the drift baseline of an earlier run, if there is one.
         unix, monotonic: clocks, in seconds.
     """
@@ -31,14 +33,14 @@ class Statistics:
     def __init__(
         self,
         config: Config,
-        groups: Sequence[str],
         *,
+        engine: RuleEngine,
         baseline: str | None,
         unix: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         self._rules, self._monotonic = config.rules, monotonic
-        self._visits = Visits(config.rules, groups)
+        self._visits = Visits(config.rules, engine)
         self._log = ScoreLog(config.outbox.state_dir, unix=unix)
         self.drift = Drift(_DRIFT, baseline=baseline)
         self._last_s = self._flushed_s = monotonic()

@@ -30,6 +30,7 @@ class Page:
         device_topic: topic of the device; the alert came below it, acknowledgements go there.
         step: raised, escalated, acked or cleared.
         groups: everybody paged so far.
+        people: how many the alert is about.
         raised_at: RFC 3339, UTC; empty if the agent does not say.
     """
 
@@ -48,6 +49,12 @@ class Page:
     by: str
     reason: str
     raised_at: str
+    people: int = 1
+
+    @property
+    def crowd(self) -> str:
+        """How many people, in words; empty for one."""
+        return f"{self.people} people" if self.people > 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +193,10 @@ class Pager:
         """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there.
 
         Args:
+            page: as whoever answers saw it.
             by: who answers; the pager's own name by default.
         """
-        payload = Ack(page.id, action, by or self._name).payload(unix_s=self._unix())
+        payload = Ack(page.id, action, by or self._name, revision=page.revision).payload(unix_s=self._unix())
         message = Message(f"{page.device_topic}/ack/{page.id}", payload, expiry_s=ACK_EXPIRY_S)
         self._unheard[page.id] = _Answer(message, self._monotonic())
         # Of answers that still wait for the broker, the last counts.
@@ -234,6 +242,7 @@ def _parse(topic: str, payload: bytes) -> Page | None:
             by=printable(body["by"]),
             reason=printable(body["reason"]),
             raised_at=printable(body.get("raised_at", "")),
+            people=int(body.get("people", 1)),
         )
     except (MessageError, KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -59,7 +59,8 @@ class ScreenPager(TerminalPager):
         text = Text()
         text.append(f"{page.message}\n", style="bold")
         text.append(
-            f"{where} ({page.device}), since {_since(page.raised_at)}: {'/'.join(page.emotions)} {page.score:.2f}\n"
+            f"{where} ({page.device}), since {_since(page.raised_at)}: {'/'.join(page.emotions)} {page.score:.2f}"
+            f"{f', {page.crowd}' if page.crowd else ''}\n"
         )
         coming = "is on the way" if page.reason == "on_my_way" else "has seen it"
         text.append("nobody has answered yet" if paging else f"{page.by} {coming}", style="bold" if paging else "green")

@@ -110,7 +110,7 @@ class TerminalPager:
             self._answered.discard(page.id)
             if self._auto_ack_s is not None:
                 self._due_s[page.id] = time.monotonic() + self._auto_ack_s
-            what = f"{'/'.join(page.emotions)} {page.score:.2f}"
+            what = f"{'/'.join(page.emotions)} {page.score:.2f}{f', {page.crowd}' if page.crowd else ''}"
             where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
             keys = "" if self._auto_ack_s is not None else self._keys_hint
             bell = "\a" if self._colour else ""

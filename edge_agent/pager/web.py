@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ class WebPager:
         say: Callable[[str], None] = print,
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
-        self._answers: queue.SimpleQueue[tuple[str, Action, str]] = queue.SimpleQueue()
+        #: Alert id, action, who answers, and the revision they saw, 0 where a page from before an update does not say.
+        self._answers: queue.SimpleQueue[tuple[str, Action, str, int]] = queue.SimpleQueue()
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._problem = "not connected to the broker yet"
         self._text = self._snapshot()
@@ -83,10 +84,10 @@ class WebPager:
     def turn(self) -> None:
         """Pass on what is new in both directions."""
         while not self._answers.empty():
-            alert_id, action, by = self._answers.get()
+            alert_id, action, by, revision = self._answers.get()
             page = self._pager.open.get(alert_id)
             if page is not None:
-                self._pager.act(page, action, by=by)
+                self._pager.act(replace(page, revision=min(revision or page.revision, page.revision)), action, by=by)
         for item in self._pager.poll():
             if isinstance(item, Link):
                 self._problem = item.problem
@@ -139,9 +140,10 @@ class WebPager:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             body = json.loads(text)
-            alert_id, action, by = body["id"], body["action"], body["by"].strip()
-            if isinstance(alert_id, str) and action in ACTIONS and 0 < len(by) <= _MAX_NAME and by.isprintable():
-                self._answers.put((alert_id, action, by))
+            alert_id, action, by, revision = body["id"], body["action"], body["by"].strip(), body.get("revision", 0)
+            fits = isinstance(alert_id, str) and action in ACTIONS and isinstance(revision, int)
+            if fits and 0 < len(by) <= _MAX_NAME and by.isprintable():
+                self._answers.put((alert_id, action, by, revision))
                 self._wake.set()
 
 

@@ -79,7 +79,7 @@ class LiveView:
             save_zones(self._config.outbox.state_dir, self.drawn_zones)
         if not self.watchers:
             return
-        progress = self._pipeline.rules.progress(decision.tracks, frame.time_s)
+        progress = self._pipeline.rules.progress(frame.time_s)
         height, width = frame.image.shape[:2]
         scale = min(1.0, _WIDTH_PX / width)
         small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -147,8 +147,8 @@ def _as_row(episode: _Episode) -> dict[str, Any]:
     alert = episode.alert
     return {
         "id": alert.id, "rule": alert.rule.name, "message": alert.rule.message, "zone": alert.zone, "step": alert.step,
-        "severity": alert.severity, "groups": list(alert.groups), "score": round(alert.score, 3), "by": alert.by,
-        "reason": alert.reason, "steps": episode.steps,
+        "severity": alert.severity, "groups": list(alert.groups), "score": round(alert.score, 3),
+        "people": alert.people, "by": alert.by, "reason": alert.reason, "steps": episode.steps,
     }  # fmt: skip
 
 

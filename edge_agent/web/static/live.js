@@ -148,7 +148,7 @@ async function showAlerts() {
   const rows = await ask("/api/alerts");
   $("no-alerts").hidden = rows.length > 0;
   $("alert-rows").replaceChildren(...rows.map((alert) => make("tr", {},
-    make("td", {}, `${alert.message}`, make("div", { class: "quiet" }, `${alert.rule}, score ${alert.score.toFixed(2)}`)),
+    make("td", {}, `${alert.message}`, make("div", { class: "quiet" }, `${alert.rule}, score ${alert.score.toFixed(2)}${alert.people > 1 ? `, ${alert.people} people` : ""}`)),
     make("td", {}, device.place + where(alert.zone)), make("td", {}, say(alert)),
     make("td", {}, ...alert.steps.map((step) => make("div", {}, `${time(step.unix_s)} ${say(step)}`))))));
 }

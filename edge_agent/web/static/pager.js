@@ -76,8 +76,10 @@ function show(state) {
 
 const place = (page) => page.place + (page.zone === "view" ? "" : `, ${page.zone}`);
 
-function what({ step, by, reason, groups }) {
-  if (step === "raised") return "paged";
+const crowd = ({ people }) => (people > 1 ? `${people} people` : "");
+
+function what({ step, by, reason, groups, people }) {
+  if (step === "raised") return ["paged", crowd({ people })].filter(Boolean).join(", ");
   if (step === "escalated") return `nobody came, paged ${groups.join(" and ")}`;
   if (step === "acked") return reason === "on_my_way" ? `${by} is on the way` : `${by} has seen it`;
   return (ENDED[reason] ?? reason) + (by ? `, ${by}` : "");
@@ -96,7 +98,7 @@ function draw() {
     });
     return make("article", { class: paging ? "paging" : "", "data-id": page.id, "aria-label": `${page.message}, ${place(page)}` },
       make("h2", {}, page.message), make("p", { class: "place" }, place(page)),
-      make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ` · ${page.severity} · ${page.emotions.join("/")} ${Math.round(100 * page.score)} %`),
+      make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), `${crowd(page) && ` · ${crowd(page)}`} · ${page.severity} · ${page.emotions.join("/")} ${Math.round(100 * page.score)} %`),
       make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
       make("p", { class: "quiet" }, answer ? "Sending your answer …" : page.device),
       make("div", { class: "answers" }, ...buttons));
@@ -119,18 +121,19 @@ function reply(page, action) {
   draw();
 }
 
-function send({ id, action, by }) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id, action, by }));
+function send(answer) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(answer));
 }
 
 async function announce(page) {
   if (!name) return;
-  $("news").textContent = `${page.message}, ${place(page)}`;
+  const where = [place(page), crowd(page)].filter(Boolean).join(", ");
+  $("news").textContent = `${page.message}, ${where}`;
   ring();
   document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
   if (document.hidden && globalThis.Notification?.permission === "granted") {
     const worker = await navigator.serviceWorker?.ready;
-    worker?.showNotification(page.message, { body: place(page), tag: page.id, icon: "/icon-192.png", requireInteraction: true });
+    worker?.showNotification(page.message, { body: where, tag: page.id, renotify: true, icon: "/icon-192.png", requireInteraction: true });
   }
 }
 

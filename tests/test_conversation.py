@@ -1,0 +1,103 @@
+"""What staff say of an alert, and what becomes of a page for a further person that nobody could be told of."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from messages import ULID
+from scene import RULE, face_at
+
+from edge_agent.alerting.calibration import Thresholds
+from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.tracker import Track
+from edge_agent.config import Config, Privacy
+from edge_agent.conversation import Conversation
+from edge_agent.delivery.dispatcher import Dispatcher
+from edge_agent.delivery.messages import Ack, Composer, new_ulid
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.testing import FakeBus, FakeClock
+
+
+class Desk:
+    """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
+
+    def __init__(self, folder) -> None:
+        config = Config(privacy=Privacy(notice_posted=True), rules=(RULE,))
+        self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
+        composer = Composer(config, session=ULID, unix=self.clock, monotonic=self.clock)
+        self.outbox = Outbox(folder, max_bytes=1_000_000, unix=self.clock)
+        dispatcher = Dispatcher(self.outbox, self.bus, unix=self.clock, monotonic=self.clock)
+        self.rules = RuleEngine((RULE,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
+        self.conversation = Conversation(
+            config, composer=composer, bus=self.bus, dispatcher=dispatcher, rules=self.rules, alert_time_s=self.clock,
+            info={}, stepped=lambda _: None,
+            answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
+        )  # fmt: skip
+        self.looks = 0
+
+    def show(self, seconds: float, *people: int) -> None:
+        for _ in range(round(10 * seconds)):
+            self.clock.advance(0.1)
+            now_s, self.looks = self.clock(), self.looks + 1
+            angry = np.array([0.9], dtype=np.float32)
+            tracks = [Track(n, face_at(100 * n), angry, self.looks, 0, now_s, now_s, "view") for n in people]
+            self.conversation.report(self.rules.update(tracks, now_s))
+            self.turn()
+
+    def turn(self) -> None:
+        for event in self.bus.events():
+            self.conversation.handle(event)
+        self.conversation.pump()
+
+    def answer(self, action: str, **options: int) -> None:
+        [alert] = self.rules.open_alerts()
+        payload = Ack(alert.id, action, "kim", **options).payload(unix_s=0)
+        self.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert.id}", payload)
+        self.turn()
+
+    def told(self) -> list[tuple[str, int, int]]:
+        bodies = [json.loads(message.payload) for message in self.bus.published if "/alert/0" in message.topic]
+        return [(body["step"], body["revision"], body["people"]) for body in bodies]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    desk.bus.start()
+    yield desk
+    desk.outbox.close()
+
+
+def test_a_page_for_a_further_person_that_expired_is_told_and_sent_anew(desk):
+    desk.show(1.2, 1)
+    desk.answer("ack", revision=1)
+    desk.bus.lose()
+    desk.show(1.2, 1, 2)
+    assert desk.told() == [("raised", 1, 1), ("acked", 2, 1)]
+    desk.show(RULE.expiry_s + 1, 1, 2)
+    desk.bus.start()
+    desk.show(0.3, 1, 2)
+    assert desk.told()[2:] == [("raised", 3, 2)]
+    events = [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/event")]
+    assert [event["kind"] for event in events] == ["expired"]
+
+
+def test_who_was_called_a_false_alarm_is_named_by_where_they_were(desk):
+    desk.show(1.2, 1)
+    desk.show(1.2, 1, 3)
+    desk.answer("false_alarm", revision=2)
+    [(rule, false_alarm, people)] = desk.heard
+    assert (rule, false_alarm) == ("angry", True)
+    assert [(track.id, track.face.x) for track in people] == [(1, 100), (3, 300)]
+
+
+def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes_nothing(desk):
+    desk.show(1.2, 1)
+    desk.show(1.2, 1, 2)
+    desk.answer("false_alarm", revision=1)
+    assert desk.heard == []
+    assert desk.told() == [("raised", 1, 1), ("raised", 2, 2)]
+    desk.answer("resolve")
+    assert desk.told()[2:] == [("cleared", 3, 2)]
