@@ -166,7 +166,7 @@ def test_another_threshold_pages_as_the_pipeline_itself_would(write_truth):
     _, tried = played(ONE, truth)
     evaluation, real = played(ONE, truth, config=Config(rules=(rule,)))
     assert evaluation.upper == 0.6
-    assert tried.pages != real.pages == replay(tried.moments, rule, Config().emotion.groups)
+    assert tried.pages != real.pages == replay(tried.moments, rule, Config(), evaluation.operating_point)
 
 
 def test_to_and_fro_an_episode_counts_once_and_its_mirror_image_is_anger_too(write_truth, write_clip):

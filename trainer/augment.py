@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -116,5 +118,6 @@ def _photometry(face: Faces, random: np.random.Generator) -> Faces:
     return face
 
 
-def _noisy(face: npt.NDArray[np.generic], deviation: float, random: np.random.Generator) -> Faces:
-    return np.clip(np.rint(face + random.normal(0, deviation, face.shape)), 0, 255).astype(np.uint8)
+def _noisy(face: npt.NDArray[Any], deviation: float, random: np.random.Generator) -> Faces:
+    noisy = np.rint(face + random.normal(0, deviation, face.shape))
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)

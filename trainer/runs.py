@@ -114,16 +114,13 @@ def describe(
             temperature 1.
     """
     labels, votes = answers_of(probabilities, len(validation.classes))
-    temperature, second = fit_temperature(*rated(labels, validation)), None
+    temperature, vote_temperature = fit_temperature(*rated(labels, validation)), 1.0
+    second: dict[str, Any] = {}
     if votes is not None:
         assert validation.votes is not None
         majority = ferplus_majority(validation.votes)
-        second = {
-            "labels": list(VOTE_LABELS),
-            "temperature": fit_temperature(votes[majority >= 0], majority[majority >= 0]),
-            "weight": VOTE_WEIGHT,
-        }
-    temperatures = (temperature, second["temperature"] if second else 1.0)
+        vote_temperature = fit_temperature(votes[majority >= 0], majority[majority >= 0])
+        second = {"votes": {"labels": list(VOTE_LABELS), "temperature": vote_temperature, "weight": VOTE_WEIGHT}}
     return {
         "recipe": asdict(recipe),
         "labels": list(validation.classes),
@@ -132,9 +129,11 @@ def describe(
         "validation_faces": len(validation),
         "validation_sha256": fingerprint(validation),
         "temperature": temperature,
-        **({"votes": second} if second else {}),
+        **second,
         "validation": judge(
-            calibrated(probabilities, len(validation.classes), temperatures), validation, vote_weight=VOTE_WEIGHT
+            calibrated(probabilities, len(validation.classes), (temperature, vote_temperature)),
+            validation,
+            vote_weight=VOTE_WEIGHT,
         ),
     }
 

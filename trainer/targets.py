@@ -41,7 +41,8 @@ def vote_targets(data: FaceDataset) -> npt.NDArray[np.float32]:
     lone = (votes == 1) & (votes.max(axis=1, keepdims=True) > 1)
     votes[lone] = 0
     total = votes.sum(axis=1, keepdims=True)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    shares: npt.NDArray[np.float32] = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    return shares
 
 
 def class_weights(data: FaceDataset, balance: float) -> npt.NDArray[np.float32]:

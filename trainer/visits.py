@@ -6,7 +6,6 @@ its scores go through the agent's own tracker and rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -52,7 +51,8 @@ def cuts(crop: npt.NDArray[np.uint8], random: np.random.Generator) -> list[npt.N
     for _ in range(CUTS):
         scale = SIDE_PX / FACE_PX * random.uniform(0.97, 1.03)
         matrix = cv2.getRotationMatrix2D((middle, middle), random.uniform(-2, 2), scale)
-        matrix[:, 2] += (SIDE_PX - 1) / 2 - middle + random.uniform(-0.02, 0.02, 2) * SIDE_PX
+        shift = (SIDE_PX - 1) / 2 - middle + random.uniform(-0.02, 0.02, 2) * SIDE_PX
+        matrix[:, 2] += shift  # type: ignore[arg-type]
         face = cv2.warpAffine(crop, matrix, (SIDE_PX, SIDE_PX), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
         noisy = np.rint(face + random.normal(0, 2, face.shape))
         found.append(np.clip(noisy, 0, 255).astype(np.uint8))
@@ -88,9 +88,9 @@ def paged_up_to(visit: Visit, *, population_logit: float | None, rule: Rule | No
     return 0.0
 
 
-def share_by_person(people: Sequence[str], paged: npt.NDArray[np.bool_]) -> tuple[float, int]:
+def share_by_person(people: npt.NDArray[np.str_], paged: npt.NDArray[np.bool_]) -> tuple[float, int]:
     """Return the share of a person's visits that were paged, averaged over people, and how many people there are."""
-    _, person = np.unique(np.array(people), return_inverse=True)
+    _, person = np.unique(people, return_inverse=True)
     visits = np.bincount(person)
     shares = np.bincount(person, weights=paged) / visits
     return float(shares.mean()), len(visits)

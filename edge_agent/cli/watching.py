@@ -217,7 +217,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             print(f"{number} of {len(clips)}: {clip.name}", file=sys.stderr, flush=True)
         visits.append(evaluation.play(clip))
     figures = Report(
-        config=config, model=evaluation.model, upper=evaluation.upper, visit_s=options.visit_s, gap_s=options.gap_s,
+        config=config, model=evaluation.model, upper=evaluation.upper,
+        operating_point=evaluation.operating_point, visit_s=options.visit_s, gap_s=options.gap_s,
         counter_pages=evaluation.counter_pages, counter_s=evaluation.counter_s, visits=visits,
     ).figures()  # fmt: skip
     print(json.dumps(figures) if options.json else as_text(figures))

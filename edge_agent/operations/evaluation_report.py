@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_agent.config import Config
+from edge_agent.config import Config, Rule
 from edge_agent.operations.evaluation import Visit
 from edge_agent.operations.intervals import poisson_interval, wilson_interval
 from edge_agent.operations.outcomes import Outcome, Page, attribute, replay, with_upper
@@ -45,6 +45,7 @@ class Report:
     Attributes:
         config: with the one rule that was evaluated.
         upper: the rule's threshold, its own or the model's.
+        operating_point: the model's, if it states one.
         visit_s: as asked; None when each clip was played once.
         counter_pages, counter_s: of the calm visitors one after another.
     """
@@ -52,6 +53,7 @@ class Report:
     config: Config
     model: str
     upper: float
+    operating_point: Mapping[str, Any] | None
     visit_s: float | None
     gap_s: float
     counter_pages: int
@@ -95,14 +97,17 @@ class Report:
     def _outcome(self, visit: Visit, pages: Sequence[Page]) -> Outcome:
         return attribute(pages, visit.episodes, visit.angry, dwell_s=self.config.rules[0].dwell_s)
 
+    def _replay(self, visit: Visit, rule: Rule) -> list[Page]:
+        return replay(visit.moments, rule, self.config, self.operating_point)
+
     def _point(self, threshold: float, calm: Sequence[Visit], angry: Sequence[Visit]) -> dict[str, Any]:
-        rule, groups = with_upper(self.config.rules[0], threshold), self.config.emotion.groups
-        outcomes = [self._outcome(visit, replay(visit.moments, rule, groups)) for visit in angry]
+        rule = with_upper(self.config.rules[0], threshold)
+        outcomes = [self._outcome(visit, self._replay(visit, rule)) for visit in angry]
         delays_s = _delays(outcomes)
         return {
             "threshold": threshold,
             "angry_paged": len(delays_s),
-            "calm_paged": sum(bool(replay(visit.moments, rule, groups)) for visit in calm),
+            "calm_paged": sum(bool(self._replay(visit, rule)) for visit in calm),
             "delay_median_s": _rounded(delays_s, statistics.median),
         }
 

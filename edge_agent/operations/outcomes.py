@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Rule
+from edge_agent.config import Config, Rule
 
 #: (seconds since the visit began, tracks).
 Moment: TypeAlias = tuple[float, tuple[Track, ...]]
@@ -75,15 +75,19 @@ def with_upper(rule: Rule, upper: float) -> Rule:
     return replace(rule, upper=upper, lower=None if rule.lower is None else min(rule.lower, upper))
 
 
-def replay(moments: Iterable[Moment], rule: Rule, groups: Mapping[str, tuple[str, ...]]) -> list[Page]:
+def replay(
+    moments: Iterable[Moment], rule: Rule, config: Config, operating_point: Mapping[str, Any] | None = None
+) -> list[Page]:
     """Return the pages of a visit under a rule that states its threshold.
 
     Args:
-        groups: group name → labels, as configured; in the order of the columns of `Track.scores`.
+        config: its groups are in the order of the columns of `Track.scores`.
+        operating_point: the model's; people's own levels are told by it.
     """
     ids = (str(number) for number in itertools.count())
-    thresholds = thresholds_for([rule], groups, None)
-    rules = RuleEngine([rule], list(groups), thresholds=thresholds, new_id=lambda: next(ids))
+    groups = config.emotion.groups
+    thresholds = thresholds_for([rule], groups, operating_point)
+    rules = RuleEngine([rule], list(groups), thresholds=thresholds, new_id=lambda: next(ids), tracking=config.tracking)
     count = PageCount()
     for time_s, tracks in moments:
         count.note(rules.update(tracks, time_s), time_s)
