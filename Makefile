@@ -21,9 +21,11 @@ RUNS ?= runs
 MODEL := fer-compact-2
 BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
+# Everyday faces to learn from as well, and to choose the operating point on: see trainer/portraits.py.
+PORTRAITS ?=
 KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
-FIT := $(TRAINER) fit --data $(DATA) --precision $(PRECISION) --patience 1000
+FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check train install uninstall clean
 
@@ -84,7 +86,7 @@ train: $(VENV)/.test
 	mkdir -p trainer/runs/$(MODEL)
 	cp $(foreach file,$(KEPT),$(RUNS)/$(MODEL)/$(file)) trainer/runs/$(MODEL)
 	$(VENV)/bin/python -m converter convert $(RUNS)/$(MODEL) --data $(DATA) --out $(BUNDLE)
-	$(TRAINER) threshold $(BUNDLE) --data $(DATA)
+	$(TRAINER) threshold $(BUNDLE) $(if $(PORTRAITS),--portraits $(PORTRAITS),--data $(DATA))
 	$(TRAINER) evaluate $(RUNS)/$(MODEL) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
 

@@ -119,8 +119,8 @@ def test_the_operating_point_is_chosen_by_person_and_says_what_it_promises(portr
     assert result.returncode == 0, result.stderr
     point = json.loads(result.stdout)
     assert json.loads((bundle / "manifest.json").read_text())["operating_point"] == point
-    assert point["calm_people"]["paged"] <= 0.9
-    assert point["calm_people"]["low"] <= point["calm_people"]["paged"] <= point["calm_people"]["high"]
+    calm = point["people"]["neutral"]
+    assert calm["low"] <= calm["paged"] <= min(0.9, calm["high"])
     assert point["visit_s"] == VISIT_S
     assert (
         "paged for in a visit of 15 s"

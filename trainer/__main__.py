@@ -332,16 +332,13 @@ def _threshold(options: argparse.Namespace) -> int:
 def _by_person(point: dict[str, Any]) -> str:
     lines = [
         f"angry from {point['threshold']:.2f} up, for {point['dwell_s']:g} s; written in the manifest",
-        f"paged for in a visit of {point['visit_s']:g} s, with 95 % intervals:",
+        f"paged for in a visit of {point['visit_s']:g} s, of people whom training left aside, with 95 % intervals:",
     ]
-    for part, outcome in (("chosen on", point), ("others", point["test"])):
-        for name in ("calm_people", "neutral_people", "angry_people"):
-            if name in outcome:
-                found = outcome[name]
-                lines.append(
-                    f"  {part:10}{name.replace('_', ' '):16}{found['paged']:6.1%}  ({found['low']:.1%} to "
-                    f"{found['high']:.1%}) of {found['people']} people, {found['visits']} visits"
-                )
+    for name, found in point["people"].items():
+        lines.append(
+            f"  {name:8}{found['paged']:6.1%}  ({found['low']:.1%} to {found['high']:.1%}) "
+            f"of {found['people']} people, {found['visits']} visits"
+        )
     return "\n".join(lines)
 
 

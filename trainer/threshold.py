@@ -21,24 +21,26 @@ from trainer.portraits import Portraits, load_portraits
 from trainer.runs import recipe_of, require_same_split, split, write_json
 from trainer.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
 
-#: Expressions for which nobody should be paged; portraits show too few others.
-CALM = ("neutral", "happy")
+#: Whose share of paged visits is limited. Happy people would make it look smaller than it is.
+CALM = "neutral"
+#: Others whose share is stated.
+OTHERS = ("happy", "angry")
 _SMALLEST = 1e-4
 
 
 def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged: float) -> dict[str, Any]:
     """Return the operating point that pages for few enough calm people, now also in the bundle's manifest.
 
-    Each portrait is a visit (`visits`); of each person the share of visits that are paged counts. The people are those
-    of the portraits' validation part; what it comes to for the test part is stated beside it.
+    Each portrait of the people whom training left aside is a visit (`visits`); of each person the share of visits that
+    are paged counts.
 
     Args:
-        max_people_paged: largest share of calm people who may be paged for, 0..1.
+        max_people_paged: largest share of people with a neutral expression who may be paged for, 0..1.
 
     Returns:
-        emotions, threshold, population_logit (mean log-odds of what rules see of angry in calm people), dwell_s,
-        visit_s, max_people_paged, calm_people (paged: share of them, low and high: Wilson's interval, people, visits),
-        neutral_people and angry_people (likewise), the same under `test`, chosen_on.
+        emotions, threshold, population_logit (mean log-odds of what rules see of angry in neutral people), dwell_s,
+        visit_s, max_people_paged, chosen_on, and `people`: expression → paged (the share of them), low and high
+        (Wilson's interval), people, visits.
 
     Raises:
         ModelError: the bundle is not usable, or pages for too many at any threshold.
@@ -48,18 +50,15 @@ def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged:
     classifier = EmotionClassifier(bundle)
     if "angry" not in classifier.labels:
         raise ModelError(f"{bundle_path} does not know angry")
-    everybody = load_portraits(portraits)
-    parts = {name: everybody.part(name) for name in ("validation", "test")}
-    visits = {name: _visits(classifier, part) for name, part in parts.items()}
-    population = _population(parts["validation"], visits["validation"])
-    reached = {
-        name: np.array([paged_up_to(visit, population_logit=population) for visit in found])
-        for name, found in visits.items()
-    }
-    chosen, rule = parts["validation"], Rule(name="angry")
-    calm = _rows(chosen, CALM)
+    part = load_portraits(portraits).part("held out")
+    calm = part.labels == VOTE_LABELS.index(CALM)
+    if not calm.any():
+        raise ModelError(f"{portraits} holds no {CALM} person whom training left aside")
+    visits = _visits(classifier, part)
+    population = _population(part.people[calm], [visits[row] for row in np.flatnonzero(calm)])
+    reached = np.array([paged_up_to(visit, population_logit=population) for visit in visits])
     for threshold in THRESHOLDS:
-        share, _ = share_by_person(chosen.people[calm], reached["validation"][calm] >= threshold)
+        share, count = share_by_person(part.people[calm], reached[calm] >= threshold)
         if share <= max_people_paged:
             break
     else:
@@ -68,12 +67,11 @@ def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged:
         "emotions": ["angry"],
         "threshold": threshold,
         "population_logit": round(population, 4),
-        "dwell_s": rule.dwell_s,
+        "dwell_s": Rule(name="angry").dwell_s,
         "visit_s": VISIT_S,
         "max_people_paged": max_people_paged,
-        **_outcome(chosen, reached["validation"] >= threshold),
-        "test": _outcome(parts["test"], reached["test"] >= threshold),
-        "chosen_on": f"portraits of {len(set(chosen.people[calm]))} calm people, one visit of {VISIT_S:g} s each",
+        "people": _outcome(part, reached >= threshold),
+        "chosen_on": f"portraits of {count} calm people whom training left aside, each a visit of {VISIT_S:g} s",
     }
     write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": point})
     return point
@@ -88,23 +86,18 @@ def _visits(classifier: EmotionClassifier, part: Portraits) -> list[Visit]:
     ]
 
 
-def _population(part: Portraits, visits: list[Visit]) -> float:
-    """Return the mean log-odds of calm people, each of whom counts alike."""
-    calm = np.flatnonzero(_rows(part, CALM))
-    scores = np.clip([visits[row].scores for row in calm], _SMALLEST, 1 - _SMALLEST)
+def _population(people: npt.NDArray[np.str_], visits: list[Visit]) -> float:
+    """Return the mean log-odds of the scores in some people's visits; each of the people counts alike."""
+    scores = np.clip([visit.scores for visit in visits], _SMALLEST, 1 - _SMALLEST)
     odds = np.log(scores / (1 - scores)).mean(axis=1)
-    _, person = np.unique(part.people[calm], return_inverse=True)
+    _, person = np.unique(people, return_inverse=True)
     return float((np.bincount(person, weights=odds) / np.bincount(person)).mean())
-
-
-def _rows(part: Portraits, labels: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    return np.isin(part.labels, [VOTE_LABELS.index(label) for label in labels])
 
 
 def _outcome(part: Portraits, paged: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
     result = {}
-    for name, labels in (("calm_people", CALM), ("neutral_people", ("neutral",)), ("angry_people", ("angry",))):
-        rows = _rows(part, labels)
+    for name in (CALM, *OTHERS):
+        rows = part.labels == VOTE_LABELS.index(name)
         if not rows.any():
             continue
         share, people = share_by_person(part.people[rows], paged[rows])
