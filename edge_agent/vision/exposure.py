@@ -30,4 +30,5 @@ def normalise_exposure(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return crop
     gain = min(MAX_GAIN, HIGHLIGHTS / max(highlights, 1.0))
     table = np.minimum(np.rint(np.arange(256) * gain), 255).astype(np.uint8)
-    return table[crop]
+    brightened: npt.NDArray[np.uint8] = table[crop]
+    return brightened
