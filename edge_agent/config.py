@@ -133,6 +133,7 @@ class Tracking:
     lost_after_s: float = option(1.0, low=0.05, high=60)
     min_iou: float = option(0.2, low=0.01, high=0.95)
     max_distance: float = option(1.0, low=0.0, high=5)
+    still_after_s: float = option(120.0, low=0, high=86400)
 
 
 @dataclass(frozen=True, slots=True)
