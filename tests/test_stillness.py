@@ -208,11 +208,11 @@ def test_a_poster_called_a_false_alarm_pages_no_more_and_the_person_beside_it_st
     assert alert.step == "raised"
     assert pipeline.false_alarm([track.face for track in tracks], 5.0)
     pipeline.rules.act(alert.id, "false_alarm", by="kim", time_s=5.0)
-    assert run(pipeline, poster_and_person, 5.0, 10.0, person=False) == []
-    assert pipeline.vision.abstained["still"] > 90
-    assert len(pipeline.proposed_zones(15.0)) == 1
+    assert run(pipeline, poster_and_person, 5.0, 6.0, person=False) == []
+    assert pipeline.vision.abstained["still"] > 50
+    assert len(pipeline.proposed_zones(11.0)) == 1
     # The clip's person is angry from 8.8 to 14.4 s; its 16.8 s begin anew at 16.8.
-    [(paged_s, again, tracks), *_] = run(pipeline, poster_and_person, 16.8, 15.0, person=True)
+    [(paged_s, again, tracks), *_] = run(pipeline, poster_and_person, 16.8 + 7.5, 6.0, person=True)
     assert again.step == "raised"
     assert 16.8 + 8.8 < paged_s < 16.8 + 14.4
     assert [track.face.x > 320 for track in tracks] == [True]

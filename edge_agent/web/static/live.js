@@ -296,7 +296,7 @@ async function showProposed() {
   propose((await ask("/api/ignore_zones")).proposed);
 }
 
-async function saveZones() {("click"
+async function saveZones() {
   try {
     await ask("/api/ignore_zones", { method: "PUT", body: JSON.stringify(zones) });
     $("saved").textContent = "Saved; in force from the next frame on.";
