@@ -27,6 +27,8 @@ from edge_agent.vision.yunet import YuNet
 
 #: How much wider and higher than a still face the zone is that is proposed to ignore it.
 _PROPOSED_MARGIN = 0.1
+#: Overlap of a track's last box with a still face from which on they are the same.
+_SAME_FACE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ class Pipeline:
         height, width = frame.image.shape[:2]
         observations = [Observation(judged.face, judged.scores) for judged in judgements]
         tracks = self._tracker.update(observations, time_s=frame.time_s, width=width, height=height)
+        # Whoever is known to be a print from now on is nobody, at once.
+        tracks = tuple(track for track in tracks if all(track.face.overlap(face) < _SAME_FACE for face in still))
         alerts = self.rules.update(tracks, frame.time_s)
         end_s = time.perf_counter()
         judgements = [judged for judged in judgements if judged.scores is not None]

@@ -42,8 +42,11 @@ _MOTION_COSTS = 10.0
 REMEMBER_S, _FORGET_S = 86_400.0, 60.0
 #: A look stands for at most so much time before it: nobody knows what was in between.
 _GAP_S = 1.5
-#: How long a face must have been seen without motion before a false alarm says anything about its place.
-_SEEN_S = 2.0
+#: How long a face must have been seen, and without motion, before a false alarm says anything about its place. The
+#: answer may come at once: a page takes little longer than this.
+_SEEN_S = 1.0
+#: A place's signature is the mean of so much time.
+_MEAN_S = 2.0
 #: What has been without motion for so long is a thing, also when it came by moving or something moves before it.
 _PROVEN_S = 15.0
 #: Time constant by which a place's signature follows its light.
@@ -177,7 +180,7 @@ class StillPlaces:
             place.motions = 0
         place.looks, place.seen_s = 0, time_s
         # The mean of the first two seconds, as single pictures are noisy; then slowly after the light.
-        share = elapsed_s / (elapsed_s + (place.still_s if place.still_s < _SEEN_S else _FOLLOW_S) + 1e-9)
+        share = elapsed_s / (elapsed_s + (place.still_s if place.still_s < _MEAN_S else _FOLLOW_S) + 1e-9)
         place.signature = normalise(place.signature + share * (now - place.signature))
 
     def _differs(self, place: _Place, elapsed_s: float) -> None:
@@ -204,7 +207,7 @@ class StillPlaces:
         """
         here = [place for place in self._places if overlap(place.box, box) >= _SAME_PLACE]
         place = max(here, key=lambda one: one.seen_s, default=None)
-        if place is None or place.motions >= MOTIONS or place.still_s < _SEEN_S:
+        if place is None or place.motions or place.still_s < _SEEN_S:
             return False
         kept = [one for one in self._rectangles if overlap(one.box, place.box) < _SAME_RECTANGLE]
         self._rectangles = [*kept, Rectangle(place.box, time_s + REMEMBER_S)][-_MAX_RECTANGLES:]
