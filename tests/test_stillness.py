@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import cv2
 import numpy as np
 import pytest
+from messages import validate
 
 from edge_agent.alerting.stillness import (
     REMEMBER_S,
@@ -17,9 +19,11 @@ from edge_agent.alerting.stillness import (
     normalise,
     to_text,
 )
+from edge_agent.app import Agent
 from edge_agent.camera.frames import Frame
-from edge_agent.config import Config, Rule, Tracking
+from edge_agent.config import Camera, Config, Outbox, Privacy, Rule, Tracking
 from edge_agent.pipeline import Pipeline, Vision
+from edge_agent.testing import FakeBus
 from edge_agent.vision.faces import signature
 
 RATE_HZ = 10
@@ -228,3 +232,37 @@ def test_a_poster_that_nobody_answered_for_lets_its_alert_end(poster_and_person)
     assert zone[2] < 0.45
     pipeline.vision.ignore_zones += (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)
     assert pipeline.proposed_zones(14.0) == []
+
+
+def test_the_place_of_a_false_alarm_outlives_a_restart_(tmp_path, clip_frames):
+    picture = clip_frames("one")[170].image
+    for n in range(35):
+        cv2.imwrite(str(tmp_path / f"{n:02}.png"), picture)
+    settings = Config(
+        camera=Camera(device=str(tmp_path)),
+        privacy=Privacy(notice_posted=True),
+        outbox=Outbox(state_dir=tmp_path / "state"),
+    )
+
+    def watch() -> tuple[int, Agent, dict]:
+        """Return how many pages there were, the agent at its end, and its last health report."""
+        bus = FakeBus()
+
+        def say_false_alarm(_frame, decision) -> None:
+            if decision.alerts and decision.tracks:
+                agent.remember_false_alarm(decision.tracks)
+
+        agent = Agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=say_false_alarm)
+        agent.run()
+        pages = sum(b'"step": "raised"' in message.payload for message in bus.published)
+        return pages, agent, json.loads([m.payload for m in bus.published if m.topic.endswith("/health")][-1])
+
+    pages, _, _ = watch()
+    assert pages == 1
+    pages, agent, report = watch()
+    assert pages == 0
+    assert agent.pipeline.vision.abstained["still"] > 30
+    [zone] = agent.pipeline.proposed_zones(time.monotonic())
+    assert zone[0] < 0.5 < zone[2]
+    assert report["people"] == 0
+    validate(json.dumps({**report, "still_places": [zone]}).encode())
