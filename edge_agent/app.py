@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from edge_agent.alerting import stillness
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
@@ -43,6 +44,10 @@ from edge_agent.vision.faces import mask_zones
 log = logging.getLogger("edge_agent")
 
 _IDLE_S = 0.25
+#: Name of the note about places where staff called a face without motion a false alarm.
+_FALSE_ALARMS = "false-alarms"
+#: So many are proposed in `health` as zones to ignore.
+MAX_STILL_PLACES = 8
 
 Watcher = Callable[[Frame, Decision], None]
 
@@ -167,6 +172,8 @@ class Agent:
                 unix=time.time,
                 monotonic=time.monotonic,
             )
+        noted = self._dispatcher.note(_FALSE_ALARMS) or "[]"
+        self.pipeline.still_places.restore(stillness.from_text(noted, now_s=self._alert_time_s(), unix_s=time.time()))
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
         for onlooker in open_onlookers(config, self.pipeline, drawn_zones=drawn_zones):
@@ -327,8 +334,17 @@ class Agent:
             onlooker.note_alert(alert)
 
     def _answered(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
-        del people
         self._statistics.answered(rule, false_alarm=false_alarm)
+        if false_alarm:
+            self._remember_false_alarm(people)
+
+    def _remember_false_alarm(self, people: tuple[Track, ...]) -> None:
+        """Note where the faces of an alert are, if they do not move, so that they page nobody for a day."""
+        now_s = self._alert_time_s()
+        if self.pipeline.false_alarm([track.face for track in people], now_s):
+            rectangles = self.pipeline.still_places.rectangles()
+            self._dispatcher.write_note(_FALSE_ALARMS, stillness.to_text(rectangles, now_s=now_s, unix_s=time.time()))
+            log.info("a face that does not move was called a false alarm; its place pages nobody for a day")
 
     def _tell_health(self) -> None:
         body = self._health()
@@ -351,6 +367,7 @@ class Agent:
             "people": self._people,
             "faces": self.health.faces,
             "abstained": dict(self.pipeline.vision.abstained),
+            "still_places": self.pipeline.proposed_zones(self._alert_time_s())[:MAX_STILL_PLACES],
             "outbox_depth": depth,
             "outbox_oldest_s": round(oldest_s, 1),
             "temperature_c": temperature_c(),

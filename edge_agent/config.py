@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edge_agent import yaml_loader
 from edge_agent.errors import ConfigError
@@ -85,11 +85,16 @@ class Faces:
 class Gates:
     """When a face is seen but not judged."""
 
+    REMOVED: ClassVar = {
+        "min_brightness": "dark faces are brightened; min_deviation says how little detail is too dark",
+        "max_brightness": "max_saturated says how large a share of the face may be clipped",
+        "min_contrast": "min_relative_contrast is the deviation as a share of the mean",
+    }
     max_cut_off: float = option(0.15, low=0, high=1)
     min_eye_distance: float = option(0.25, low=0, high=1)
-    min_brightness: float = option(30.0, low=0, high=255)
-    max_brightness: float = option(225.0, low=0, high=255)
-    min_contrast: float = option(10.0, low=0, high=128)
+    max_saturated: float = option(0.5, low=0, high=1)
+    min_relative_contrast: float = option(0.05, low=0, high=2)
+    min_deviation: float = option(4.0, low=0, high=128)
     min_sharpness: float = option(0.03, low=0, high=10)
 
 
@@ -131,6 +136,7 @@ class Tracking:
     max_distance: float = option(1.0, low=0.0, high=5)
     baseline_s: float = option(10.0, low=0.0, high=3600)
     baseline_memory_s: float = option(60.0, low=1.0, high=3600)
+    still_after_s: float = option(120.0, low=0, high=86400)
 
     @property
     def forgotten_after_s(self) -> float:

@@ -43,6 +43,8 @@ def test_an_empty_file_is_the_default(tmp_path):
     ("text", "line", "says"),
     [
         ("camera:\n  widht: 640", 2, "did you mean 'width'"),
+        ("gates:\n  min_brightness: 20", 2, "'min_brightness' is no longer an option: dark faces are brightened"),
+        ("gates: {min_contrast: 10.0}", 1, "min_relative_contrast"),
         ("\n\nmqqt: {}", 3, "did you mean 'mqtt'"),
         ("zzz: 1", 1, "allowed here: profile, site, camera"),
         ("camera:\n  width: wide", 2, "whole number from 160 to 4096"),

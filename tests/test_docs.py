@@ -28,7 +28,7 @@ def test_every_option_is_explained():
     unexplained = re.findall(r"^\| `([a-z_.]+)` \|  \|", generator().configuration(), re.M)
     # These explain themselves, beside a neighbour that is explained.
     assert set(unexplained) <= {
-        "enabled", "height", "host", "keepalive_s", "max_brightness", "message", "name", "polygon", "port",
+        "enabled", "height", "host", "keepalive_s", "message", "name", "polygon", "port",
         "tls.enabled", "tls.key_file", "topic_root", "username",
     }  # fmt: skip
 

@@ -37,6 +37,9 @@ def crop(clip_frames) -> np.ndarray:
         (face(y=440), "cut_off"),
         (face(eyes=0.26), ""),
         (face(eyes=0.2), "turned_away"),
+        (face(eyes=0.22), "turned_away"),
+        (face(size=28, eyes=0.22), ""),
+        (face(size=28, eyes=0.15), "turned_away"),
     ],
 )
 def test_a_face_cut_off_or_turned_away_is_not_judged(seen, reason):
@@ -47,8 +50,12 @@ def test_a_face_cut_off_or_turned_away_is_not_judged(seen, reason):
     ("change", "reason"),
     [
         (lambda crop: crop, ""),
-        (lambda crop: (crop * 0.15).astype(np.uint8), "too_dark"),
-        (lambda crop: (crop * 0.1 + 229).astype(np.uint8), "too_bright"),
+        (lambda crop: (crop * 0.15).astype(np.uint8), ""),
+        (lambda crop: (crop * 0.05).astype(np.uint8), "too_dark"),
+        (lambda crop: crop * 0, "too_dark"),
+        (lambda crop: cv2.convertScaleAbs(crop, alpha=1.3), ""),
+        (lambda crop: cv2.convertScaleAbs(crop, alpha=3), "too_bright"),
+        (lambda crop: crop * 0 + 255, "too_bright"),
         (lambda crop: (crop * 0.1 + 100).astype(np.uint8), "low_contrast"),
         (lambda crop: cv2.GaussianBlur(crop, (0, 0), 2.5), "blurred"),
         (lambda crop: cv2.resize(cv2.resize(crop, (32, 32), interpolation=cv2.INTER_AREA), (48, 48)), ""),
@@ -56,6 +63,19 @@ def test_a_face_cut_off_or_turned_away_is_not_judged(seen, reason):
 )
 def test_a_crop_that_shows_too_little_is_not_judged(crop, change, reason):
     assert crop_reason(change(crop), Gates()) == reason
+
+
+@pytest.mark.parametrize("skin", [1.0, 0.6, 0.35], ids=["light", "medium", "dark"])
+@pytest.mark.parametrize("light", [1.0, 0.6, 0.35])
+def test_dark_skin_in_dim_light_is_judged_as_light_skin_in_daylight(clip_frames, skin, light):
+    vision = Vision(Config())
+    frame = clip_frames("one")[160].image
+    random = np.random.default_rng(0)
+    dim = np.clip(np.rint(frame * (skin * light) + random.normal(0, 1.5, frame.shape)), 0, 255).astype(np.uint8)
+    [clear] = vision.judge(frame, vision.find_faces(frame))
+    [judged] = vision.judge(dim, vision.find_faces(dim))
+    assert judged.scores is not None, vision.abstained
+    np.testing.assert_allclose(judged.scores, clear.scores, atol=0.2)
 
 
 def test_what_the_gates_keep_out_is_counted_and_keeps_its_track(clip_frames):

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from edge_agent.config import load_config
@@ -63,7 +64,7 @@ def test_a_doctor_names_what_does_not_work(run_command, write_config):
     assert result.code == 1
     verdicts = {line.split(":")[0].split()[1]: line.startswith("ok") for line in result.out.splitlines()}
     assert verdicts == {
-        "models": True, "camera": False, "disk": False, "broker": False, "clock": True, "memory": True,
+        "models": True, "camera": False, "posters": True, "disk": False, "broker": False, "clock": True, "memory": True,
         "temperature": True, "throttling": True,
         "notice": True,
     }  # fmt: skip
@@ -74,6 +75,18 @@ def test_a_doctor_finds_a_good_setup_good(run_command, write_config):
     result = run_command("doctor", "--json", "--config", write_config())
     assert result.code == 0, result.out
     assert all(check["ok"] for check in json.loads(result.out))
+
+
+def test_a_doctor_finds_a_poster(run_command, write_config, clip_frames, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "poster.png"), clip_frames("one")[0].image)
+    config_file = write_config(camera={"device": str(pictures), "loop": True})
+    result = run_command("doctor", "--json", "--config", config_file)
+    assert result.code == 1
+    [finding] = [check["detail"] for check in json.loads(result.out) if not check["ok"]]
+    assert "a face that does not move, from 3" in finding
+    assert "draw a zone to ignore" in finding
 
 
 def test_the_notice_names_place_and_emotions(run_command, write_config):

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import cv2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PATIENCE_S
@@ -98,6 +99,23 @@ def live_view(edge_agent, write_config):
     return start
 
 
+@pytest.fixture
+def poster_view(edge_agent, write_config, clip_frames, tmp_path):
+    """The agent with its live view before a picture that never changes; the page's address."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "poster.png"), clip_frames("one")[0].image)
+    port = free_port()
+    config_file = write_config(
+        camera={"device": str(pictures), "loop": True},
+        web={"enabled": True, "port": port},
+        tracking={"still_after_s": 3.0},
+    )
+    agent = edge_agent("run", "--config", config_file)
+    next(line for line in agent.stderr if "camera delivers frames" in line)
+    return f"http://127.0.0.1:{port}/"
+
+
 class TestLiveView:
     def test_it_shows_who_is_upset_and_the_page_that_follows(self, live_view, open_page):
         page = open_page(live_view(), DESKTOP)
@@ -150,6 +168,22 @@ class TestLiveView:
         assert zone[1][0] == pytest.approx(0.31)
         page.get_by_role("button", name="Zone 1, corner 1").press("Delete")
         expect(page.get_by_role("button", name="Zone 1, corner 1")).to_have_count(0)
+
+    def test_a_poster_is_proposed_and_ignored_at_a_click(self, poster_view, open_page, tmp_path):
+        page = open_page(poster_view, DESKTOP)
+        page.get_by_role("tab", name="Setup").click()
+        page.get_by_role("button", name="Ignore place 1").click()
+        expect(page.locator("#saved")).to_contain_text("Saved")
+        expect(page.locator("#proposed")).to_be_hidden()
+        expect(page.get_by_role("button", name="Zone 1, corner 1")).to_be_visible()
+        accessible(page)
+        page.reload()
+        expect(page.get_by_role("button", name="Zone 1, corner 1")).to_be_visible()
+        expect(page.locator("#proposed")).to_be_hidden()
+        [zone] = json.loads((tmp_path / "state" / "ignore_zones.json").read_text())
+        assert zone[0][0] < 0.5 < zone[1][0]
+        page.get_by_role("tab", name="Live").click()
+        expect(page.locator("#people li").first).to_have_text("Nobody in view")
 
     def test_the_summary_is_drawn_by_hour_and_day_and_can_be_taken_along(self, live_view, open_page, tmp_path):
         shares = {"angry": 0.1, "happy": 0.3, "neutral": 0.5, "sad": 0.05, "other": 0.05}

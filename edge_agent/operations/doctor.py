@@ -11,20 +11,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.config import Config, read_password
 from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.errors import AgentError, StateError
+from edge_agent.errors import AgentError, CameraError, StateError
 from edge_agent.operations.clock import synchronised
 from edge_agent.operations.health import temperature_c
 from edge_agent.operations.models import with_active_model
+from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Pipeline
 
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _HOT_C = 80.0
 _SLOW_COMMIT_MS = 250.0
+#: How long the camera is watched for posters, and how long a face must be without motion to be one.
+_WATCH_S, _STILL_S = 8.0, 6.0
 _NEEDED_MB = 120
 #: The agent was written after this; a clock before it was never set.
 _EARLIEST_UNIX_S = 1_767_225_600.0
@@ -44,6 +48,7 @@ def examine(config: Config) -> Iterator[Check]:
     for name, attempt in (
         ("models", _models),
         ("camera", _camera),
+        ("posters", _posters),
         ("disk", _disk),
         ("broker", _broker),
         ("clock", _clock),
@@ -78,6 +83,31 @@ def _camera(config: Config) -> str:
         raise AgentError("the camera opens but gives no frame")
     height, width = frame.image.shape[:2]
     return f"{config.camera.source} gives {width}x{height} pixels, mean brightness {frame.image.mean():.0f} of 255"
+
+
+def _posters(config: Config) -> str:
+    """Watch the camera for faces that do not move."""
+    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
+    pipeline.vision.ignore_zones += load_zones(config.outbox.state_dir)
+    pipeline.still_places = StillPlaces(_STILL_S)
+    camera = make_camera(config.camera)
+    try:
+        camera.open()
+        until_s = time.monotonic() + _WATCH_S
+        while time.monotonic() < until_s and (frame := camera.read()) is not None:
+            pipeline.process(frame)
+            found = pipeline.proposed_zones(frame.time_s)
+            if found:
+                left, top, right, bottom = (f"{100 * share:.0f} %" for share in found[0])
+                raise AgentError(
+                    f"a face that does not move, from {left} to {right} of the picture's width and {top} to {bottom} "
+                    "of its height: if it is a poster or a screen, draw a zone to ignore there (faces.ignore_zones)"
+                )
+    except CameraError:
+        return "not looked for, there is no picture"
+    finally:
+        camera.close()
+    return f"no face stood still for {_STILL_S:.0f} s"
 
 
 def _disk(config: Config) -> str:

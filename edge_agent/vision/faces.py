@@ -13,6 +13,8 @@ import numpy.typing as npt
 from edge_agent.camera.frames import Image
 from edge_agent.config import Polygon
 
+_SIGNATURE_SIDE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
@@ -113,6 +115,24 @@ def crop_face(image: Image, face: Face, framing: Framing, side_px: int) -> npt.N
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     return np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+
+
+def signature(image: Image, box: tuple[float, float, float, float]) -> npt.NDArray[np.float32]:
+    """Return what a rectangle shows, so coarse that nobody can be told by it, without slow changes of light across it.
+
+    Args:
+        image: uint8 (height, width, 3), BGR.
+        box: left, top, right, bottom, as shares of width and height; what lies beyond the frame is left out.
+
+    Returns:
+        float32 (_SIGNATURE_SIDE, _SIGNATURE_SIDE), grey levels, around 0.
+    """
+    height, width = image.shape[:2]
+    left, top = min(max(0, round(box[0] * width)), width - 1), min(max(0, round(box[1] * height)), height - 1)
+    right, bottom = max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
+    grey = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_BGR2GRAY).astype(np.float32)
+    coarse = cv2.resize(grey, (_SIGNATURE_SIDE, _SIGNATURE_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(coarse - cv2.GaussianBlur(coarse, (0, 0), 0.15 * _SIGNATURE_SIDE), dtype=np.float32)
 
 
 def _crop_large(image: Image, to_source: npt.NDArray[np.float64], side_px: int, step: float) -> npt.NDArray[np.uint8]:

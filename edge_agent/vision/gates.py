@@ -16,7 +16,13 @@ from edge_agent.config import Gates
 from edge_agent.vision.faces import Face
 
 #: Reasons, in the order in which they are looked for.
-REASONS = ("cut_off", "turned_away", "too_dark", "too_bright", "low_contrast", "blurred")
+REASONS = ("cut_off", "turned_away", "too_bright", "low_contrast", "too_dark", "blurred")
+#: Grey levels from here on are clipped: what was there is gone.
+SATURATED = 250
+#: Distance of a frontal face's eyes, as a share of its width, and how much it varies from frame to frame when the face
+#: is as wide as the frame's longer side; in smaller faces it varies as much more as they are smaller (docs/tuning.md).
+_FRONTAL_EYES = 0.38
+_EYE_NOISE = 0.0025
 #: Rounding to whole grey levels has a variance of 1/12; the Laplacian's weights, 1 four times and -4, make it 20/12.
 _ROUNDING_VARIANCE = 20 / 12
 
@@ -33,23 +39,30 @@ def box_reason(face: Face, *, width: int, height: int, limits: Gates) -> str:
     if 1 - inside > limits.max_cut_off:
         return "cut_off"
     (rx, ry), (lx, ly) = face.right_eye, face.left_eye
-    # A head that turns by an angle brings its eyes together by about the cosine of it.
-    return "turned_away" if math.hypot(lx - rx, ly - ry) / face.width < limits.min_eye_distance else ""
+    # A head that turns by an angle brings its eyes together by about the cosine of it; a small frontal face seems to
+    # turn by noise alone, so the limit stays three deviations below what is usual.
+    noise = _EYE_NOISE * max(width, height) / face.width
+    limit = min(limits.min_eye_distance, _FRONTAL_EYES - 3 * noise)
+    return "turned_away" if math.hypot(lx - rx, ly - ry) / face.width < limit else ""
 
 
 def crop_reason(crop: npt.NDArray[np.uint8], limits: Gates) -> str:
     """Return why a crop cannot be judged, one of REASONS, or nothing.
 
+    Exposure alone is no reason, dark skin and dim light are brightened before they are judged; what counts is how much
+    of the face's detail the camera has delivered.
+
     Args:
-        crop: uint8 (side, side), grey.
+        crop: uint8 (side, side), grey, as the camera delivered it, not brightened.
     """
     mean, deviation = float(crop.mean()), float(crop.std())
-    if mean < limits.min_brightness:
-        return "too_dark"
-    if mean > limits.max_brightness:
+    if float((crop >= SATURATED).mean()) > limits.max_saturated:
         return "too_bright"
-    if deviation < limits.min_contrast:
+    if deviation < limits.min_relative_contrast * mean:
         return "low_contrast"
+    # So few grey levels that brightening makes steps and noise of them.
+    if deviation < limits.min_deviation:
+        return "too_dark"
     return "blurred" if sharpness(crop) < limits.min_sharpness else ""
 
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from edge_agent.alerting.rules import Alert, Progress
+from edge_agent.alerting.stillness import Box
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.config import Config, Polygon
 from edge_agent.operations.zones import save_zones
@@ -70,6 +71,8 @@ class LiveView:
         #: Those in force: the configured and the drawn ones.
         self.configured_zones: tuple[Polygon, ...] = config.faces.ignore_zones
         self.drawn_zones = drawn_zones
+        #: Where faces do not move: left, top, right, bottom, 0..1.
+        self.proposed_zones: tuple[Box, ...] = ()
 
     def look(self, frame: Frame, decision: Decision) -> None:
         """Apply what was drawn, and encode the frame if somebody watches."""
@@ -79,14 +82,14 @@ class LiveView:
             save_zones(self._config.outbox.state_dir, self.drawn_zones)
         if not self.watchers:
             return
+        self.proposed_zones = tuple(self._pipeline.proposed_zones(frame.time_s))
         progress = self._pipeline.rules.progress(frame.time_s)
         height, width = frame.image.shape[:2]
         scale = min(1.0, _WIDTH_PX / width)
         small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         picture = np.asarray(small, dtype=np.uint8)
         if self._config.web.blur_faces:
-            for track in decision.tracks:
-                face = track.face
+            for face in (*(track.face for track in decision.tracks), *decision.still):
                 _blur(picture, face.x * scale, face.y * scale, face.width * scale, face.height * scale)
         ok, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if ok:

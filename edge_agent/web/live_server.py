@@ -104,7 +104,10 @@ class LiveServer:
         return read(self._config.outbox.state_dir, since_s=time.time() - _SUMMARY_S)
 
     async def _zones(self, _request: web.Request) -> web.Response:
-        return web.json_response({"configured": self._view.configured_zones, "drawn": self._view.drawn_zones})
+        return web.json_response({
+            "configured": self._view.configured_zones, "drawn": self._view.drawn_zones,
+            "proposed": self._view.proposed_zones,
+        })  # fmt: skip
 
     async def _draw_zones(self, request: web.Request) -> web.Response:
         try:

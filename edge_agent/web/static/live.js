@@ -16,6 +16,7 @@ let socket = null;
 let caption = null;
 let zones = [];
 let fixedZones = [];
+let proposedZones = [];
 let shown = "live";
 let frames = [];
 
@@ -247,13 +248,14 @@ function zoneHandle(zone, corner) {
 }
 
 function drawZones() {
-  const polygon = (corners, fixed) => {
+  const polygon = (corners, kind) => {
     const shape = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     shape.setAttribute("points", corners.map((corner) => corner.join(",")).join(" "));
-    if (fixed) shape.setAttribute("class", "fixed");
+    shape.setAttribute("class", kind);
     return shape;
   };
-  $("zones").replaceChildren(...fixedZones.map((zone) => polygon(zone, true)), ...zones.map((zone) => polygon(zone, false)),
+  $("zones").replaceChildren(...fixedZones.map((zone) => polygon(zone, "fixed")), ...proposedZones.map((zone) => polygon(zone, "proposed")),
+    ...zones.map((zone) => polygon(zone, "drawn")),
     ...zones.flatMap((zone, i) => zone.map((_, corner) => zoneHandle(i, corner))));
   $("yaml").textContent = `faces:\n  ignore_zones: ${JSON.stringify([...fixedZones, ...zones])}`;
   $("saved").textContent = "";
@@ -264,12 +266,43 @@ $("add-zone").addEventListener("click", () => {
   drawZones();
   $("zones").querySelector(`[aria-label="Zone ${zones.length}, corner 1"]`).focus();
 });
-$("save-zones").addEventListener("click", async () => {
+// Where faces do not move; a zone drawn there, saved or not, answers the proposal.
+const rectangle = ([left, top, right, bottom]) => [[left, top], [right, top], [right, bottom], [left, bottom]];
+const covers = (zone, [x, y]) => Math.min(...zone.map(([zx]) => zx)) <= x && x <= Math.max(...zone.map(([zx]) => zx))
+  && Math.min(...zone.map(([, zy]) => zy)) <= y && y <= Math.max(...zone.map(([, zy]) => zy));
+
+function propose(boxes) {
+  const open = boxes.filter(([left, top, right, bottom]) => ![...fixedZones, ...zones].some((zone) => covers(zone, [(left + right) / 2, (top + bottom) / 2])));
+  if (JSON.stringify(open.map(rectangle)) === JSON.stringify(proposedZones)) return;
+  proposedZones = open.map(rectangle);
+  $("proposed").hidden = !open.length;
+  $("proposed").querySelector("ul").replaceChildren(...proposedZones.map((zone, i) => {
+    const button = make("button", {}, `Ignore place ${i + 1}`);
+    button.addEventListener("click", async () => {
+      zones.push(zone);
+      propose(boxes);
+      drawZones();
+      await saveZones();
+    });
+    return make("li", {}, button);
+  }));
+  const [text, focused] = [$("saved").textContent, document.activeElement?.getAttribute("aria-label")];
+  drawZones();
+  $("saved").textContent = text;
+  if (focused?.startsWith("Zone")) $("zones").querySelector(`[aria-label="${focused}"]`)?.focus();
+}
+
+async function showProposed() {
+  propose((await ask("/api/ignore_zones")).proposed);
+}
+
+async function saveZones() {
   try {
     await ask("/api/ignore_zones", { method: "PUT", body: JSON.stringify(zones) });
     $("saved").textContent = "Saved; in force from the next frame on.";
   } catch (error) { $("saved").textContent = `Not saved: ${error.message}`; }
-});
+}
+$("save-zones").addEventListener("click", saveZones);
 
 async function showZones() {
   const known = await ask("/api/ignore_zones");
@@ -291,6 +324,7 @@ async function refresh() {
     if (shown === "alerts") await showAlerts();
     if (shown === "health") await showHealth();
     if (shown === "summary") await showSummary();
+    if (shown === "setup") await showProposed();
     if (!["live", "setup"].includes(shown)) $("link").textContent = "";
   } catch { $("link").textContent = "No connection to the agent; trying again."; }
 }
