@@ -39,7 +39,7 @@ def crop(clip_frames) -> np.ndarray:
         (face(eyes=0.2), "turned_away"),
         (face(eyes=0.22), "turned_away"),
         (face(size=28, eyes=0.22), ""),
-        (face(size=28, eyes=0.15), "turned_away"),
+        (face(size=28, eyes=0.1), "turned_away"),
     ],
 )
 def test_a_face_cut_off_or_turned_away_is_not_judged(seen, reason):

@@ -22,7 +22,7 @@ SATURATED = 250
 #: Distance of a frontal face's eyes, as a share of its width, and how much it varies from frame to frame when the face
 #: is as wide as the frame's longer side; in smaller faces it varies as much more as they are smaller (docs/tuning.md).
 _FRONTAL_EYES = 0.38
-_EYE_NOISE = 0.0025
+_EYE_NOISE = 0.0035
 #: Rounding to whole grey levels has a variance of 1/12; the Laplacian's weights, 1 four times and -4, make it 20/12.
 _ROUNDING_VARIANCE = 20 / 12
 
