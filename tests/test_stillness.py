@@ -234,7 +234,7 @@ def test_a_poster_that_nobody_answered_for_lets_its_alert_end(poster_and_person)
     assert pipeline.proposed_zones(14.0) == []
 
 
-def test_the_place_of_a_false_alarm_outlives_a_restart_(tmp_path, clip_frames):
+def test_the_place_of_a_false_alarm_outlives_a_restart(tmp_path, clip_frames):
     picture = clip_frames("one")[170].image
     for n in range(35):
         cv2.imwrite(str(tmp_path / f"{n:02}.png"), picture)
@@ -249,8 +249,10 @@ def test_the_place_of_a_false_alarm_outlives_a_restart_(tmp_path, clip_frames):
         bus = FakeBus()
 
         def say_false_alarm(_frame, decision) -> None:
-            if decision.alerts and decision.tracks:
-                agent.remember_false_alarm(decision.tracks)
+            for alert in decision.alerts:
+                if alert.step == "raised":
+                    answer = {"schema": "ack", "version": 1, "id": alert.id, "action": "false_alarm", "by": "kim"}
+                    bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert.id}", json.dumps(answer).encode())
 
         agent = Agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=say_false_alarm)
         agent.run()
