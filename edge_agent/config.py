@@ -175,7 +175,7 @@ class Rule:
     dwell_s: float = option(1.5, low=0.0, high=600)
     min_observations: int = option(5, low=1, high=1000)
     off_delay_s: float = option(2.0, low=0.0, high=600)
-    cooldown_s: float = option(30.0, low=0.0, high=86400)
+    cooldown_s: float = option(10.0, low=0.0, high=86400)
     severity: Literal["info", "warning", "critical"] = option("warning")
     message: str = option("Please send assistance", pattern=r".{1,200}")
     role: Literal["customer", "staff"] = option("customer")
