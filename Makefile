@@ -18,7 +18,7 @@ PYTHON ?= python3
 VENV := .venv
 DATA ?= data/fer2013
 RUNS ?= runs
-MODEL := fer-compact-2
+MODEL := fer-compact-3
 BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
 # Everyday faces to learn from as well, and to choose the operating point on: see trainer/portraits.py.

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m converter",
         description="From a trained Keras model to a full int8 bundle.",
-        epilog="example: python -m converter convert runs/compact --data data/fer2013 --out models/fer-compact-2",
+        epilog="example: python -m converter convert runs/compact --data data/fer2013 --out models/fer-compact-3",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

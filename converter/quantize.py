@@ -93,7 +93,7 @@ def without_softmax(model: Any, outputs: int) -> Any:
     if isinstance(last, keras.layers.Concatenate):
         parts = [part._keras_history.operation for part in last.input]
         if all(isinstance(part, keras.layers.Softmax) for part in parts):
-            return keras.Model(model.input, keras.layers.Concatenate()([part.input for part in parts]))
+            return keras.Model(model.input, keras.layers.Concatenate(name="all_logits")([part.input for part in parts]))
     if getattr(last, "activation", None) is keras.activations.softmax:
         logits = keras.layers.Dense(last.units)
         stripped = keras.Model(model.input, logits(last.input))

@@ -102,7 +102,7 @@ class Gates:
 class Emotion:
     """Which model judges a face, and how its labels are summed into groups."""
 
-    model: str = option("fer-compact-2", pattern=r".+")
+    model: str = option("fer-compact-3", pattern=r".+")
     trusted_keys: tuple[Path, ...] = option(())
     groups: dict[str, tuple[str, ...]] = option(
         factory=lambda: {

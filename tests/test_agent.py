@@ -46,7 +46,7 @@ def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, brok
         assert message.qos == 1
     states = [body["state"] for body in listener.bodies("/state")]
     assert (states[0], states[-1]) == ("online", "stopped")
-    assert listener.bodies("/info")[0]["model"] == "fer-compact-2"
+    assert listener.bodies("/info")[0]["model"] == "fer-compact-3"
     assert listener.bodies("/health")[-1]["frames"] > 50
 
     rest = pager.communicate(timeout=PATIENCE_S)[0]

@@ -19,7 +19,7 @@ from edge_agent.vision.emotion import EmotionClassifier, Grouping
 
 @pytest.fixture
 def folder(tmp_path):
-    return shutil.copytree(MODELS_DIR / "fer-compact-2", tmp_path / "bundle")
+    return shutil.copytree(MODELS_DIR / "fer-compact-3", tmp_path / "bundle")
 
 
 def change(folder, **values) -> None:

@@ -96,7 +96,7 @@ def test_golden_vectors_show_nobody_from_the_training_data(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert "demo clips" in manifest["golden"]["source"]
     rendered = {face.tobytes() for face in demo_faces(side_px=48, count=10_000)}
-    for folder in (bundle, MODELS_DIR / "fer-compact-2"):
+    for folder in (bundle, MODELS_DIR / "fer-compact-3"):
         with np.load(folder / "golden.npz") as archive:
             faces = (archive["inputs"][..., 0].astype(int) + 128).astype(np.uint8)
         assert len(faces) >= 4

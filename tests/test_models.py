@@ -14,7 +14,7 @@ from edge_agent.errors import BundleError
 from edge_agent.operations.models import ModelStore
 from edge_agent.vision.bundle import MODELS_DIR
 
-SHIPPED = "fer-compact-2"
+SHIPPED = "fer-compact-3"
 
 
 @pytest.fixture(scope="module")

@@ -72,8 +72,8 @@ def test_a_network_is_trained_on_them(photos, tmp_path):
 
 
 def test_a_model_that_knows_more_expressions_is_judged_on_them_all(photos, tmp_path):
-    bundle = tmp_path / "fer-compact-2"
-    shutil.copytree(MODELS_DIR / "fer-compact-2", bundle)
+    bundle = tmp_path / "fer-compact-3"
+    shutil.copytree(MODELS_DIR / "fer-compact-3", bundle)
     result = trainer("evaluate", bundle, "--data", photos, "--usage", "all", "--json")
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout)
@@ -138,7 +138,7 @@ def test_a_picture_without_a_face_does_not_spoil_what_a_program_reads(photos, tm
     mixed = tmp_path / "mixed"
     shutil.copytree(photos, mixed)
     cv2.imwrite(str(mixed / "happy" / "wall.png"), np.full((300, 400, 3), 120, np.uint8))
-    command = ["evaluate", MODELS_DIR / "fer-compact-2", "--data", mixed, "--usage", "all", "--json"]
+    command = ["evaluate", MODELS_DIR / "fer-compact-3", "--data", mixed, "--usage", "all", "--json"]
     result = trainer(*command)
     assert json.loads(result.stdout)["n"] == 144
     assert "no face found in 1 of 145 pictures" in result.stderr

@@ -21,7 +21,7 @@ INSTALLED = [name for name in RUNTIMES if name not in ABSENT]
 
 
 def classifier_bundle():
-    return load_bundle(find_bundle("fer-compact-2"), kind="emotion-classifier")
+    return load_bundle(find_bundle("fer-compact-3"), kind="emotion-classifier")
 
 
 def test_a_runtime_is_installed():
@@ -67,4 +67,4 @@ def test_every_shipped_bundle_credits_its_source():
         assert manifest["licence"]
         if manifest["kind"] == "face-detector":
             assert "Apache" in (folder / "NOTICE").read_text()
-    assert Path(MODELS_DIR / "fer-compact-2").is_dir()
+    assert Path(MODELS_DIR / "fer-compact-3").is_dir()

@@ -145,7 +145,7 @@ def test_a_keras_file_and_a_bundle_are_judged_alike(run_folder, drawn_data):
         ("none.keras", None, "no model at"),
         ("setup.py", None, "is the model installed"),
         ("edge_agent/models/blazeface-full-range", None, "kind"),
-        ("edge_agent/models/fer-compact-2", "nowhere", "download"),
+        ("edge_agent/models/fer-compact-3", "nowhere", "download"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_one_line(drawn_data, model, data, says):
@@ -282,8 +282,8 @@ def test_a_search_finds_a_width_and_trains_with_it(drawn_data, tmp_path):
 
 
 def test_the_operating_point_is_written_in_the_manifest(drawn_data, tmp_path):
-    bundle = tmp_path / "models" / "fer-compact-2"
-    shutil.copytree(MODELS_DIR / "fer-compact-2", bundle)
+    bundle = tmp_path / "models" / "fer-compact-3"
+    shutil.copytree(MODELS_DIR / "fer-compact-3", bundle)
     command = ["threshold", bundle, "--data", drawn_data, "--max-false-alarms", 0.25, "--json"]
     other = trainer(*command)
     assert other.returncode == 2

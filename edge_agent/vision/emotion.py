@@ -56,8 +56,9 @@ class EmotionClassifier:
         [self._output] = self._interpreter.get_output_details()
         check_tensor(bundle, self._input, "input")
         check_tensor(bundle, self._output, "output")
-        if list(self._output["shape"]) != [1, len(self.labels) + len(self.vote_labels)]:
-            raise BundleError(f"{bundle.folder}: the model has not one output for each label that its manifest names")
+        outputs = len(self.labels) + len(self.vote_labels)
+        if list(self._output["shape"]) != [1, outputs]:
+            raise BundleError(f"{bundle.folder}: the model has not one output for each of the {outputs} labels")
         self._input_scale, self._input_zero = _quantization(bundle, self._input, "input")
         self._output_scale, self._output_zero = _quantization(bundle, self._output, "output")
         self._temperature = float(bundle.get("temperature"))
