@@ -64,7 +64,7 @@ def test_a_model_that_is_no_model_is_refused(folder):
         ({"input__shape": [1, 64, 64, 1]}, "input is int8"),
         ({"input__dtype": "float32"}, "input is int8"),
         ({"output__shape": [1, 4]}, "output is int8"),
-        ({"labels": ["angry", "happy"]}, "one output for each of the 2 labels"),
+        ({"labels": ["angry", "happy"]}, "one output for each of the 10 labels"),
         ({"input__scale": 0.5}, "quantization"),
         ({"output__zero_point": 99}, "quantization"),
         ({"schema": "other/9"}, "schema"),

@@ -258,6 +258,10 @@ def difference(one: Signature, other: Signature, *, tremble: float) -> float:
     down, right = np.gradient(one)
     slopes = np.stack([right.ravel(), down.ravel()], axis=1)
     change = (other - one).ravel()
-    shift = np.linalg.lstsq(slopes, change, rcond=None)[0]
+    # The normal equations; a flat signature has no slopes, and nothing to shift.
+    (xx, xy), (_, yy) = (slopes.T @ slopes).tolist()
+    x, y = (slopes.T @ change).tolist()
+    determinant = max(xx * yy - xy * xy, 1e-12)
     limit = tremble * len(one)
-    return float(np.sqrt(np.mean((change - slopes @ np.clip(shift, -limit, limit)) ** 2)))
+    shift = np.clip([(yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant], -limit, limit)
+    return float(np.sqrt(np.mean((change - slopes @ shift) ** 2)))
