@@ -79,8 +79,8 @@ def write_report(
     if model is not None:
         best = [_surest(probabilities, truth, code) for code in range(len(classes))]
         shown = validation.take(np.array([row for row in best if row is not None], dtype=np.int64))
-        both = as_judge(model)
-        score = lambda faces: both(faces)[:, : len(classes)]  # noqa: E731 - the label's answer alone
+        # A label's code is its column; a second answer's columns come after.
+        score = as_judge(model)
         maps = [occlusion(score, face, int(label)) for face, label in zip(shown.faces, shown.labels, strict=True)]
         plots.attention(shown, maps, out / "attention.png")
         (out / "activations").mkdir(exist_ok=True)
