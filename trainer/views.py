@@ -34,19 +34,20 @@ def load_teachers(folders: Sequence[Path], classes: tuple[str, ...], *, votes: b
         judge = load_judge(folder)
         if judge.classes != classes:
             raise TrainerError(f"{folder} tells {', '.join(judge.classes)} apart, not {', '.join(classes)}")
-        if (judge.vote_weight is not None) != votes:
-            raise TrainerError(
-                f"{folder} {'has no' if votes else 'has a'} second answer, to FER+ votes, that the network "
-                f"{'has' if votes else 'has not'}; see --votes"
-            )
+        if votes and judge.vote_weight is None:
+            raise TrainerError(f"{folder} has no second answer, to FER+ votes, to teach; add --no-votes")
         judges.append(judge)
     return judges
 
 
-def judge_both_ways(judges: Sequence[Judge], faces: Faces) -> Targets:
-    """Return the mean of the judges' probabilities for faces and their mirror images, float32 (n, classes)."""
+def judge_both_ways(judges: Sequence[Judge], faces: Faces, *, columns: int) -> Targets:
+    """Return the mean of the judges' probabilities for faces and their mirror images, float32 (n, columns).
+
+    Args:
+        columns: of the network that is taught; without a second answer it learns from their first alone.
+    """
     mirrored = np.ascontiguousarray(faces[:, :, ::-1])
-    scores = [judge(view) for judge in judges for view in (faces, mirrored)]
+    scores = [judge(view)[:, :columns] for judge in judges for view in (faces, mirrored)]
     return np.asarray(np.mean(scores, axis=0), dtype=np.float32)
 
 
@@ -55,7 +56,7 @@ class Taught:
 
     Args:
         faces: uint8 (n, 48, 48).
-        targets: float32 (n, classes), what the labels say.
+        targets: float32 (n, classes), what the labels say; (n, classes + 8) with a second answer.
         folder: where the views are kept, in a folder named after what they were made from.
         count: views of each face; epoch e uses view e modulo count, half of them mirrored.
         weight: share of the teachers in the targets, 0..1.
@@ -80,7 +81,8 @@ class Taught:
                 view = augment(faces, np.random.default_rng([seed, number]))
                 temporary = path.with_suffix(".tmp")
                 with temporary.open("wb") as file:
-                    np.savez(file, faces=view, probabilities=judge_both_ways(judges, view).astype(np.float16))
+                    probabilities = judge_both_ways(judges, view, columns=targets.shape[1])
+                    np.savez(file, faces=view, probabilities=probabilities.astype(np.float16))
                 temporary.replace(path)
             with np.load(path) as kept:
                 self._views.append(kept["faces"])
