@@ -34,9 +34,15 @@ def test_the_shipped_classifier_reproduces_its_golden_vectors(runtime, threads):
     bundle = classifier_bundle()
     classifier = EmotionClassifier(bundle, runtime=runtime, threads=threads)
     inputs, _, _ = load_golden(bundle)
-    probabilities = classifier.classify(list((inputs[..., 0].astype(int) + 128).astype(np.uint8)))
-    assert probabilities.shape == (len(inputs), 7)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    faces = list((inputs[..., 0].astype(int) + 128).astype(np.uint8))
+    answers = classifier.answers(faces)
+    assert (answers.labels.shape, answers.votes.shape) == ((len(inputs), 7), (len(inputs), 8))
+    for answer in (answers.labels, answers.votes):
+        np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-5)
+    # What rules see claims nothing that the two answers do not agree on.
+    seen = classifier.classify(faces)
+    assert (seen.sum(axis=1) < 1 + 1e-5).all()
+    assert (seen <= np.maximum(answers.labels, answers.votes[:, :7]) + 1e-6).all()
 
 
 @pytest.mark.parametrize("runtime", INSTALLED)
