@@ -143,15 +143,16 @@ def test_a_short_clip_is_played_to_and_fro_as_one_calm_visit(run_command, write_
     assert visit["frames"] == once["frames"] == 31
 
 
-def test_a_low_threshold_pages_the_calm_and_names_their_clips(run_command, write_truth, calm_clip):
-    truth = write_truth("calm.avi,ada,0,2,neutral", "calm.avi,ada,2,,talking")
-    result = run_command("evaluate", calm_clip.parent, "--truth", truth, "--json", "--visit-s", 4, "--threshold", 0.01)
+def test_a_page_for_somebody_calm_is_false_and_the_clip_is_named(run_command, write_truth):
+    # She looks angry from 8.8 s on; the truth says that she does not mean it.
+    truth = write_truth("one_person.mp4,ada,0,8,neutral", "one_person.mp4,ada,8,,talking")
+    result = run_command("evaluate", ONE, "--truth", truth, "--json", "--threshold", 0.3)
     figures = json.loads(result.out)
-    assert figures["threshold"] == 0.01
-    assert figures["calm_visits"]["paged_files"] == ["calm.avi"]
+    assert figures["threshold"] == 0.3
+    assert figures["calm_visits"]["paged_files"] == ["one_person.mp4"]
     assert figures["calm_visits"]["by_expression"]["neutral, talking"]["paged"] == 1
     assert figures["calm_visits"]["by_person"]["paged"] == 1
-    assert figures["false_pages_per_hour"]["per_hour"] == pytest.approx(900, rel=0.02)
+    assert figures["false_pages_per_hour"]["per_hour"] == pytest.approx(3600 / 16.8, rel=0.02)
 
 
 def played(clip, truth, *, config=None, visit_s=None):

@@ -82,8 +82,9 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
     assert other.returncode == 2
     assert "was begun with another recipe" in other.stderr
     (tmp_path / "fewer").mkdir()
-    rows = (drawn_data / "fer2013.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "fewer" / "fer2013.csv").write_text("".join([rows[0], *rows[2:]]))
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        rows = (drawn_data / name).read_text().splitlines(keepends=True)
+        (tmp_path / "fewer" / name).write_text("".join([rows[0], *rows[2:]]))
     fewer = [tmp_path / "fewer" if part == str(drawn_data) else part for part in command]
     refused = subprocess.run(fewer, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
