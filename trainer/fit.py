@@ -148,10 +148,10 @@ def _begin_with(model: keras.Model, run: Path, classes: tuple[str, ...]) -> None
     if known != list(classes):
         raise TrainerError(f"{run} tells {', '.join(known)} apart, not {', '.join(classes)}")
     try:
-        # A mirrored network has the weights of the one that it looks twice with, in the same order; a second answer's
-        # come last.
-        learned = load_keras(path).get_weights()
-        model.set_weights(learned + model.get_weights()[len(learned) :])
+        # A mirrored network has the weights of the one that it looks twice with, in the same order; a second answer's,
+        # which only one of the two may have, come last.
+        learned, random = load_keras(path).get_weights(), model.get_weights()
+        model.set_weights(learned[: len(random)] + random[len(learned) :])
     except ValueError as error:
         raise ModelError(f"{path} cannot be started from: {first_line(error)}") from None
 
