@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import yaml
 
-from edge_agent.app import Agent
+from edge_agent.agent.loop import Agent
 from edge_agent.config import Camera, Config, Mqtt, Outbox, Privacy, Rule, Site, Tracking
 from edge_agent.delivery.bus import MqttBus
 from edge_agent.demo import CLIPS

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from converter.errors import ConversionError
-from edge_agent.operations.models import SIGNATURE
+from edge_agent.vision.models import SIGNATURE
 
 
 def make_key(path: Path) -> Path:

@@ -3,114 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.stillness import Box, StillPlaces
-from edge_agent.alerting.tracker import Observation, Scores, Track, Tracker
-from edge_agent.camera.frames import Frame, Image
+from edge_agent.alerting.thresholds import thresholds_for
+from edge_agent.alerting.tracker import Observation, Track, Tracker
+from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
-from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import find_bundle, load_bundle
-from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
-from edge_agent.vision.faces import Face, FaceDetector, crop_face, mask_zones, signature
-from edge_agent.vision.gates import box_reason, crop_reason
-from edge_agent.vision.yunet import YuNet
+from edge_agent.vision.analysis import Judgement, Vision
+from edge_agent.vision.faces import Face, signature
 
 #: How much wider and higher than a still face the zone is that is proposed to ignore it.
 _PROPOSED_MARGIN = 0.1
 #: Overlap of a track's last box with a still face from which on they are the same.
 _SAME_FACE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One face of one frame.
-
-    Attributes:
-        scores: float32 (groups,), probabilities; None when a gate kept it from being judged.
-        brightness: mean of its crop, 0..255; 0 when it was not judged.
-    """
-
-    face: Face
-    scores: Scores | None
-    brightness: float
-
-
-class Vision:
-    """Detector and classifier, loaded as configured.
-
-    Raises:
-        BundleError: a model is missing or refused.
-        ConfigError: a group names a label the model does not have.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._faces, self._gates = config.faces, config.gates
-        #: Blacked out before anything looks.
-        self.ignore_zones = config.faces.ignore_zones
-        #: Why faces were not judged → how often.
-        self.abstained: Counter[str] = Counter()
-        threads, runtime = config.performance.threads, config.performance.runtime
-        self.detector: FaceDetector
-        if config.faces.yunet_weights is not None and config.faces.detector == "yunet":
-            self.detector = YuNet(
-                config.faces.yunet_weights, confidence=config.faces.confidence, nms_iou=config.faces.nms_iou
-            )
-        else:
-            self.detector = BlazeFace(
-                load_bundle(find_bundle(config.faces.detector), kind="face-detector"),
-                confidence=config.faces.confidence,
-                nms_iou=config.faces.nms_iou,
-                threads=threads,
-                runtime=runtime,
-            )
-        bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
-        self.classifier = EmotionClassifier(bundle, threads=threads, runtime=runtime)
-        self.grouping = Grouping.of(config.emotion.groups, self.classifier.labels)
-        self._framing = self.classifier.framing(config.faces.detector)
-
-    def find_faces(self, image: Image) -> list[Face]:
-        """Mask ignored zones, in place, and return the faces large enough to judge, best first."""
-        mask_zones(image, self.ignore_zones)
-        found = self.detector.detect(image)
-        large = [face for face in found if face.width >= self._faces.min_face_px]
-        judged = large[: self._faces.max_faces]
-        if len(judged) < len(found):
-            self.abstained["too_small"] += len(found) - len(large)
-            self.abstained["too_many"] += len(large) - len(judged)
-        return judged
-
-    def classify(self, image: Image, faces: list[Face]) -> Probabilities:
-        """Return float32 (faces, labels) probabilities, whatever the gates say."""
-        return self.classifier.classify([self._crop(image, face) for face in faces])
-
-    def judge(self, image: Image, faces: list[Face]) -> list[Judgement]:
-        """Judge each face that the gates let pass; count the others by reason."""
-        height, width = image.shape[:2]
-        judgements: list[Judgement] = []
-        for face in faces:
-            reason = box_reason(face, width=width, height=height, limits=self._gates)
-            if not reason:
-                crop = self._crop(image, face)
-                reason = crop_reason(crop, self._gates)
-            if reason:
-                self.abstained[reason] += 1
-                judgements.append(Judgement(face, None, 0.0))
-            else:
-                scores = self.grouping.apply(self.classifier.classify([crop]))[0]
-                judgements.append(Judgement(face, scores, float(crop.mean())))
-        return judgements
-
-    def _crop(self, image: Image, face: Face) -> npt.NDArray[np.uint8]:
-        return crop_face(image, face, self._framing, self.classifier.side_px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ check "it stays on the core it was given" grep -qx 'Cpus_allowed_list:	0' "/proc
 mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized
 check "it believes the clock once timesyncd has set it" systemd-run --quiet --pipe --wait -p User=edge-agent -p ProtectClock=yes \
     -p SystemCallErrorNumber=EPERM -p SystemCallFilter=@system-service -p "SystemCallFilter=~@privileged @resources" \
-    /opt/edge-agent/bin/python -c 'from edge_agent.operations.clock import synchronised; assert synchronised()'
+    /opt/edge-agent/bin/python -c 'from edge_agent.clock import synchronised; assert synchronised()'
 mkdir -p /run/systemd/system/edge-agent.service.d
 printf '[Service]\nWatchdogSec=3\n' > /run/systemd/system/edge-agent.service.d/watchdog.conf
 systemctl daemon-reload

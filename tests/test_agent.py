@@ -16,7 +16,7 @@ import pytest
 from conftest import PATIENCE_S
 from messages import ULID, validate
 
-from edge_agent.app import Agent
+from edge_agent.agent.loop import Agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Faces, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
@@ -343,7 +343,7 @@ def test_the_agent_stays_on_the_cores_it_was_given(edge_agent, listen, site, wri
 def test_without_cores_of_its_own_it_may_use_those_it_was_started_with():
     core = max(os.sched_getaffinity(0))
     script = (
-        "import os; from edge_agent.operations.cores import stay_on; before = os.sched_getaffinity(0)\n"
+        "import os; from edge_agent.agent.cores import stay_on; before = os.sched_getaffinity(0)\n"
         f"stay_on([{core}]); assert os.sched_getaffinity(0) == {{{core}}}; stay_on([])\n"
         "assert os.sched_getaffinity(0) == before"
     )

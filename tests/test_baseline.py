@@ -10,9 +10,9 @@ import pytest
 from scene import POINT, RULE, Scene
 
 from edge_agent.alerting.baseline import Baseline, Level
-from edge_agent.alerting.calibration import thresholds_for
-from edge_agent.alerting.shadow import LEVELS, Visits
+from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.config import Rule, Tracking
+from edge_agent.statistics.visits import LEVELS, Visits
 
 CALM = 0.04
 POPULATION = math.log(CALM / (1 - CALM))

@@ -9,10 +9,10 @@ import time
 import pytest
 from scene import Scene
 
-from edge_agent.alerting.shadow import LEVELS, Visits
 from edge_agent.config import Rule
-from edge_agent.operations.calibrate import choose, propose
-from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, FILE_NAME, WATCHED_S, ScoreLog, read_counts
+from edge_agent.statistics.calibration import choose, propose
+from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, FILE_NAME, WATCHED_S, ScoreLog, read_counts
+from edge_agent.statistics.visits import LEVELS, Visits
 from edge_agent.testing import FakeClock
 
 RULE = Rule(name="angry-customer", upper=0.5, dwell_s=1.0, min_observations=3)

@@ -10,7 +10,7 @@ import yaml
 from conftest import REPOSITORY
 
 from edge_agent import yaml_loader
-from edge_agent.alerting.calibration import thresholds_for
+from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.config import PROFILES, Config, Mqtt, load_config, read_password
 from edge_agent.errors import ConfigError
 

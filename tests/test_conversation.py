@@ -9,14 +9,14 @@ import pytest
 from messages import ULID
 from scene import RULE, face_at
 
-from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Privacy
-from edge_agent.conversation import Conversation
-from edge_agent.delivery.dispatcher import Dispatcher
+from edge_agent.delivery.channel import Conversation
 from edge_agent.delivery.messages import Ack, Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import Dispatcher
 from edge_agent.testing import FakeBus, FakeClock
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.config import Config, Faces
 from edge_agent.errors import BundleError
-from edge_agent.pipeline import Vision
+from edge_agent.vision.analysis import Vision
 from edge_agent.vision.blazeface import BlazeFace, decode, make_anchors, weighted_nms
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.faces import Framing, crop_face, mask_zones

@@ -7,9 +7,9 @@ import sqlite3
 import pytest
 
 from edge_agent.delivery.bus import Delivered, Disconnected
-from edge_agent.delivery.dispatcher import CLOCK_WAIT_S, MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, Dispatcher
 from edge_agent.delivery.messages import Message
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import CLOCK_WAIT_S, MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, Dispatcher
 from edge_agent.testing import FakeBus, FakeClock
 
 
@@ -208,7 +208,7 @@ def test_a_fresh_page_does_not_wait_behind_a_backlog_of_late_ones(desk):
 
 
 def test_in_a_full_memory_alerts_go_last(desk, monkeypatch):
-    monkeypatch.setattr("edge_agent.delivery.dispatcher.MAX_IN_MEMORY", 2)
+    monkeypatch.setattr("edge_agent.delivery.relay.MAX_IN_MEMORY", 2)
     desk.break_disk()
     for topic in ("d/alert/1", "d/summary", "d/alert/2", "d/alert/3"):
         desk.dispatcher.add(Message(topic, b"x" * 5000))

@@ -18,10 +18,10 @@ from conftest import REPOSITORY
 from edge_agent.config import Config, Rule
 from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError, ConfigError
-from edge_agent.operations.evaluation import Evaluation
-from edge_agent.operations.evaluation_report import share
-from edge_agent.operations.outcomes import Episode, Page, attribute, replay, with_upper
-from edge_agent.operations.truth import Span, find_clips, label_clips
+from edge_agent.tools.evaluation.outcomes import Episode, Page, attribute, replay, with_upper
+from edge_agent.tools.evaluation.report import share
+from edge_agent.tools.evaluation.runner import Evaluation
+from edge_agent.tools.evaluation.truth import Span, find_clips, label_clips
 
 HEADER = "file,person,start_s,end_s,expression"
 ONE, TWO = CLIPS["one"], CLIPS["two"]

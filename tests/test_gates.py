@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.alerting.drift import WINDOW, Drift, stability_index
 from edge_agent.alerting.tracker import Observation, Tracker
 from edge_agent.config import Config, Faces, Gates, Tracking
-from edge_agent.pipeline import Pipeline, Vision
+from edge_agent.pipeline import Pipeline
+from edge_agent.statistics.drift import WINDOW, Drift, stability_index
+from edge_agent.vision.analysis import Vision
 from edge_agent.vision.faces import Face
 from edge_agent.vision.gates import box_reason, crop_reason
 

@@ -88,7 +88,7 @@ def test_prometheus_reads_what_the_agent_counts(edge_agent, listen, site, write_
 
 def test_the_dashboard_shows_figures_that_exist():
     dashboard = json.loads((REPOSITORY / "docs" / "grafana" / "edge-agent.json").read_text())
-    source = (REPOSITORY / "edge_agent" / "operations" / "metrics.py").read_text()
+    source = (REPOSITORY / "edge_agent" / "agent" / "metrics.py").read_text()
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     assert len(expressions) >= 8
     for expression in expressions:

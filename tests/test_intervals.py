@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.operations.intervals import poisson_interval, wilson_interval
+from edge_agent.statistics.intervals import poisson_interval, wilson_interval
 
 
 @pytest.mark.parametrize(

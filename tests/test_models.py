@@ -11,8 +11,8 @@ from conftest import PATIENCE_S
 
 from converter.__main__ import main as converter
 from edge_agent.errors import BundleError
-from edge_agent.operations.models import ModelStore
 from edge_agent.vision.bundle import MODELS_DIR
+from edge_agent.vision.models import ModelStore
 
 SHIPPED = "fer-compact-3"
 

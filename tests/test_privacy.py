@@ -11,8 +11,8 @@ import cv2
 import pytest
 
 from edge_agent.config import load_config
-from edge_agent.operations.privacy import prove, schemas, trace
 from edge_agent.testing import free_port
+from edge_agent.tools.privacy import prove, schemas, trace
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -32,7 +32,7 @@ def test_the_agent_writes_its_outbox_only_and_talks_to_its_broker_only(run_comma
 
 @needs_strace
 def test_without_a_broker_nothing_is_proved(run_command, write_config, monkeypatch):
-    monkeypatch.setattr("edge_agent.operations.privacy._START_S", 1.0)
+    monkeypatch.setattr("edge_agent.tools.privacy._START_S", 1.0)
     config = load_config(Path(write_config(port=free_port())))
     *_, addresses = prove(config, Path("config.yaml"), seconds=8)
     assert not addresses.ok

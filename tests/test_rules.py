@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from scene import GROUPS, LADDER, POINT, RULE, Scene
 
-from edge_agent.alerting.calibration import thresholds_for
+from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.config import Rule
 from edge_agent.errors import ConfigError
 

@@ -23,8 +23,8 @@ from edge_agent.config import load_config
 from edge_agent.delivery.bus import Received
 from edge_agent.demo.simulate import EXERCISE, Simulation, Visit
 from edge_agent.errors import BrokerError
-from edge_agent.operations.fleet import as_text, collect, in_order, note
 from edge_agent.testing import FakeBus
+from edge_agent.tools.fleet import as_text, collect, in_order, note
 
 
 def said(name: str, topic: str, **body) -> Received:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from messages import validate
 
+from edge_agent.agent.loop import Agent
 from edge_agent.alerting.stillness import (
     REMEMBER_S,
     Rectangle,
@@ -19,11 +20,11 @@ from edge_agent.alerting.stillness import (
     normalise,
     to_text,
 )
-from edge_agent.app import Agent
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Camera, Config, Outbox, Privacy, Rule, Tracking
-from edge_agent.pipeline import Pipeline, Vision
+from edge_agent.pipeline import Pipeline
 from edge_agent.testing import FakeBus
+from edge_agent.vision.analysis import Vision
 from edge_agent.vision.faces import signature
 
 RATE_HZ = 10

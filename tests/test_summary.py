@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from messages import validate
 
-from edge_agent.alerting.satisfaction import MIN_OBSERVATIONS, Satisfaction, Summary
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Outbox
-from edge_agent.delivery.messages import Composer
-from edge_agent.operations.summaries import Summarizer, as_csv, joined, keep, read
+from edge_agent.delivery.messages import Composer, Summary
+from edge_agent.statistics.satisfaction import MIN_OBSERVATIONS, Satisfaction
+from edge_agent.statistics.summaries import Summarizer, as_csv, joined, keep, read
 from edge_agent.testing import FakeClock
 from edge_agent.vision.faces import Face
 

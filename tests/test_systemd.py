@@ -14,10 +14,10 @@ import pytest
 from conftest import PATIENCE_S, REPOSITORY
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from edge_agent.clock import synchronised
 from edge_agent.config import Mqtt, Tls
 from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus
 from edge_agent.delivery.messages import Message
-from edge_agent.operations.clock import synchronised
 from edge_agent.testing import free_port
 
 SYSTEMD = REPOSITORY / "systemd"

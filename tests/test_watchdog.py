@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import PATIENCE_S
 
-from edge_agent.app import Agent
+from edge_agent.agent.loop import Agent
+from edge_agent.agent.watchdog import Watchdog
 from edge_agent.camera import Frame
 from edge_agent.camera.picture import AFTER_S, BLACK_PROBLEM, FROZEN_PROBLEM, PictureWatch
 from edge_agent.config import Camera, Config, Outbox
-from edge_agent.operations.watchdog import Watchdog
 from edge_agent.testing import FakeBus, FakeClock, free_port
 
 

@@ -17,10 +17,9 @@ from conftest import PATIENCE_S
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_staff import TWO_ANGRY, exercise
 
-from edge_agent.alerting.satisfaction import Summary
 from edge_agent.demo import CLIPS
 from edge_agent.errors import ConfigError
-from edge_agent.operations.summaries import keep
+from edge_agent.statistics.summaries import keep
 from edge_agent.testing import free_port
 from edge_agent.web.access import read_token
 

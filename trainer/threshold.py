@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge_agent.config import Rule
 from edge_agent.errors import AgentError
-from edge_agent.operations.intervals import wilson_interval
+from edge_agent.statistics.intervals import wilson_interval
 from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from trainer.datasets import FOUR, VOTE_LABELS, load_data

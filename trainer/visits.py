@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.alerting.calibration import LOWER_SHARE, Thresholds
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.thresholds import LOWER_SHARE, Thresholds
 from edge_agent.alerting.tracker import Observation, Tracker
 from edge_agent.config import Rule, Tracking
 from edge_agent.vision.faces import Face

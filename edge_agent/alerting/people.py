@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.alerting.baseline import Baseline, Level
-from edge_agent.alerting.calibration import Thresholds
+from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule, Tracking
 from edge_agent.vision.faces import Face

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.people import TOLERANCE, Mute, People, Person
+from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Rule, Tracking
 

@@ -190,7 +190,7 @@ def _add_fleet(commands: Commands) -> None:
 def _fleet(options: argparse.Namespace) -> int:
     import time
 
-    from edge_agent.operations.fleet import TOPICS, as_rows, as_text, collect
+    from edge_agent.tools.fleet import TOPICS, as_rows, as_text, collect
 
     mqtt = _broker(options)
     topics = [f"{mqtt.topic_root}/{_segment('--site', options.site)}/+/{topic}" for topic in TOPICS]
@@ -226,7 +226,7 @@ def _summary(options: argparse.Namespace) -> int:
     import time
 
     from edge_agent.config import load_config
-    from edge_agent.operations.summaries import as_csv, joined, read
+    from edge_agent.statistics.summaries import as_csv, joined, read
 
     config = load_config(options.config)
     if not 0 < options.days < 4000:

@@ -12,7 +12,7 @@ from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
-    from edge_agent.operations.models import ModelStore
+    from edge_agent.vision.models import ModelStore
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -32,8 +32,8 @@ def _add_check_config(commands: Commands) -> None:
 def _check_config(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config, read_password
     from edge_agent.delivery.bus import MqttBus
-    from edge_agent.operations.models import with_active_model
     from edge_agent.pipeline import Pipeline
+    from edge_agent.vision.models import with_active_model
 
     config: Config = load_config(options.file)
     if config.mqtt.username is not None and read_password(config.mqtt) is None:
@@ -73,7 +73,7 @@ def _add_notice(commands: Commands) -> None:
 
 def _notice(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
-    from edge_agent.operations.notice import notice
+    from edge_agent.tools.notice import notice
 
     print(notice(load_config(options.config) if options.config else Config()))
     return 0
@@ -97,7 +97,7 @@ def _add_doctor(commands: Commands) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config
-    from edge_agent.operations import doctor, privacy
+    from edge_agent.tools import doctor, privacy
 
     config = load_config(options.config)
     checks = (
@@ -142,7 +142,7 @@ def _add_model(commands: Commands) -> None:
 
 def _store(options: argparse.Namespace) -> tuple[Config, ModelStore]:
     from edge_agent.config import load_config
-    from edge_agent.operations.models import ModelStore
+    from edge_agent.vision.models import ModelStore
 
     config = load_config(options.config)
     return config, ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
@@ -168,7 +168,7 @@ def _model_rollback(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from edge_agent.operations.models import listing
+    from edge_agent.vision.models import listing
 
     config, store = _store(options)
     print("\n".join(listing(store, config.emotion.model)))
@@ -196,8 +196,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     import time
 
     from edge_agent.config import load_config
-    from edge_agent.operations.calibrate import as_text, choose, propose
-    from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, read_counts
+    from edge_agent.statistics.calibration import as_text, choose, propose
+    from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, WATCHED_S, read_counts
 
     config = load_config(options.config)
     names = [rule.name for rule in config.rules]
@@ -235,7 +235,7 @@ def _bench(options: argparse.Namespace) -> int:
     # Numerical libraries read these when they are first imported.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    from edge_agent.operations.bench import as_text, bench
+    from edge_agent.tools.bench import as_text, bench
 
     if options.frames < 10:
         raise ConfigError("--frames must be at least 10 for a median that means something")

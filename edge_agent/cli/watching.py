@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.app import Agent
+    from edge_agent.agent.loop import Agent
     from edge_agent.config import Config
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -92,12 +92,12 @@ def _add_run(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config
-    from edge_agent.operations.logs import set_up_logging
+    from edge_agent.logs import set_up_logging
 
     config = load_config(options.config)
     set_up_logging(config.logging)
-    from edge_agent.app import Agent
-    from edge_agent.operations.cores import stay_on
+    from edge_agent.agent.cores import stay_on
+    from edge_agent.agent.loop import Agent
 
     ending = threading.Event()
     agents: list[Agent] = []  # the one that runs, or none between two
@@ -153,7 +153,7 @@ def _add_classify(commands: Commands) -> None:
 
 def _classify(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
-    from edge_agent.operations.classify import Classifier, as_text, check_target
+    from edge_agent.tools.classify import Classifier, as_text, check_target
 
     check_target(options.images, options.out)
     classifier = Classifier(load_config(options.config) if options.config else Config())
@@ -198,10 +198,10 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from edge_agent.operations.evaluation import Evaluation
-    from edge_agent.operations.evaluation_report import Report
-    from edge_agent.operations.evaluation_text import as_text, check_plot, draw
-    from edge_agent.operations.truth import find_clips, label_clips
+    from edge_agent.tools.evaluation.report import Report
+    from edge_agent.tools.evaluation.runner import Evaluation
+    from edge_agent.tools.evaluation.text import as_text, check_plot, draw
+    from edge_agent.tools.evaluation.truth import find_clips, label_clips
 
     config = _one_rule(options)
     for name, value, low in (("--visit-s", options.visit_s, 0.1), ("--gap-s", options.gap_s, 0.0)):
@@ -232,8 +232,8 @@ def _one_rule(options: argparse.Namespace) -> Config:
     import dataclasses
 
     from edge_agent.config import Config, load_config
-    from edge_agent.operations.models import with_active_model
-    from edge_agent.operations.outcomes import with_upper
+    from edge_agent.tools.evaluation.outcomes import with_upper
+    from edge_agent.vision.models import with_active_model
 
     config = with_active_model(load_config(options.config)) if options.config else Config()
     names = [rule.name for rule in config.rules]

@@ -20,7 +20,6 @@ from typing import Any, Literal, get_args
 
 from edge_agent import config
 from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
-from edge_agent.alerting.satisfaction import Summary
 from edge_agent.alerting.ulid import make_ulid
 
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"
@@ -91,6 +90,21 @@ class Topics:
     def below(self, topic: str) -> list[str]:
         """Return the levels after the device, or an empty list for foreign topics."""
         return topic[len(self.base) + 1 :].split("/") if topic.startswith(self.base + "/") else []
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How content people were in one interval.
+
+    Attributes:
+        visits: that ended in it; None when they were fewer than the minimum group, and so is all else.
+        shares: group → mean share of the visits' time in which it was on top, 0..1.
+        satisfied: share of the visits whose last look was a satisfied one, 0..1.
+    """
+
+    visits: int | None
+    shares: dict[str, float] | None
+    satisfied: float | None
 
 
 class Composer:

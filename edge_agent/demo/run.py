@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config
-from edge_agent.app import Agent
+from edge_agent.agent.loop import Agent
 from edge_agent.camera import Frame
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Config

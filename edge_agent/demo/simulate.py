@@ -13,17 +13,17 @@ import numpy as np
 
 import edge_agent
 from edge_agent import config
-from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import WHOLE_VIEW, read_password
-from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import FAILURE, Delivered, Disconnected, MqttBus, SubscriptionDenied
-from edge_agent.delivery.dispatcher import Dispatcher
+from edge_agent.delivery.channel import Conversation
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import Dispatcher
 from edge_agent.errors import BrokerError
-from edge_agent.operations.fleet import forget
+from edge_agent.tools.fleet import forget
 from edge_agent.vision.faces import Face
 
 EXERCISE = "EXERCISE: "

@@ -20,8 +20,8 @@ from edge_agent.alerting.rules import Alert, Progress
 from edge_agent.alerting.stillness import Box
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.config import Config, Polygon
-from edge_agent.operations.zones import save_zones
 from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.vision.zones import save_zones
 
 _WIDTH_PX = 640
 _JPEG_QUALITY = 70

@@ -14,9 +14,9 @@ from aiohttp import WSMsgType, web
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
-from edge_agent.operations.summaries import Interval, as_csv, read
-from edge_agent.operations.zones import parse_zones
 from edge_agent.pipeline import Decision
+from edge_agent.statistics.summaries import Interval, as_csv, read
+from edge_agent.vision.zones import parse_zones
 from edge_agent.web.access import make_application, read_token
 from edge_agent.web.live import LiveView, Picture
 from edge_agent.web.serving import Server, add_static

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.alerting.calibration import Thresholds
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Mqtt, Privacy, Rule, Site
-from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import MqttBus
-from edge_agent.delivery.dispatcher import Dispatcher
+from edge_agent.delivery.channel import Conversation
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import Dispatcher
 from edge_agent.vision.faces import Face
 
 RULE = Rule(name="angry", upper=0.5, dwell_s=0.2, min_observations=2, cooldown_s=0.0, off_delay_s=0.5, expiry_s=600.0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_agent.alerting.drift import Drift
 from edge_agent.alerting.rules import RuleEngine
-from edge_agent.alerting.shadow import Visits
 from edge_agent.config import Config
-from edge_agent.operations.scores import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
 from edge_agent.pipeline import Decision
+from edge_agent.statistics.drift import Drift
+from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
+from edge_agent.statistics.visits import Visits
 
 #: How often counts are written.
 FLUSH_S = 60.0

@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from edge_agent.alerting.calibration import thresholds_for
+from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
-from edge_agent.operations.outcomes import Episode, Moment, Page, PageCount
-from edge_agent.operations.truth import LabelledClip, Span
-from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Look, Pipeline
+from edge_agent.tools.evaluation.outcomes import Episode, Moment, Page, PageCount
+from edge_agent.tools.evaluation.truth import LabelledClip, Span
+from edge_agent.vision.zones import load_zones
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from edge_agent.camera.frames import Image
 from edge_agent.camera.opencv import read_image
 from edge_agent.config import Config
 from edge_agent.errors import CameraError
-from edge_agent.pipeline import Vision
+from edge_agent.vision.analysis import Vision
 from edge_agent.vision.faces import Face
 
 #: Pictures are also searched in overlapping tiles no larger than this, for faces too small in the whole.

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.alerting.satisfaction import Satisfaction, Summary
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config
-from edge_agent.delivery.messages import rfc3339
+from edge_agent.delivery.messages import Summary, rfc3339
+from edge_agent.statistics.satisfaction import Satisfaction
 
 FILE_NAME = "summaries.sqlite3"
 KEEP_S = 400 * 24 * 3600

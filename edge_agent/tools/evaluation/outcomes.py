@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from edge_agent.alerting.calibration import thresholds_for
 from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Rule
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import AgentError, ConfigError
-from edge_agent.operations.intervals import wilson_interval
+from edge_agent.statistics.intervals import wilson_interval
 
 _NAMED = 20
 

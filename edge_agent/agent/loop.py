@@ -14,32 +14,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from edge_agent.agent.facts import facts
+from edge_agent.agent.health import Health, temperature_c
+from edge_agent.agent.observers import Onlooker, open_onlookers
+from edge_agent.agent.watchdog import Watchdog
 from edge_agent.alerting import stillness
 from edge_agent.alerting.rules import Alert
 from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
+from edge_agent.clock import synchronised
 from edge_agent.config import Config, read_password
-from edge_agent.conversation import Conversation
 from edge_agent.delivery.bus import Bus, MqttBus
-from edge_agent.delivery.dispatcher import Dispatcher
+from edge_agent.delivery.channel import Conversation
 from edge_agent.delivery.episodes import MAX_GAP_S
 from edge_agent.delivery.messages import Composer, boot_id, new_ulid
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import Dispatcher
 from edge_agent.errors import AgentError
-from edge_agent.onlookers import Onlooker, open_onlookers
-from edge_agent.operations.clock import synchronised
-from edge_agent.operations.facts import facts
-from edge_agent.operations.health import Health, temperature_c
-from edge_agent.operations.logs import fields
-from edge_agent.operations.models import ModelStore
-from edge_agent.operations.statistics import Statistics
-from edge_agent.operations.summaries import Summarizer
-from edge_agent.operations.watchdog import Watchdog
-from edge_agent.operations.zones import load_zones
+from edge_agent.logs import fields
 from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.statistics.collector import Statistics
+from edge_agent.statistics.summaries import Summarizer
 from edge_agent.vision.faces import mask_zones
+from edge_agent.vision.models import ModelStore
+from edge_agent.vision.zones import load_zones
 
 log = logging.getLogger("edge_agent")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from edge_agent import web
+from edge_agent.agent.facts import facts
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera import Frame
 from edge_agent.config import Config, Polygon
 from edge_agent.errors import ConfigError
-from edge_agent.operations.facts import facts
 from edge_agent.pipeline import Decision, Pipeline
 
 
@@ -51,7 +51,7 @@ def open_onlookers(config: Config, pipeline: Pipeline, *, drawn_zones: tuple[Pol
         yield LiveServer(config, LiveView(config, pipeline, drawn_zones=drawn_zones))
     if config.metrics.enabled:
         try:
-            from edge_agent.operations.metrics import Metrics
+            from edge_agent.agent.metrics import Metrics
         except ImportError:
             raise ConfigError(
                 "metrics.enabled needs prometheus_client; run in the clone: pip install '.[metrics]'"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.alerting.shadow import LEVELS
-from edge_agent.operations.intervals import poisson_interval
+from edge_agent.statistics.intervals import poisson_interval
+from edge_agent.statistics.visits import LEVELS
 
 
 @dataclass(frozen=True, slots=True)

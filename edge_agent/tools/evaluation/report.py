@@ -31,9 +31,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.config import Config, Rule
-from edge_agent.operations.evaluation import Visit
-from edge_agent.operations.intervals import poisson_interval, wilson_interval
-from edge_agent.operations.outcomes import Outcome, Page, attribute, replay, with_upper
+from edge_agent.statistics.intervals import poisson_interval, wilson_interval
+from edge_agent.tools.evaluation.outcomes import Outcome, Page, attribute, replay, with_upper
+from edge_agent.tools.evaluation.runner import Visit
 
 THRESHOLDS = tuple(round(0.05 + 0.025 * n, 3) for n in range(37))
 

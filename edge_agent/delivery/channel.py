@@ -10,24 +10,24 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_agent.alerting.rules import Alert, RuleEngine
-from edge_agent.alerting.satisfaction import Summary
 from edge_agent.alerting.tracker import Track
+from edge_agent.clock import synchronised
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
-from edge_agent.delivery.dispatcher import Dispatcher
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.delivery.home_assistant import discovery
 from edge_agent.delivery.messages import (
     Composer,
     MessageError,
     State,
+    Summary,
     boot_id,
     parse_ack,
     parse_object,
     parse_snooze,
 )
-from edge_agent.operations.clock import synchronised
-from edge_agent.operations.logs import fields
+from edge_agent.delivery.relay import Dispatcher
+from edge_agent.logs import fields
 
 log = logging.getLogger("edge_agent")
 

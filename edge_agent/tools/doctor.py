@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.agent.health import temperature_c
 from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
+from edge_agent.clock import synchronised
 from edge_agent.config import Config, read_password
 from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, CameraError, StateError
-from edge_agent.operations.clock import synchronised
-from edge_agent.operations.health import temperature_c
-from edge_agent.operations.models import with_active_model
-from edge_agent.operations.zones import load_zones
 from edge_agent.pipeline import Pipeline
+from edge_agent.vision.models import with_active_model
+from edge_agent.vision.zones import load_zones
 
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _HOT_C = 80.0

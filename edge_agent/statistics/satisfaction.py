@@ -11,24 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.alerting.tracker import Track
+from edge_agent.delivery.messages import Summary
 
 #: A visit judged less often is somebody who walked past.
 MIN_OBSERVATIONS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One interval.
-
-    Attributes:
-        visits: that ended in it; None when they were fewer than the minimum group, and so is all else.
-        shares: group → mean share of the visits' time in which it was on top, 0..1.
-        satisfied: share of the visits whose last look was a satisfied one, 0..1.
-    """
-
-    visits: int | None
-    shares: dict[str, float] | None
-    satisfied: float | None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""Numbers about many visits, nothing about one: scores, drift, summaries, proposed thresholds."""

@@ -1,0 +1,1 @@
+"""What an operator runs beside the daemon: doctor, privacy audit, fleet table, classify, evaluate, bench, notice."""
