@@ -17,6 +17,7 @@ from conftest import PATIENCE_S
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_staff import TWO_ANGRY, exercise
 
+from edge_agent.delivery.messages import Summary
 from edge_agent.demo import CLIPS
 from edge_agent.errors import ConfigError
 from edge_agent.statistics.summaries import keep
