@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import yaml
 
-from edge_agent.agent.loop import Agent
+from edge_agent.agent.build import build_agent
 from edge_agent.config import Camera, Config, Mqtt, Outbox, Privacy, Rule, Site, Tracking
 from edge_agent.delivery.bus import MqttBus
 from edge_agent.demo import CLIPS
@@ -196,7 +196,7 @@ def page_latency(folder: Path, port: int, *, pages: int) -> dict[str, float]:
         keep_session=False,
     )  # fmt: skip
     bus.start()
-    agent = Agent(config, on_decision=note)
+    agent = build_agent(config, on_decision=note)
     thread = threading.Thread(target=agent.run, daemon=True)
     pager = Pager(bus, name="bench")
     thread.start()

@@ -1,13 +1,10 @@
-"""One frame through camera masks, detector, classifier, tracker and rules; nothing of the frame remains."""
+"""One frame through detector, classifier, tracker and rules; nothing of the frame remains."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import cv2
-import numpy as np
 
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.stillness import Box, StillPlaces
@@ -17,6 +14,7 @@ from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
 from edge_agent.vision.analysis import Judgement, Vision
 from edge_agent.vision.faces import Face, signature
+from edge_agent.vision.zones import IgnoredZones
 
 #: How much wider and higher than a still face the zone is that is proposed to ignore it.
 _PROPOSED_MARGIN = 0.1
@@ -65,10 +63,16 @@ class Decision:
 
 
 class Pipeline:
-    """The whole way from a frame to alerts; also used by the demo and the benchmark."""
+    """The whole way from a frame, its ignored zones masked, to alerts; also used by the demo and the benchmark.
 
-    def __init__(self, config: Config, *, new_id: Callable[[], str]) -> None:
+    Args:
+        new_id: makes the id of each alert.
+        zones: none is proposed where one is ignored already; those of the configuration by default.
+    """
+
+    def __init__(self, config: Config, *, new_id: Callable[[], str], zones: IgnoredZones | None = None) -> None:
         self.vision = Vision(config)
+        self.zones = IgnoredZones(config.faces.ignore_zones) if zones is None else zones
         self.groups = self.vision.grouping.names
         self._tracker = Tracker(config.tracking, config.zones)
         #: Faces that are no customers.
@@ -85,7 +89,7 @@ class Pipeline:
         return self.decide(self.look(frame), frame.time_s)
 
     def look(self, frame: Frame) -> Look:
-        """Find and judge the faces of one frame; ignored zones are blacked out in it."""
+        """Find and judge the faces of one frame."""
         start_s = time.perf_counter()
         faces, still = self._without_still(self.vision.find_faces(frame.image), frame)
         found_s = time.perf_counter()
@@ -134,9 +138,7 @@ class Pipeline:
         """Return where faces are still and no zone is drawn yet, with a margin: left, top, right, bottom, 0..1."""
         found = []
         for left, top, right, bottom in self.still_places.proposals(time_s):
-            middle = ((left + right) / 2, (top + bottom) / 2)
-            zones = (np.array(zone, dtype=np.float32) for zone in self.vision.ignore_zones)
-            if any(cv2.pointPolygonTest(zone, middle, measureDist=False) >= 0 for zone in zones):
+            if self.zones.contain((left + right) / 2, (top + bottom) / 2):
                 continue
             dx, dy = _PROPOSED_MARGIN / 2 * (right - left), _PROPOSED_MARGIN / 2 * (bottom - top)
             grown = (left - dx, top - dy, right + dx, bottom + dy)

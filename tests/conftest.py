@@ -25,7 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_agent.demo import CLIPS
 from edge_agent.testing import free_port
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass

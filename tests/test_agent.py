@@ -16,7 +16,7 @@ import pytest
 from conftest import PATIENCE_S
 from messages import ULID, validate
 
-from edge_agent.agent.loop import Agent
+from edge_agent.agent.build import build_agent
 from edge_agent.camera import Frame
 from edge_agent.config import Camera, Config, Faces, Outbox, Privacy, Rule
 from edge_agent.demo import CLIPS
@@ -178,7 +178,7 @@ def test_a_page_that_came_too_late_is_sent_anew_while_its_alert_is_open(tmp_path
         if time.monotonic() > raised_s + 1.1 and not bus.connected:
             FakeBus.start(bus)
 
-    Agent(settings, bus=bus, stop_at_end=True, on_decision=connect_late).run()
+    build_agent(settings, bus=bus, stop_at_end=True, on_decision=connect_late).run()
     bodies = [json.loads(message.payload) for message in bus.published if "/alert/0" in message.topic]
     assert [(body["step"], body["revision"]) for body in bodies][:2] == [("raised", 1), ("cleared", 2)]
     assert [json.loads(m.payload)["kind"] for m in bus.published if m.topic.endswith("/event")] == ["expired"]
@@ -270,7 +270,7 @@ def test_a_frame_that_cannot_be_processed_does_not_end_the_watch(tmp_path):
 
     bus = FakeBus()
     settings = Config(outbox=Outbox(state_dir=tmp_path))
-    agent = Agent(settings, bus=bus, camera=OddCamera, every_frame=True, stop_at_end=True)
+    agent = build_agent(settings, bus=bus, camera=OddCamera, every_frame=True, stop_at_end=True)
     agent.run()
     problems = [json.loads(m.payload)["problem"] for m in bus.published if m.topic.endswith("/state")]
     assert any("could not be processed" in problem for problem in problems)
@@ -311,7 +311,7 @@ def test_two_rules_may_page_at_the_same_moment(tmp_path):
         rules=(Rule(name="first", upper=0.5), Rule(name="second", upper=0.5)),
         outbox=Outbox(state_dir=tmp_path),
     )
-    Agent(settings, bus=bus, every_frame=True, stop_at_end=True).run()
+    build_agent(settings, bus=bus, every_frame=True, stop_at_end=True).run()
     raised = [json.loads(m.payload) for m in bus.published if b'"step": "raised"' in m.payload]
     assert sorted(alert["rule"] for alert in raised) == ["first", "second"]
 
@@ -325,7 +325,7 @@ def test_snoozing_in_shadow_mode_is_answered(tmp_path):
         if decision.alerts:
             bus.receive("kiosk/v1/site/kiosk-1/cmd/snooze", body)
 
-    agent = Agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=snooze_while_angry)
+    agent = build_agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=snooze_while_angry)
     agent.run()
     assert [m.topic for m in bus.published if "/rsp/" in m.topic]
     assert not [m.topic for m in bus.published if "/alert/0" in m.topic]
@@ -370,7 +370,7 @@ def test_what_moves_in_an_ignored_zone_wakes_nobody_up(tmp_path, ignored):
 
     whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     settings = Config(outbox=Outbox(state_dir=tmp_path), faces=Faces(ignore_zones=(whole,) if ignored else ()))
-    agent = Agent(settings, bus=FakeBus(), camera=Snow)
+    agent = build_agent(settings, bus=FakeBus(), camera=Snow)
     thread = threading.Thread(target=agent.run)
     thread.start()
     while agent.health.frames + agent.health.skipped < 60:

@@ -14,8 +14,9 @@ from edge_agent.errors import BundleError
 from edge_agent.vision.analysis import Vision
 from edge_agent.vision.blazeface import BlazeFace, decode, make_anchors, weighted_nms
 from edge_agent.vision.bundle import find_bundle, load_bundle
-from edge_agent.vision.faces import Framing, crop_face, mask_zones
+from edge_agent.vision.faces import Framing, crop_face
 from edge_agent.vision.yunet import YuNet
+from edge_agent.vision.zones import IgnoredZones
 
 FULL, SHORT = "blazeface-full-range", "blazeface-short-range"
 
@@ -110,11 +111,11 @@ def test_any_shape_of_picture_is_searched(shape):
 def test_a_face_in_an_ignored_zone_is_never_seen(clip_frames):
     frame = clip_frames("two")[0].image
     left_third = ((0.0, 0.0), (0.45, 0.0), (0.45, 1.0), (0.0, 1.0))
-    seen = Vision(Config(faces=Faces(ignore_zones=(left_third,)))).find_faces(frame.copy())
+    masked = frame.copy()
+    IgnoredZones((left_third,)).mask(masked)
+    seen = Vision(Config()).find_faces(masked)
     assert len(seen) == 1
     assert seen[0].x > 0.45 * 640
-    masked = frame.copy()
-    mask_zones(masked, (left_third,))
     assert not masked[:, : int(0.45 * 640)].any()
     np.testing.assert_array_equal(masked[:, 295:], frame[:, 295:])
 

@@ -14,10 +14,10 @@ ALLOWED = {
     "vision": {"vision", "camera"},
     "alerting": {"alerting", "vision"},
     "delivery": {"delivery", "alerting"},
-    "statistics": {"statistics", "alerting", "vision", "delivery", "pipeline"},
-    "web": {"web", "statistics", "camera", "vision", "alerting", "delivery", "pipeline"},
+    "statistics": {"statistics", "camera", "alerting", "vision", "delivery", "pipeline", "observer"},
+    "web": {"web", "statistics", "camera", "vision", "alerting", "delivery", "pipeline", "observer"},
     "pager": {"pager", "delivery", "alerting", "web"},
-    "agent": {"agent", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "web"},
+    "agent": {"agent", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "observer", "web"},
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
 }
 BASE = {"errors", "config", "yaml_loader", "logs", "clock"}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from messages import validate
 
+from edge_agent.agent.build import build_agent
 from edge_agent.agent.loop import Agent
 from edge_agent.alerting.stillness import (
     REMEMBER_S,
@@ -231,7 +232,7 @@ def test_a_poster_that_nobody_answered_for_lets_its_alert_end(poster_and_person)
     [zone] = pipeline.proposed_zones(14.0)
     assert zone[0] < 0.15
     assert zone[2] < 0.45
-    pipeline.vision.ignore_zones += (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)
+    pipeline.zones.draw((((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
     assert pipeline.proposed_zones(14.0) == []
 
 
@@ -255,7 +256,7 @@ def test_the_place_of_a_false_alarm_outlives_a_restart(tmp_path, clip_frames):
                     answer = {"schema": "ack", "version": 1, "id": alert.id, "action": "false_alarm", "by": "kim"}
                     bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert.id}", json.dumps(answer).encode())
 
-        agent = Agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=say_false_alarm)
+        agent = build_agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=say_false_alarm)
         agent.run()
         pages = sum(b'"step": "raised"' in message.payload for message in bus.published)
         return pages, agent, json.loads([m.payload for m in bus.published if m.topic.endswith("/health")][-1])

@@ -11,8 +11,10 @@ import pytest
 from messages import validate
 
 from edge_agent.alerting.tracker import Track
+from edge_agent.camera.frames import Frame
 from edge_agent.config import Config, Outbox
 from edge_agent.delivery.messages import Composer, Summary
+from edge_agent.pipeline import Decision
 from edge_agent.statistics.satisfaction import MIN_OBSERVATIONS, Satisfaction
 from edge_agent.statistics.summaries import Summarizer, as_csv, joined, keep, read
 from edge_agent.testing import FakeClock
@@ -89,13 +91,15 @@ def test_an_interval_is_published_and_kept_when_it_ends(tmp_path):
         Config(outbox=Outbox(state_dir=tmp_path)), ("happy", "neutral", *GROUPS[:1]),
         publish=lambda *what: published.append(what), unix=wall, monotonic=clock,
     )  # fmt: skip
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), 0.0)
     for number in range(6):
-        summarizer.look([Track(number, FACE, np.array([1, 0, 0], np.float32), 5, 0, 0, 0, "view")])
-    summarizer.look([])
+        track = Track(number, FACE, np.array([1, 0, 0], np.float32), 5, 0, 0, 0, "view")
+        summarizer.frame_processed(frame, Decision((track,), [], [], 0, 0, 0))
+    summarizer.frame_processed(frame, Decision((), [], [], 0, 0, 0))
     assert published == []
     wall.advance(900 + 8 * 3600)  # a time server set it meanwhile
     clock.advance(900)
-    summarizer.look([])
+    summarizer.frame_processed(frame, Decision((), [], [], 0, 0, 0))
     [(summary, begin_s, end_s)] = published
     assert (summary.visits, summary.satisfied, end_s - begin_s) == (6, 1, 900)
     [kept] = read(tmp_path, since_s=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import PATIENCE_S
 
-from edge_agent.agent.loop import Agent
+from edge_agent.agent.build import build_agent
 from edge_agent.agent.watchdog import Watchdog
 from edge_agent.camera import Frame
 from edge_agent.camera.picture import AFTER_S, BLACK_PROBLEM, FROZEN_PROBLEM, PictureWatch
@@ -139,7 +139,7 @@ def test_a_frozen_camera_is_reported_opened_anew_and_starves_the_watchdog(tmp_pa
 
     bus = FakeBus()
     settings = Config(camera=Camera(source="synthetic", retry_max_s=0.5), outbox=Outbox(state_dir=tmp_path / "state"))
-    agent = Agent(
+    agent = build_agent(
         settings, bus=bus, camera=FrozenCamera, on_decision=lambda *_: agent.stop() if len(opened) >= 3 else None
     )
     agent.run()

@@ -305,13 +305,13 @@ def test_faces_are_blurred_where_that_is_asked_for(write_config):
         capture = cv2.VideoCapture(str(CLIPS["one"]))
         _, image = capture.read()
         capture.release()
-        view, pictures = LiveView(config, pipeline, drawn_zones=()), []
+        view, pictures = LiveView(config, pipeline), []
         view.show = pictures.append
         frame = Frame(image, 1.0)
-        view.look(frame, pipeline.process(frame))
+        view.frame_processed(frame, pipeline.process(frame))
         assert pictures == []  # nobody watches
         view.watchers = 1
-        view.look(frame, pipeline.process(Frame(image, 1.1)))
+        view.frame_processed(frame, pipeline.process(Frame(image, 1.1)))
         [picture] = pictures
         return cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE), json.loads(picture.caption)
 

@@ -1,56 +1,76 @@
-"""Counts what happened and how long it took, for the `health` message and the demo's summary."""
+"""Counts what happened and how long it took, and makes the body of the `health` message of it."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from edge_agent.camera.frames import Frame
+from edge_agent.observer import Observer
+from edge_agent.pipeline import Decision
 
 _TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 _WINDOW = 600
 
 
-class Health:
-    """Figures since the start, and latencies of the latest frames."""
+class Health(Observer):
+    """Figures since the start, and latencies of the latest frames.
 
-    def __init__(self, *, start_s: float) -> None:
-        self._start_s = self._interval_start_s = start_s
+    Args:
+        monotonic: seconds.
+        live: frames carry the time at which they were captured on that clock; a recording played without pauses
+            does not, and the latency of its frames is how long they were worked on.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float], live: bool = True) -> None:
+        self._monotonic, self._live = monotonic, live
+        self._start_s = self._interval_start_s = monotonic()
         self._latencies_s: deque[float] = deque(maxlen=_WINDOW)
         self._interval_frames = 0
         self.frames = 0
         self.faces = 0
+        #: In view at the latest frame.
+        self.people = 0
         #: Frames not looked at: nothing moved, or there was no processor time left.
         self.skipped = 0
         self._last_frame_s: float | None = None
 
-    def frame(self, *, faces: int, latency_s: float, now_s: float) -> None:
-        """Count one processed frame, `latency_s` after it was captured."""
-        self._last_frame_s = now_s
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
+        """Count one frame."""
+        now_s = self._last_frame_s = self._monotonic()
         self.frames += 1
-        self.faces += faces
+        self.faces += len(decision.judged)
+        self.people = len(decision.tracks)
         self._interval_frames += 1
-        self._latencies_s.append(latency_s)
+        self._latencies_s.append(now_s - frame.time_s if self._live else decision.total_s)
 
-    def skip(self, *, now_s: float) -> None:
+    def frame_skipped(self) -> None:
         """Count a frame that was not looked at."""
-        self._last_frame_s = now_s
+        self._last_frame_s = self._monotonic()
         self.skipped += 1
 
-    def frame_age_s(self, now_s: float) -> float | None:
-        """Return seconds since a frame was processed; None before the first."""
-        return None if self._last_frame_s is None else now_s - self._last_frame_s
-
-    def uptime_s(self, now_s: float) -> float:
-        """Return seconds since the start."""
-        return now_s - self._start_s
-
-    def take_frame_rate_hz(self, now_s: float) -> float:
-        """Return processed frames a second since the last call."""
+    def figures(self) -> dict[str, Any]:
+        """Return its part of the `health` message; the frame rate is that since the last call."""
+        now_s = self._monotonic()
         elapsed_s = max(now_s - self._interval_start_s, 1e-6)
         rate_hz = self._interval_frames / elapsed_s
         self._interval_start_s, self._interval_frames = now_s, 0
-        return rate_hz
+        return {
+            "uptime_s": round(now_s - self._start_s, 1),
+            "frames": self.frames,
+            "frames_skipped": self.skipped,
+            "frame_rate_hz": round(rate_hz, 2),
+            "latency_p50_ms": self.latency_ms(50),
+            "latency_p95_ms": self.latency_ms(95),
+            "people": self.people,
+            "faces": self.faces,
+            "temperature_c": temperature_c(),
+            "frame_age_s": None if self._last_frame_s is None else round(now_s - self._last_frame_s, 1),
+        }
 
     def latency_ms(self, percentile: float) -> float | None:
         """Return a percentile (0..100) of the latest capture-to-decision times; None before the first frame."""

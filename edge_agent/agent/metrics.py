@@ -11,13 +11,14 @@ from edge_agent import config
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.errors import ConfigError
+from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision
 
 _BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STATES = ("online", "degraded")
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts what the agent's loop does, and serves it.
 
     Args:
@@ -57,7 +58,7 @@ class Metrics:
             ) from None
         self.port = int(self._server.server_port)
 
-    def look(self, frame: Frame, decision: Decision) -> None:
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """Count a frame."""
         del frame
         self._frames.inc()
@@ -70,11 +71,11 @@ class Metrics:
         ):
             self._stages.labels(stage).observe(seconds)
 
-    def note_alert(self, alert: Alert) -> None:
+    def alert_changed(self, alert: Alert) -> None:
         """Count a step."""
         self._steps.labels(alert.rule.name, alert.step).inc()
 
-    def note_health(self, body: Mapping[str, Any]) -> None:
+    def health_reported(self, body: Mapping[str, Any]) -> None:
         """Take over what `health` says."""
         for state in _STATES:
             self._state.labels(state).set(body["state"] == state)

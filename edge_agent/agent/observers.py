@@ -1,42 +1,22 @@
-"""Who is shown what the agent's loop does: the live view and Prometheus, each where the configuration asks for it."""
+"""The observers of an agent that are opened where the configuration asks for them: the live view and Prometheus.
+
+Their packages are imported here, not before: most devices do without.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 from edge_agent import web
 from edge_agent.agent.facts import facts
-from edge_agent.alerting.rules import Alert
-from edge_agent.camera import Frame
-from edge_agent.config import Config, Polygon
+from edge_agent.config import Config
 from edge_agent.errors import ConfigError
-from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.observer import Observer
+from edge_agent.pipeline import Pipeline
 
 
-class Onlooker(Protocol):
-    """Is told in the loop's thread."""
-
-    def look(self, frame: Frame, decision: Decision) -> None:
-        """See a processed frame; it must not be kept."""
-
-    def note_alert(self, alert: Alert) -> None:
-        """See a step of an alert, in shadow mode too."""
-
-    def note_health(self, body: Mapping[str, Any]) -> None:
-        """See how the device is."""
-
-    def close(self) -> None:
-        """End with the agent."""
-
-
-def open_onlookers(config: Config, pipeline: Pipeline, *, drawn_zones: tuple[Polygon, ...]) -> Iterator[Onlooker]:
+def configured_observers(config: Config, pipeline: Pipeline) -> Iterator[Observer]:
     """Yield each as soon as it listens, so that whoever asks can close it should the next one fail.
-
-    Their packages are imported here, not before: most devices do without.
-
-    Args:
-        drawn_zones: zones to ignore that were drawn in the live view.
 
     Raises:
         ConfigError: a package is missing, or an address cannot be listened on.
@@ -48,7 +28,7 @@ def open_onlookers(config: Config, pipeline: Pipeline, *, drawn_zones: tuple[Pol
         except ImportError:
             raise ConfigError(f"web.enabled {web.NEEDS}") from None
 
-        yield LiveServer(config, LiveView(config, pipeline, drawn_zones=drawn_zones))
+        yield LiveServer(config, LiveView(config, pipeline))
     if config.metrics.enabled:
         try:
             from edge_agent.agent.metrics import Metrics

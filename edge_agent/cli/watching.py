@@ -96,8 +96,8 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     set_up_logging(config.logging)
+    from edge_agent.agent.build import build_agent
     from edge_agent.agent.cores import stay_on
-    from edge_agent.agent.loop import Agent
 
     ending = threading.Event()
     agents: list[Agent] = []  # the one that runs, or none between two
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
     def begin(config: Config) -> None:
         gc.collect()  # two agents' models at once are too much for a small board
         stay_on(config.performance.cores)
-        agents.append(Agent(config, stop_at_end=True, read_config=lambda: load_config(options.config)))
+        agents.append(build_agent(config, stop_at_end=True, read_config=lambda: load_config(options.config)))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, end)
         if ending.is_set():  # told to stop between two agents: what is open is still ended properly

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config
+from edge_agent.agent.build import build_agent
 from edge_agent.agent.loop import Agent
 from edge_agent.camera import Frame
 from edge_agent.camera.opencv import OpenCVCamera
@@ -87,7 +88,7 @@ class Demo:
                 outbox=dataclasses.replace(self._settings.outbox, state_dir=Path(folder)),
                 privacy=config.Privacy(notice_posted=True),  # whoever runs the demo knows
             )
-            agent = Agent(settings, every_frame=self._every_frame, on_decision=self._watch)
+            agent = build_agent(settings, every_frame=self._every_frame, on_decision=self._watch)
             self._timeline = Timeline(agent.pipeline.groups)
             self._say(f"camera {settings.camera.device}, broker on 127.0.0.1:{broker.port}, pager 'demo' beside it\n")
             self._show(agent, settings.mqtt)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
+from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision
 from edge_agent.statistics.drift import Drift
 from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, WATCHED_S, ScoreLog
 from edge_agent.statistics.visits import Visits
+
+log = logging.getLogger("edge_agent")
 
 #: How often counts are written.
 FLUSH_S = 60.0
@@ -21,12 +26,13 @@ _SAMPLE_S = 10.0
 _DRIFT = {"score": (0.0, 1.0), "brightness": (0.0, 255.0), "face_width": (0.0, 0.5)}
 
 
-class Statistics:
-    """Looks at every decision.
+class Statistics(Observer):
+    """Counts what every frame led to.
 
     Args:
         engine: knows people and scores.
         baseline: the drift baseline of an earlier run, if there is one.
+        keep_baseline: takes the baseline, for later runs, when it has been completed.
         unix, monotonic: clocks, in seconds.
     """
 
@@ -36,10 +42,11 @@ class Statistics:
         *,
         engine: RuleEngine,
         baseline: str | None,
+        keep_baseline: Callable[[str], None],
         unix: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        self._rules, self._monotonic = config.rules, monotonic
+        self._rules, self._monotonic, self._keep_baseline = config.rules, monotonic, keep_baseline
         self._visits = Visits(config.rules, engine)
         self._log = ScoreLog(config.outbox.state_dir, unix=unix)
         self.drift = Drift(_DRIFT, baseline=baseline)
@@ -47,14 +54,13 @@ class Statistics:
         self._watched_s = 0.0
         self._next_sample_s = monotonic()
 
-    def look(self, decision: Decision, *, frame_width: int) -> bool:
-        """Count one frame; return True when the baseline for drift has just been completed."""
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
+        """Count one frame."""
         now_s = self._monotonic()
         self._watched_s += min(now_s - self._last_s, _MAX_GAP_S)
         self._last_s = now_s
         for rule, level in self._visits.update(decision.tracks):
             self._log.count(rule, level)
-        completed = False
         sampled = decision.judged if now_s >= self._next_sample_s else []
         if sampled:
             self._next_sample_s = now_s + _SAMPLE_S
@@ -63,21 +69,25 @@ class Statistics:
             values = {
                 "score": float(judged.scores[0]),
                 "brightness": judged.brightness,
-                "face_width": judged.face.width / frame_width,
+                "face_width": judged.face.width / frame.image.shape[1],
             }
-            completed |= self.drift.add(values)
+            if self.drift.add(values):
+                self._keep_baseline(self.drift.baseline_text())
+                log.info("the baseline for drift is complete")
         if now_s - self._flushed_s >= FLUSH_S:
-            self.flush()
-        return completed
+            self._flush()
 
-    def answered(self, rule: str, *, false_alarm: bool) -> None:
+    def alert_answered(self, rule: str, *, false_alarm: bool) -> None:
         """Count what staff said of a page."""
         self._log.count(rule, ANSWERS)
         if false_alarm:
             self._log.count(rule, FALSE_ALARMS)
 
-    def flush(self) -> None:
-        """Write the counts."""
+    def close(self) -> None:
+        """Write what was counted."""
+        self._flush()
+
+    def _flush(self) -> None:
         whole_s = int(self._watched_s)
         self._watched_s -= whole_s
         for rule in self._rules:

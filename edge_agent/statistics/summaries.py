@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.alerting.tracker import Track
+from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
 from edge_agent.delivery.messages import Summary, rfc3339
+from edge_agent.observer import Observer
+from edge_agent.pipeline import Decision
 from edge_agent.statistics.satisfaction import Satisfaction
 
 FILE_NAME = "summaries.sqlite3"
@@ -32,7 +34,7 @@ class Interval:
     satisfied: float
 
 
-class Summarizer:
+class Summarizer(Observer):
     """Looks at every frame, and publishes and keeps a summary at the end of each interval.
 
     Args:
@@ -56,9 +58,10 @@ class Summarizer:
         )
         self._began_s = monotonic()
 
-    def look(self, tracks: Sequence[Track]) -> None:
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """Count one frame."""
-        self._satisfaction.update(tracks)
+        del frame
+        self._satisfaction.update(decision.tracks)
         lasted_s = self._monotonic() - self._began_s
         if lasted_s >= self._interval_s:
             # The wall clock may have been set meanwhile: only its last word counts.

@@ -15,6 +15,7 @@ from edge_agent.config import Config
 from edge_agent.errors import CameraError
 from edge_agent.vision.analysis import Vision
 from edge_agent.vision.faces import Face
+from edge_agent.vision.zones import IgnoredZones
 
 #: Pictures are also searched in overlapping tiles no larger than this, for faces too small in the whole.
 _TILE_PX = 400
@@ -33,7 +34,10 @@ class Classifier:
 
     def __init__(self, config: Config) -> None:
         faces = dataclasses.replace(config.faces, min_face_px=_MIN_FACE_PX, max_faces=64)
-        self._vision = Vision(dataclasses.replace(config, faces=faces))
+        self._vision, self._zones = (
+            Vision(dataclasses.replace(config, faces=faces)),
+            IgnoredZones(config.faces.ignore_zones),
+        )
 
     def classify(self, path: Path, *, annotated: Path | None, several: bool) -> dict[str, Any]:
         """Return what was found in one picture, and write an annotated copy if asked.
@@ -52,6 +56,7 @@ class Classifier:
             image = np.asarray(
                 cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), dtype=np.uint8
             )
+        self._zones.mask(image)
         faces = self._find(image)
         probabilities = self._vision.classify(image, faces)
         grouped = self._vision.grouping.apply(probabilities)

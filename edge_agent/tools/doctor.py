@@ -22,7 +22,7 @@ from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, CameraError, StateError
 from edge_agent.pipeline import Pipeline
 from edge_agent.vision.models import with_active_model
-from edge_agent.vision.zones import load_zones
+from edge_agent.vision.zones import IgnoredZones
 
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _HOT_C = 80.0
@@ -87,14 +87,14 @@ def _camera(config: Config) -> str:
 
 def _posters(config: Config) -> str:
     """Watch the camera for faces that do not move."""
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
-    pipeline.vision.ignore_zones += load_zones(config.outbox.state_dir)
+    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
     pipeline.still_places = StillPlaces(_STILL_S)
     camera = make_camera(config.camera)
     try:
         camera.open()
         until_s = time.monotonic() + _WATCH_S
         while time.monotonic() < until_s and (frame := camera.read()) is not None:
+            pipeline.zones.mask(frame.image)
             pipeline.process(frame)
             found = pipeline.proposed_zones(frame.time_s)
             if found:

@@ -13,7 +13,7 @@ from edge_agent.config import Config
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
-from edge_agent.vision.faces import Face, FaceDetector, crop_face, mask_zones
+from edge_agent.vision.faces import Face, FaceDetector, crop_face
 from edge_agent.vision.gates import box_reason, crop_reason
 from edge_agent.vision.yunet import YuNet
 
@@ -42,8 +42,6 @@ class Vision:
 
     def __init__(self, config: Config) -> None:
         self._faces, self._gates = config.faces, config.gates
-        #: Blacked out before anything looks.
-        self.ignore_zones = config.faces.ignore_zones
         #: Why faces were not judged → how often.
         self.abstained: Counter[str] = Counter()
         threads, runtime = config.performance.threads, config.performance.runtime
@@ -66,8 +64,11 @@ class Vision:
         self._framing = self.classifier.framing(config.faces.detector)
 
     def find_faces(self, image: Image) -> list[Face]:
-        """Mask ignored zones, in place, and return the faces large enough to judge, best first."""
-        mask_zones(image, self.ignore_zones)
+        """Return the faces large enough to judge, best first; count the others.
+
+        Args:
+            image: uint8 (height, width, 3), BGR; ignored zones are masked already.
+        """
         found = self.detector.detect(image)
         large = [face for face in found if face.width >= self._faces.min_face_px]
         judged = large[: self._faces.max_faces]

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.camera.frames import Image
-from edge_agent.config import Polygon
 
 _SIGNATURE_SIDE = 16
 
@@ -66,20 +65,6 @@ class Framing:
 
     side: float
     shift_y: float
-
-
-def mask_zones(image: Image, zones: tuple[Polygon, ...]) -> None:
-    """Black out polygons, in place, so that nothing behind them is ever looked at.
-
-    Args:
-        image: uint8 (height, width, 3).
-        zones: corners as shares of width and height, 0..1.
-    """
-    if zones:
-        height, width = image.shape[:2]
-        corners = [np.round(np.array(zone) * (width, height)).astype(np.int32) for zone in zones]
-        for polygon in corners:
-            cv2.fillPoly(image, [polygon], (0, 0, 0))
 
 
 def crop_face(image: Image, face: Face, framing: Framing, side_px: int) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Zones to ignore that somebody drew in the live view, kept beside the outbox; the configured ones always hold as well.
+"""Zones to ignore: those of the configuration, and those drawn in the live view, which are kept beside the outbox.
 
 The service cannot write its own configuration, and should not be able to.
 """
@@ -10,13 +10,64 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config import Polygon
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.camera.frames import Image
+from edge_agent.config import Config, Polygon
 
 FILE_NAME = "ignore_zones.json"
 MAX_ZONES = 32
 MAX_CORNERS = 32
 
 log = logging.getLogger("edge_agent")
+
+
+class IgnoredZones:
+    """Where nothing is ever looked at.
+
+    Each frame is masked once, before anything looks at it: what moves in there is no reason to wake up either.
+
+    Args:
+        configured: polygons, corners as shares of width and height, 0..1.
+        drawn: those that somebody drew.
+        state_dir: where drawn zones are kept; None to keep them nowhere.
+    """
+
+    def __init__(
+        self, configured: tuple[Polygon, ...], drawn: tuple[Polygon, ...] = (), *, state_dir: Path | None = None
+    ) -> None:
+        self.configured, self.drawn, self._state_dir = configured, drawn, state_dir
+
+    @classmethod
+    def of(cls, config: Config) -> IgnoredZones:
+        """Return a device's zones: its configuration's, and what was drawn in an earlier run."""
+        state_dir = config.outbox.state_dir
+        return cls(config.faces.ignore_zones, load_zones(state_dir), state_dir=state_dir)
+
+    def draw(self, zones: tuple[Polygon, ...]) -> None:
+        """Replace the drawn zones, now and for later runs."""
+        self.drawn = zones
+        if self._state_dir is not None:
+            save_zones(self._state_dir, zones)
+
+    def mask(self, image: Image) -> None:
+        """Black out all zones, in place.
+
+        Args:
+            image: uint8 (height, width, 3).
+        """
+        height, width = image.shape[:2]
+        for polygon in self._polygons():
+            cv2.fillPoly(image, [np.round(polygon * (width, height)).astype(np.int32)], (0, 0, 0))
+
+    def contain(self, x: float, y: float) -> bool:
+        """Tell whether a point, as shares of width and height, lies in a zone or on its edge."""
+        return any(cv2.pointPolygonTest(polygon, (x, y), measureDist=False) >= 0 for polygon in self._polygons())
+
+    def _polygons(self) -> list[npt.NDArray[np.float32]]:
+        return [np.array(zone, dtype=np.float32) for zone in (*self.configured, *self.drawn)]
 
 
 def load_zones(state_dir: Path) -> tuple[Polygon, ...]:

@@ -20,8 +20,8 @@ from edge_agent.alerting.rules import Alert, Progress
 from edge_agent.alerting.stillness import Box
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.config import Config, Polygon
+from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision, Pipeline
-from edge_agent.vision.zones import save_zones
 
 _WIDTH_PX = 640
 _JPEG_QUALITY = 70
@@ -53,10 +53,10 @@ class _Episode:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
 
-class LiveView:
+class LiveView(Observer):
     """Written by the agent's loop, read by the server's thread; each value is replaced whole, never changed."""
 
-    def __init__(self, config: Config, pipeline: Pipeline, *, drawn_zones: tuple[Polygon, ...]) -> None:
+    def __init__(self, config: Config, pipeline: Pipeline) -> None:
         self._config, self._pipeline, self._groups = config, pipeline, pipeline.groups
         self._episodes: dict[str, _Episode] = {}
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
@@ -68,18 +68,15 @@ class LiveView:
         self.watchers = 0
         #: Zones to ignore that somebody drew, for the agent's loop to apply.
         self.drawn: queue.SimpleQueue[tuple[Polygon, ...]] = queue.SimpleQueue()
-        #: Those in force: the configured and the drawn ones.
-        self.configured_zones: tuple[Polygon, ...] = config.faces.ignore_zones
-        self.drawn_zones = drawn_zones
+        #: Those in force.
+        self.zones = pipeline.zones
         #: Where faces do not move: left, top, right, bottom, 0..1.
         self.proposed_zones: tuple[Box, ...] = ()
 
-    def look(self, frame: Frame, decision: Decision) -> None:
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """Apply what was drawn, and encode the frame if somebody watches."""
         while not self.drawn.empty():
-            self.drawn_zones = self.drawn.get()
-            self._pipeline.vision.ignore_zones = self.configured_zones + self.drawn_zones
-            save_zones(self._config.outbox.state_dir, self.drawn_zones)
+            self.zones.draw(self.drawn.get())
         if not self.watchers:
             return
         self.proposed_zones = tuple(self._pipeline.proposed_zones(frame.time_s))
@@ -121,7 +118,7 @@ class LiveView:
             "total_ms": round(decision.total_s * 1000, 1),
         })  # fmt: skip
 
-    def note_alert(self, alert: Alert) -> None:
+    def alert_changed(self, alert: Alert) -> None:
         """Remember a step."""
         episode = self._episodes.setdefault(alert.id, _Episode(alert))
         episode.alert = alert
@@ -132,7 +129,7 @@ class LiveView:
             del self._episodes[next(iter(self._episodes))]
         self._alerts_text = json.dumps([_as_row(one) for one in reversed(self._episodes.values())])
 
-    def note_health(self, body: Mapping[str, Any]) -> None:
+    def health_reported(self, body: Mapping[str, Any]) -> None:
         """Remember how the device is."""
         self._history.append({"unix_s": round(time.time(), 1), **body})
         self._history_text = json.dumps(list(self._history))

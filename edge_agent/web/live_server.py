@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 from edge_agent.alerting.rules import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
+from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision
 from edge_agent.statistics.summaries import Interval, as_csv, read
 from edge_agent.vision.zones import parse_zones
@@ -26,7 +27,7 @@ _MAX_WATCHERS = 4
 _SUMMARY_S = 31 * 86_400
 
 
-class LiveServer:
+class LiveServer(Observer):
     """Serves one device's live view.
 
     Raises:
@@ -52,17 +53,17 @@ class LiveServer:
         self.url = self._server.url
         view.show = self._show
 
-    def look(self, frame: Frame, decision: Decision) -> None:
-        """See a processed frame."""
-        self._view.look(frame, decision)
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
+        """Hand it to the view."""
+        self._view.frame_processed(frame, decision)
 
-    def note_alert(self, alert: Alert) -> None:
-        """See a step of an alert."""
-        self._view.note_alert(alert)
+    def alert_changed(self, alert: Alert) -> None:
+        """Hand it to the view."""
+        self._view.alert_changed(alert)
 
-    def note_health(self, body: Mapping[str, Any]) -> None:
-        """See how the device is."""
-        self._view.note_health(body)
+    def health_reported(self, body: Mapping[str, Any]) -> None:
+        """Hand it to the view."""
+        self._view.health_reported(body)
 
     def close(self) -> None:
         """Close all connections."""
@@ -105,7 +106,7 @@ class LiveServer:
 
     async def _zones(self, _request: web.Request) -> web.Response:
         return web.json_response({
-            "configured": self._view.configured_zones, "drawn": self._view.drawn_zones,
+            "configured": self._view.zones.configured, "drawn": self._view.zones.drawn,
             "proposed": self._view.proposed_zones,
         })  # fmt: skip
 

@@ -19,7 +19,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.pipeline import Look, Pipeline
 from edge_agent.tools.evaluation.outcomes import Episode, Moment, Page, PageCount
 from edge_agent.tools.evaluation.truth import LabelledClip, Span
-from edge_agent.vision.zones import load_zones
+from edge_agent.vision.zones import IgnoredZones
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,7 @@ class Evaluation:
 
     def _make_pipeline(self) -> Pipeline:
         ids = (str(number) for number in itertools.count())
-        pipeline = Pipeline(self._config, new_id=lambda: next(ids))
-        pipeline.vision.ignore_zones += load_zones(self._config.outbox.state_dir)
-        return pipeline
+        return Pipeline(self._config, new_id=lambda: next(ids), zones=IgnoredZones.of(self._config))
 
     def _look(self, clip: LabelledClip, pipeline: Pipeline) -> list[_Glance]:
         settings = replace(self._config.camera, source="opencv", device=str(clip.path.absolute()), loop=False)
@@ -157,6 +155,7 @@ class Evaluation:
             camera.open()
             while (frame := camera.read()) is not None:
                 before = pipeline.vision.abstained.copy()
+                pipeline.zones.mask(frame.image)
                 look = pipeline.look(frame)
                 glances.append(_Glance(frame.time_s, look, pipeline.vision.abstained - before))
         finally:

@@ -1,0 +1,213 @@
+"""Builds an agent from its configuration: what there is, and who is told of what."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from edge_agent.agent.alert_clock import AlertClock
+from edge_agent.agent.facts import facts
+from edge_agent.agent.false_alarms import FalseAlarms
+from edge_agent.agent.health import Health
+from edge_agent.agent.loop import Agent, Parts
+from edge_agent.agent.observers import configured_observers
+from edge_agent.agent.upkeep import Upkeep
+from edge_agent.agent.watchdog import Watchdog
+from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.tracker import Track
+from edge_agent.camera import Camera, Capture, Frame, make_camera
+from edge_agent.camera.pacing import Pacer
+from edge_agent.camera.supervisor import CameraSupervisor
+from edge_agent.clock import synchronised
+from edge_agent.config import Config, read_password
+from edge_agent.delivery.bus import Bus, MqttBus
+from edge_agent.delivery.channel import Conversation
+from edge_agent.delivery.messages import Composer, boot_id, new_ulid
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.relay import Dispatcher
+from edge_agent.observer import Observer
+from edge_agent.pipeline import Decision, Pipeline
+from edge_agent.statistics.collector import Statistics
+from edge_agent.statistics.summaries import Summarizer
+from edge_agent.vision.models import ModelStore
+from edge_agent.vision.zones import IgnoredZones
+
+log = logging.getLogger("edge_agent")
+
+#: Sees each processed frame; it must not be kept.
+Watcher = Callable[[Frame, Decision], None]
+
+
+class _Watching(Observer):
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
+        self._watcher(frame, decision)
+
+
+class _FirstFrame(Observer):
+    """Confirms the active model when it has come to its first frame; without, the next start goes back."""
+
+    def __init__(self, models: ModelStore) -> None:
+        self._models: ModelStore | None = models
+
+    def frame_processed(self, frame: Frame, decision: Decision) -> None:
+        del frame, decision
+        if self._models is not None:
+            self._models.confirm()
+            self._models = None
+
+
+def build_agent(
+    config: Config,
+    *,
+    camera: Callable[[], Camera] | None = None,
+    bus: Bus | None = None,
+    every_frame: bool = False,
+    on_decision: Watcher | None = None,
+    read_config: Callable[[], Config] | None = None,
+    stop_at_end: bool = False,
+) -> Agent:
+    """Return an agent that is ready to run.
+
+    Args:
+        camera: makes the camera; the configured one by default.
+        bus: the way to the broker; the configured one by default.
+        every_frame: process every frame of a recording, however long it takes.
+        on_decision: called after each frame, for people who watch.
+        read_config: reads the configuration anew when a command asks for it; None where there is no file.
+        stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
+
+    Raises:
+        AgentError: a model, the state folder or the certificates cannot be used.
+    """
+    with ExitStack() as opened:  # whoever tries again, with another configuration, needs disk and ports
+        # Before all else: who has the outbox is the one agent of this device.
+        outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
+        opened.callback(outbox.close)
+        models = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
+        choice = models.choose(config.emotion.model)
+        config = replace(config, emotion=replace(config.emotion, model=choice.model))
+        pipeline = Pipeline(config, new_id=new_ulid, zones=IgnoredZones.of(config))
+        awake, clock = threading.Event(), AlertClock(time.monotonic)
+        composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
+        bus = bus or MqttBus(
+            config.mqtt,
+            client_id=f"{config.site.name}/{config.site.device}",
+            password=read_password(config.mqtt),
+            subscriptions=composer.topic.answers,
+            fleeting=composer.topic.commands,
+            will=composer.state("offline"),
+            wake=awake.set,
+            keep_session=config.mqtt.keep_session,
+        )
+        dispatcher = Dispatcher(
+            outbox, bus, unix=time.time, monotonic=time.monotonic, boot=boot_id(), clock_known=synchronised
+        )
+        false_alarms = FalseAlarms(pipeline, dispatcher, clock, unix=time.time)
+        watched = CameraSupervisor(
+            Capture(
+                camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
+                config.camera,
+                wake=awake.set,
+                every_frame=every_frame,
+            ),
+            # pathlib's would raise where the folder may not be looked into; there it is the camera that says so.
+            live=config.camera.source != "opencv" or not os.path.exists(config.camera.device),  # noqa: PTH110
+            retry_s=config.camera.retry_max_s,
+            tell=lambda kind, detail: channel.tell(kind, detail),
+        )
+        upkeep = Upkeep(
+            pipeline.vision.classifier, watched, dispatcher, stop=lambda: agent.stop(), read_config=read_config
+        )
+        observers: list[Observer] = []
+
+        def stepped(alert: Alert) -> None:
+            for observer in observers:
+                observer.alert_changed(alert)
+
+        def answered(rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+            for observer in observers:
+                observer.alert_answered(rule, false_alarm=false_alarm)
+            if false_alarm:
+                false_alarms.remember(people)
+
+        channel = Conversation(
+            config,
+            composer=composer,
+            bus=bus,
+            dispatcher=dispatcher,
+            rules=pipeline.rules,
+            alert_time_s=clock.now_s,
+            info=facts(config, pipeline.vision.classifier.bundle),
+            stepped=stepped,
+            answered=answered,
+            upkeep=upkeep,
+        )
+        health = Health(monotonic=time.monotonic, live=not every_frame)
+        statistics = _statistics(config, pipeline, dispatcher)
+        observers += [health, _FirstFrame(models), statistics]
+        if config.summary.enabled and config.privacy.notice_posted:
+            observers.append(
+                Summarizer(
+                    config,
+                    pipeline.groups,
+                    publish=channel.publish_summary,
+                    unix=time.time,
+                    monotonic=time.monotonic,
+                )
+            )
+        if on_decision is not None:
+            observers.append(_Watching(on_decision))
+        always = len(observers)
+        for observer in configured_observers(config, pipeline):
+            opened.callback(observer.close)
+            observers.append(observer)
+        agent = Agent(
+            Parts(
+                config=config,
+                pipeline=pipeline,
+                camera=watched,
+                # A recording that is played without pauses is looked at frame by frame.
+                pacer=None
+                if every_frame
+                else Pacer(config.performance, rate_hz=config.camera.frame_rate_hz, cpu_s=time.process_time),
+                bus=bus,
+                dispatcher=dispatcher,
+                channel=channel,
+                observers=observers,
+                health=health,
+                drift=statistics.drift,
+                clock=clock,
+                watchdog=Watchdog(monotonic=time.monotonic),
+                upkeep=upkeep,
+                awake=awake,
+                served=len(observers) > always,
+            ),
+            stop_at_end=stop_at_end,
+        )
+        if choice.rolled_back:
+            detail = f"{choice.rolled_back} never came to its first frame; back to {choice.model}"
+            log.warning(detail)
+            agent.tell("model_rolled_back", detail)
+        opened.pop_all()
+        return agent
+
+
+def _statistics(config: Config, pipeline: Pipeline, dispatcher: Dispatcher) -> Statistics:
+    # Another model scores differently: its baseline is its own.
+    note = f"drift-baseline-{pipeline.vision.classifier.bundle.id}"
+    return Statistics(
+        config,
+        engine=pipeline.rules,
+        baseline=dispatcher.note(note),
+        keep_baseline=lambda text: dispatcher.write_note(note, text),
+        unix=time.time,
+        monotonic=time.monotonic,
+    )
