@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edge_agent.camera.frames import Frame
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
+from edge_agent.delivery.bus import Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Message
 from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
@@ -104,7 +104,7 @@ class FakeBus:
             return None
         self.published.append(message)
         token = len(self.published)
-        self._events.append(Delivered(token, self.reason))
+        self._events.append(PublishResult(token, self.reason))
         return token
 
     def events(self) -> list[Event]:

@@ -14,7 +14,7 @@ from conftest import PATIENCE_S, find_mosquitto
 
 from edge_agent import config
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus, Received
+from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult, Received
 from edge_agent.delivery.messages import Message
 from edge_agent.testing import free_port
 
@@ -68,7 +68,7 @@ class TestBus:
         mouth = connect(settings)
         mouth.wait_for(Connected)
         token = mouth.bus.publish(Message(f"{site}/x", b"hello", expiry_s=60))
-        [delivered] = mouth.wait_for(Delivered)
+        [delivered] = mouth.wait_for(PublishResult)
         assert delivered.token == token
         assert delivered.reason < 128
         [received] = ears.wait_for(Received)
@@ -83,7 +83,7 @@ class TestBus:
         client = connect(Mqtt(port=broker.port))
         client.wait_for(Connected)
         client.bus.publish(Message(f"{site}/void", b"hello"))
-        assert client.wait_for(Delivered)[0].reason == 16
+        assert client.wait_for(PublishResult)[0].reason == 16
 
     def test_a_client_that_dies_leaves_its_will(self, broker, listen, site):
         listener = listen(f"{site}/#")
@@ -159,7 +159,7 @@ class TestBus:
 
     def test_what_was_asked_of_somebody_who_was_away_is_not_done_later(self, connect, broker, site):
         settings, answer, command = Mqtt(port=broker.port), f"{site}/ack", f"{site}/cmd"
-        heard = {"client_id": site, "subscriptions": [answer], "fleeting": [command]}
+        heard = {"client_id": site, "subscriptions": [answer], "subscriptions_qos0": [command]}
         away = connect(settings, **heard)
         away.wait_for(Connected)
         mouth = connect(settings)
@@ -169,7 +169,7 @@ class TestBus:
         away.bus.stop()
         for topic in (command, answer):
             mouth.bus.publish(Message(topic, b"later"))
-        mouth.wait_for(Delivered, 3)
+        mouth.wait_for(PublishResult, 3)
         back = connect(settings, **heard)
         assert [event.topic for event in back.wait_for(Received)] == [answer]
         mouth.bus.publish(Message(command, b"now"))

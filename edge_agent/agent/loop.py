@@ -27,11 +27,11 @@ from edge_agent.camera.supervisor import CameraSupervisor
 from edge_agent.clock import synchronised
 from edge_agent.config import Config, read_password
 from edge_agent.delivery.bus import Bus, MqttBus
-from edge_agent.delivery.channel import Conversation
+from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.episodes import MAX_GAP_S
 from edge_agent.delivery.messages import Composer, boot_id, new_ulid
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.errors import AgentError
 from edge_agent.logs import fields
 from edge_agent.pipeline import Decision, Pipeline
@@ -112,12 +112,12 @@ class Agent:
             client_id=f"{config.site.name}/{config.site.device}",
             password=read_password(config.mqtt),
             subscriptions=topic.answers,
-            fleeting=topic.commands,
+            subscriptions_qos0=topic.commands,
             will=composer.state("offline"),
             wake=self._wakeup.set,
             keep_session=config.mqtt.keep_session,
         )
-        self._dispatcher = Dispatcher(
+        self._relay = OutboxRelay(
             outbox, self._bus, unix=time.time, monotonic=time.monotonic, boot=boot_id(), clock_known=synchronised
         )
         # Another model scores differently: its baseline is its own.
@@ -125,7 +125,7 @@ class Agent:
         self._statistics = Statistics(
             config,
             engine=self.pipeline.rules,
-            baseline=self._dispatcher.note(self._baseline),
+            baseline=self._relay.note(self._baseline),
             unix=time.time,
             monotonic=time.monotonic,
         )
@@ -151,11 +151,11 @@ class Agent:
         self._next_health_s = 0.0
         self._frame_s = self._frame_taken_s = time.monotonic()
         self._people = 0
-        self._conversation = Conversation(
+        self._channel = Channel(
             config,
             composer=composer,
             bus=self._bus,
-            dispatcher=self._dispatcher,
+            relay=self._relay,
             rules=self.pipeline.rules,
             alert_time_s=self._alert_time_s,
             info=facts(config, self.pipeline.vision.classifier.bundle),
@@ -168,11 +168,11 @@ class Agent:
             self._summarizer = Summarizer(
                 config,
                 self.pipeline.groups,
-                publish=self._conversation.publish_summary,
+                publish=self._channel.publish_summary,
                 unix=time.time,
                 monotonic=time.monotonic,
             )
-        noted = self._dispatcher.note(_FALSE_ALARMS) or "[]"
+        noted = self._relay.note(_FALSE_ALARMS) or "[]"
         self.pipeline.still_places.restore(stillness.from_text(noted, now_s=self._alert_time_s(), unix_s=time.time()))
         drawn_zones = load_zones(config.outbox.state_dir)
         self.pipeline.vision.ignore_zones += drawn_zones
@@ -196,7 +196,7 @@ class Agent:
             self.pipeline.vision.classifier.verify()
         except AgentError as error:
             return str(error)
-        return self._camera.problem or self._dispatcher.problem
+        return self._camera.problem or self._relay.problem
 
     def reload(self) -> str:
         """Let `run` return so that its caller begins anew with `successor`; return why not, if the file is wrong."""
@@ -211,7 +211,7 @@ class Agent:
 
     def tell(self, kind: str, detail: str) -> None:
         """Publish an event; it waits for the broker if it must."""
-        self._conversation.tell(kind, detail)
+        self._channel.tell(kind, detail)
 
     def run(self) -> None:
         """Watch until `stop` is called."""
@@ -219,7 +219,7 @@ class Agent:
             detail = f"{self._choice.rolled_back} never came to its first frame; back to {self._choice.model}"
             log.warning(detail)
             self.tell("model_rolled_back", detail)
-        self._conversation.resume()
+        self._channel.resume()
         self._bus.start()
         self._camera.start()
         log.info(
@@ -247,26 +247,26 @@ class Agent:
 
     def _turn(self) -> None:
         for event in self._bus.events():
-            self._conversation.handle(event)
+            self._channel.handle(event)
         frame = self._camera.take()
         ended = self._camera.state == "ended" and frame is None
         if frame is not None:
             self._process(frame)
         if ended or (frame is None and self._blind_s() > MAX_GAP_S):
-            self._conversation.report(self.pipeline.without_frame(self._alert_time_s()))
-        self._conversation.report(self.pipeline.rules.escalate_due(self._alert_time_s()))
-        self._conversation.pump()
-        self._conversation.set_problem(
+            self._channel.report(self.pipeline.without_frame(self._alert_time_s()))
+        self._channel.report(self.pipeline.rules.escalate_due(self._alert_time_s()))
+        self._channel.pump()
+        self._channel.set_problem(
             self._camera.problem
             or self._frame_problem
-            or self._dispatcher.problem
+            or self._relay.problem
             or (self._pacer.problem if self._pacer is not None else "")
-            or self._conversation.deaf
+            or self._channel.deaf
         )
         self._watchdog.turn(
             frames=0 if self._camera.frozen else self.health.frames + self.health.skipped,
             network_turned_s=self._bus.turned_s,
-            status=self._conversation.problem or "watching",
+            status=self._channel.problem or "watching",
         )
         if time.monotonic() >= self._next_health_s and (self._bus.connected or self._onlookers):
             self._next_health_s = time.monotonic() + self._config.logging.health_interval_s
@@ -277,7 +277,7 @@ class Agent:
             self._stopping = True
 
     def _settled(self) -> bool:
-        return not self.pipeline.rules.open_alerts() and not self._dispatcher.waiting()[0]
+        return not self.pipeline.rules.open_alerts() and not self._relay.waiting()[0]
 
     def _blind_s(self) -> float:
         """Return for how long there was no frame; an alert that nobody watched for long is over."""
@@ -295,7 +295,7 @@ class Agent:
             mask_zones(frame.image, self.pipeline.vision.ignore_zones)
             if not self._worth_a_look(frame):
                 self.health.skip(now_s=time.monotonic())
-                self._conversation.report(self.pipeline.without_frame(frame.time_s))
+                self._channel.report(self.pipeline.without_frame(frame.time_s))
                 return
             decision = self.pipeline.process(frame)
         except Exception as error:  # one odd frame of an exotic driver must not end the watch
@@ -306,12 +306,12 @@ class Agent:
             return
         self._frame_problem = ""
         self._people = len(decision.tracks)
-        self._conversation.report(decision.alerts)
+        self._channel.report(decision.alerts)
         captured_s = frame.time_s if self._live_clock else started_s
         if self._summarizer is not None:
             self._summarizer.look(decision.tracks)
         if self._statistics.look(decision, frame_width=frame.image.shape[1]):
-            self._dispatcher.write_note(self._baseline, self._statistics.drift.baseline_text())
+            self._relay.write_note(self._baseline, self._statistics.drift.baseline_text())
             log.info("the baseline for drift is complete")
         self.health.frame(faces=len(decision.judged), latency_s=time.monotonic() - captured_s, now_s=time.monotonic())
         if self.health.frames == 1:
@@ -343,18 +343,18 @@ class Agent:
         now_s = self._alert_time_s()
         if self.pipeline.false_alarm([track.face for track in people], now_s):
             rectangles = self.pipeline.still_places.rectangles()
-            self._dispatcher.write_note(_FALSE_ALARMS, stillness.to_text(rectangles, now_s=now_s, unix_s=time.time()))
+            self._relay.write_note(_FALSE_ALARMS, stillness.to_text(rectangles, now_s=now_s, unix_s=time.time()))
             log.info("a face that does not move was called a false alarm; its place pages nobody for a day")
 
     def _tell_health(self) -> None:
         body = self._health()
-        self._conversation.publish_health(body)
+        self._channel.publish_health(body)
         for onlooker in self._onlookers:
-            onlooker.note_health({"state": self._conversation.state, "problem": self._conversation.problem, **body})
+            onlooker.note_health({"state": self._channel.state, "problem": self._channel.problem, **body})
 
     def _health(self) -> dict[str, Any]:
         now_s = time.monotonic()
-        depth, oldest_s = self._dispatcher.waiting()
+        depth, oldest_s = self._relay.waiting()
         return {
             "camera": self._camera.state,
             "uptime_s": round(self.health.uptime_s(now_s), 1),
@@ -373,7 +373,7 @@ class Agent:
             "temperature_c": temperature_c(),
             "frame_age_s": _rounded(self.health.frame_age_s(now_s)),
             "network_age_s": _rounded(max(0.0, now_s - self._bus.turned_s)),
-            "shadow_pages": self._conversation.shadow_pages,
+            "shadow_pages": self._channel.shadow_pages,
             "drift": self._statistics.drift.index(),
         }
 
@@ -381,9 +381,9 @@ class Agent:
         if self.successor is None:
             self._watchdog.stopping()
         self._close_onlookers()
-        self._conversation.end(goes_on=self.successor is not None)
+        self._channel.end(goes_on=self.successor is not None)
         self._statistics.flush()
-        waiting = self._dispatcher.close()
+        waiting = self._relay.close()
         self._camera.stop()
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 

@@ -55,7 +55,7 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class PublishResult:
     """The broker answered a publish.
 
     Attributes:
@@ -83,7 +83,7 @@ class SubscriptionDenied:
     problem: str
 
 
-Event = Connected | Disconnected | Delivered | Received | SubscriptionDenied
+Event = Connected | Disconnected | PublishResult | Received | SubscriptionDenied
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Bus(Protocol):
         """Begin to connect; returns at once."""
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+        """Hand over a message; a token that `PublishResult` will carry, or None while not connected."""
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
@@ -149,7 +149,7 @@ class MqttBus:
         client_id: the same after a restart, so that the broker keeps what arrives meanwhile.
         password: from `config.read_password`.
         subscriptions: topic filters, at QoS 1, renewed with every connection.
-        fleeting: topic filters at QoS 0: what is sent while this client is away is not for later.
+        subscriptions_qos0: topic filters at QoS 0; the broker keeps nothing on them while this client is away.
         will: published by the broker when this client vanishes.
         wake: called from the network thread after each event.
         keep_session: the broker keeps subscriptions and messages for this client id between runs.
@@ -165,7 +165,7 @@ class MqttBus:
         client_id: str,
         password: str | None,
         subscriptions: Sequence[str],
-        fleeting: Sequence[str] = (),
+        subscriptions_qos0: Sequence[str] = (),
         will: Message | None = None,
         wake: Callable[[], None],
         keep_session: bool = True,
@@ -173,7 +173,7 @@ class MqttBus:
     ) -> None:
         self._keep_session = keep_session
         self._settings, self._wake, self._jitter = settings, wake, jitter
-        self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in fleeting)]
+        self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in subscriptions_qos0)]
         #: Each with what the broker waits to see acknowledged, if it is a message.
         self._events: queue.SimpleQueue[tuple[Event, _Receipt | None]] = queue.SimpleQueue()
         self._link = 0
@@ -220,7 +220,7 @@ class MqttBus:
         self._thread.start()
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+        """Hand over a message; a token that `PublishResult` will carry, or None while not connected."""
         if not self._up:
             return None
         properties = None
@@ -381,7 +381,7 @@ class MqttBus:
         self._ended.set()
 
     def _on_publish(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
-        self._emit(Delivered(mid, int(reason.value)))
+        self._emit(PublishResult(mid, int(reason.value)))
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) <= MAX_PAYLOAD_BYTES:

@@ -13,7 +13,7 @@ from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config
-from edge_agent.delivery.bus import Bus, Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
+from edge_agent.delivery.bus import Bus, Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.delivery.home_assistant import discovery
 from edge_agent.delivery.messages import (
@@ -26,7 +26,7 @@ from edge_agent.delivery.messages import (
     parse_object,
     parse_snooze,
 )
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.logs import fields
 
 log = logging.getLogger("edge_agent")
@@ -60,7 +60,7 @@ class Upkeep(Protocol):
         """Begin anew with what the configuration file says now."""
 
 
-class Conversation:
+class Channel:
     """One device's side of it.
 
     Args:
@@ -77,7 +77,7 @@ class Conversation:
         *,
         composer: Composer,
         bus: Bus,
-        dispatcher: Dispatcher,
+        relay: OutboxRelay,
         rules: RuleEngine,
         alert_time_s: Callable[[], float],
         info: dict[str, str],
@@ -85,7 +85,7 @@ class Conversation:
         answered: Answered,
         upkeep: Upkeep | None = None,
     ) -> None:
-        self._config, self._composer, self._bus, self._dispatcher = config, composer, bus, dispatcher
+        self._config, self._composer, self._bus, self._relay = config, composer, bus, relay
         self._rules, self._alert_time_s, self._info, self._answered = rules, alert_time_s, info, answered
         self._stepped, self._upkeep = stepped, upkeep
         self._live = config.privacy.notice_posted
@@ -101,7 +101,7 @@ class Conversation:
 
     def resume(self) -> None:
         """Go on with the alerts of a run that could not end them."""
-        text = self._dispatcher.note(_EPISODES)
+        text = self._relay.note(_EPISODES)
         if text is None:
             return
         episodes, over = from_text(text, self._config.rules, now=self._now())
@@ -115,11 +115,11 @@ class Conversation:
 
     def tell(self, kind: str, detail: str) -> None:
         """Publish an event; it waits for the broker if it must."""
-        self._dispatcher.add(self._composer.event(kind, detail))
+        self._relay.add(self._composer.event(kind, detail))
 
     def publish_summary(self, summary: Summary, begin_s: float, end_s: float) -> None:
         """Publish how content people were; it waits for the broker if it must."""
-        self._dispatcher.add(self._composer.summary(summary, begin_s=begin_s, end_s=end_s))
+        self._relay.add(self._composer.summary(summary, begin_s=begin_s, end_s=end_s))
 
     def report(self, alerts: list[Alert]) -> None:
         """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
@@ -150,12 +150,12 @@ class Conversation:
         """Commit steps of alerts together: none is noted as open without its page."""
         messages = [self._composer.alert(alert) for alert in alerts]
         if messages:
-            self._dispatcher.add(*messages, note=(_EPISODES, self._episodes_text()))
+            self._relay.add(*messages, note=(_EPISODES, self._episodes_text()))
 
     def pump(self) -> None:
         """Hand over what waits. A page that came too late is news, and sent anew while its alert is open."""
-        expired = self._dispatcher.pump()
-        set_aside = self._dispatcher.newly_set_aside()
+        expired = self._relay.pump()
+        set_aside = self._relay.newly_set_aside()
         if set_aside is not None:
             detail = f"the outbox could not be read and was moved to {set_aside}"
             log.error(detail)
@@ -166,7 +166,7 @@ class Conversation:
         pages = [topic for topic in expired if self._composer.topic.below(topic)[:1] == ["alert"]]
         if pages:
             news = (self._composer.event("expired", f"{topic} could not be delivered in time") for topic in pages)
-            self._dispatcher.add(*news)
+            self._relay.add(*news)
         self._spool([alert for alert in self.open_alerts() if self._composer.topic("alert", alert.id) in expired])
         if self._active_changed:
             # After the alerts themselves, or pagers would ask for what is on its way.
@@ -174,7 +174,7 @@ class Conversation:
             self._publish_active()
         if time.monotonic() >= self._next_note_s and self._live and (self._rules.open_alerts() or self._rules.mutes()):
             self._next_note_s = time.monotonic() + _NOTE_S
-            self._dispatcher.write_note(_EPISODES, self._episodes_text())
+            self._relay.write_note(_EPISODES, self._episodes_text())
 
     def set_problem(self, problem: str) -> None:
         """Publish the state if it changed; empty for none."""
@@ -198,13 +198,13 @@ class Conversation:
             self.deaf = ""
             self._birth()
         elif isinstance(event, Disconnected):
-            self._dispatcher.connection_lost()
+            self._relay.connection_lost()
             log.warning(f"{event.problem}; trying again")
         elif isinstance(event, SubscriptionDenied):
             self.deaf = f"staff's answers do not arrive: {event.problem}"
             log.error(self.deaf)
-        elif isinstance(event, Delivered):
-            unheard = self._dispatcher.delivered(event)
+        elif isinstance(event, PublishResult):
+            unheard = self._relay.delivered(event)
             if unheard:
                 self._nobody_listens(unheard)
         else:
@@ -218,7 +218,7 @@ class Conversation:
         # What was handled is acknowledged, or the broker would send it to the next run: a reload would never end.
         self._note_deliveries()
         if goes_on:
-            self._dispatcher.write_note(_EPISODES, self._episodes_text())
+            self._relay.write_note(_EPISODES, self._episodes_text())
             self.pump()
             # Should nothing follow, this is what remains: the last will goes with a connection that ends in order.
             self._bus.stop(self._composer.state("degraded", "beginning anew"), timeout_s=0.6)
@@ -231,8 +231,8 @@ class Conversation:
 
     def _note_deliveries(self) -> None:
         for event in self._bus.events():
-            if isinstance(event, Delivered):
-                self._dispatcher.delivered(event)
+            if isinstance(event, PublishResult):
+                self._relay.delivered(event)
 
     def _received(self, event: Received) -> None:
         match self._composer.topic.below(event.topic):
@@ -284,7 +284,7 @@ class Conversation:
         elif verb == "snooze":
             snooze_s = parse_snooze(body)
             self._rules.snooze(self._alert_time_s() + snooze_s)
-            self._dispatcher.write_note(_EPISODES, self._episodes_text())
+            self._relay.write_note(_EPISODES, self._episodes_text())
             log.warning("snoozed", extra=fields(snooze_s=snooze_s))
             answer = self._composer.response(request_id, ok=True, detail=f"no new alert for {snooze_s:g} s")
         elif verb == "selftest":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, Delivered
+from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, PublishResult
 from edge_agent.delivery.messages import Message
 from edge_agent.delivery.outbox import Outbox, Row
 from edge_agent.errors import StateError
@@ -43,7 +43,7 @@ class _Waiting:
     deadline_s: float | None
 
 
-class Dispatcher:
+class OutboxRelay:
     """The one owner of the outbox.
 
     Args:
@@ -201,7 +201,7 @@ class Dispatcher:
             return None
         return now_s if row.seq <= self._undated else now_s + row.expires_s - self._unix()
 
-    def delivered(self, event: Delivered) -> str:
+    def delivered(self, event: PublishResult) -> str:
         """Note the broker's answer to a message; return its topic if nobody is subscribed to it, else nothing."""
         seq, topic = self._in_flight.pop(event.token, (None, ""))
         if event.reason >= FAILURE:

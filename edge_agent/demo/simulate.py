@@ -17,11 +17,11 @@ from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import WHOLE_VIEW, read_password
-from edge_agent.delivery.bus import FAILURE, Delivered, Disconnected, MqttBus, SubscriptionDenied
-from edge_agent.delivery.channel import Conversation
+from edge_agent.delivery.bus import FAILURE, Disconnected, MqttBus, PublishResult, SubscriptionDenied
+from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.errors import BrokerError
 from edge_agent.tools.fleet import forget
 from edge_agent.vision.faces import Face
@@ -92,7 +92,7 @@ class Simulation:
             client_id=f"{settings.site.name}/{settings.site.device}",
             password=read_password(settings.mqtt),
             subscriptions=topic.answers,
-            fleeting=topic.commands,
+            subscriptions_qos0=topic.commands,
             will=composer.state("offline"),
             wake=wake.set,
             keep_session=False,
@@ -101,28 +101,28 @@ class Simulation:
         rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
         with tempfile.TemporaryDirectory(prefix="edge-agent-exercise-") as folder:
             outbox = Outbox(Path(folder), max_bytes=settings.outbox.max_bytes, unix=time.time)
-            dispatcher = Dispatcher(outbox, bus, unix=time.time, monotonic=time.monotonic)
+            relay = OutboxRelay(outbox, bus, unix=time.time, monotonic=time.monotonic)
             raised = 0
 
             def stepped(alert: object) -> None:
                 nonlocal raised
                 raised += getattr(alert, "step", "") == "raised"
 
-            conversation = Conversation(
-                settings, composer=composer, bus=bus, dispatcher=dispatcher, rules=rules,
+            channel = Channel(
+                settings, composer=composer, bus=bus, relay=relay, rules=rules,
                 alert_time_s=time.monotonic, info=_info(), stepped=stepped, answered=lambda *_, **__: None,
             )  # fmt: skip
             bus.start()
             try:
-                self._play(stop, wake, bus, rules, conversation)
+                self._play(stop, wake, bus, rules, channel)
             finally:
-                conversation.end()
-                dispatcher.close()
+                channel.end()
+                relay.close()
         forget(settings)
         return raised
 
     def _play(
-        self, stop: threading.Event, wake: threading.Event, bus: MqttBus, rules: RuleEngine, conversation: Conversation
+        self, stop: threading.Event, wake: threading.Event, bus: MqttBus, rules: RuleEngine, channel: Channel
     ) -> None:
         start_s, told, reached = time.monotonic(), 0, False
         columns = {name: column for column, name in enumerate(self._settings.emotion.groups)}
@@ -134,7 +134,7 @@ class Simulation:
             for event in bus.events():
                 if isinstance(event, Disconnected) and not reached:
                     raise BrokerError(event.problem)
-                if isinstance(event, Delivered) and event.reason >= FAILURE:
+                if isinstance(event, PublishResult) and event.reason >= FAILURE:
                     raise BrokerError(
                         f"the broker lets nobody called {self._settings.mqtt.username or 'nothing'} publish for "
                         f"{self._settings.site.name}/{self._settings.site.device}; see docs/broker.md"
@@ -142,7 +142,7 @@ class Simulation:
                 if isinstance(event, SubscriptionDenied):
                     raise BrokerError(f"staff's answers would not arrive: {event.problem}")
                 reached = reached or bus.connected
-                conversation.handle(event)
+                channel.handle(event)
             now_s = time.monotonic()
             day_s = (now_s - start_s) * self._speed
             while told < len(self._visits) and self._visits[told].at_s <= day_s:
@@ -155,9 +155,9 @@ class Simulation:
                     scores[emotions] = visit.angry
                     seen = int((day_s - visit.at_s) / self._speed / _TURN_S) + 1
                     tracks.append(Track(number, _FACE, scores, seen, now_s, now_s, now_s, WHOLE_VIEW))
-            conversation.report(rules.update(tracks, now_s))
-            conversation.report(rules.escalate_due(now_s))
-            conversation.pump()
+            channel.report(rules.update(tracks, now_s))
+            channel.report(rules.escalate_due(now_s))
+            channel.pump()
             if day_s > end_s:
                 return
 

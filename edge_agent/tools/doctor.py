@@ -16,7 +16,7 @@ from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
 from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus, SubscriptionDenied
+from edge_agent.delivery.bus import FAILURE, Connected, Disconnected, MqttBus, PublishResult, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, CameraError, StateError
@@ -173,7 +173,7 @@ def _broker(config: Config) -> str:
         client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
         password=read_password(config.mqtt),
         subscriptions=composer.topic.answers,
-        fleeting=composer.topic.commands,
+        subscriptions_qos0=composer.topic.commands,
         wake=wake.set,
         keep_session=False,
     )
@@ -188,7 +188,7 @@ def _broker(config: Config) -> str:
                     raise AgentError(event.problem)
                 if isinstance(event, Connected):
                     bus.publish(composer.event("doctor", "a test of the connection"))
-                if isinstance(event, Delivered):
+                if isinstance(event, PublishResult):
                     if event.reason >= FAILURE:
                         raise AgentError(
                             f"the broker refuses messages on {composer.topic('event')} (reason {event.reason}); "

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import Bus, Delivered, Disconnected, MqttBus, Received, SubscriptionDenied
+from edge_agent.delivery.bus import Bus, Disconnected, MqttBus, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Message, MessageError, Topics, parse_object, printable
 from edge_agent.errors import BrokerError
 
@@ -172,7 +172,7 @@ def forget(settings: Config) -> None:
     while waiting - {None} and time.monotonic() < give_up_s:
         wake.wait(0.1)
         wake.clear()
-        waiting -= {event.token for event in bus.events() if isinstance(event, Delivered)}
+        waiting -= {event.token for event in bus.events() if isinstance(event, PublishResult)}
     bus.stop()
 
 

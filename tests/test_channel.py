@@ -13,10 +13,10 @@ from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Privacy
-from edge_agent.delivery.channel import Conversation
+from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.messages import Ack, Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.testing import FakeBus, FakeClock
 
 
@@ -28,10 +28,10 @@ class Desk:
         self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
         composer = Composer(config, session=ULID, unix=self.clock, monotonic=self.clock)
         self.outbox = Outbox(folder, max_bytes=1_000_000, unix=self.clock)
-        dispatcher = Dispatcher(self.outbox, self.bus, unix=self.clock, monotonic=self.clock)
+        relay = OutboxRelay(self.outbox, self.bus, unix=self.clock, monotonic=self.clock)
         self.rules = RuleEngine((RULE,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
-        self.conversation = Conversation(
-            config, composer=composer, bus=self.bus, dispatcher=dispatcher, rules=self.rules, alert_time_s=self.clock,
+        self.channel = Channel(
+            config, composer=composer, bus=self.bus, relay=relay, rules=self.rules, alert_time_s=self.clock,
             info={}, stepped=lambda _: None,
             answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
         )  # fmt: skip
@@ -43,13 +43,13 @@ class Desk:
             now_s, self.looks = self.clock(), self.looks + 1
             angry = np.array([0.9], dtype=np.float32)
             tracks = [Track(n, face_at(100 * n), angry, self.looks, 0, now_s, now_s, "view") for n in people]
-            self.conversation.report(self.rules.update(tracks, now_s))
+            self.channel.report(self.rules.update(tracks, now_s))
             self.turn()
 
     def turn(self) -> None:
         for event in self.bus.events():
-            self.conversation.handle(event)
-        self.conversation.pump()
+            self.channel.handle(event)
+        self.channel.pump()
 
     def answer(self, action: str, **options: int) -> None:
         [alert] = self.rules.open_alerts()
