@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from edge_agent.delivery.bus import Disconnected, PublishResult
-from edge_agent.delivery.messages import Message
+from edge_agent.delivery.messages import Message, Priority
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.relay import CLOCK_WAIT_S, MAX_IN_FLIGHT, PROBE_S, REFUSED_RETRY_S, OutboxRelay
 from edge_agent.testing import FakeBus, FakeClock
@@ -30,8 +30,8 @@ class Desk:
             if isinstance(event, Disconnected):
                 self.relay.connection_lost()
             elif isinstance(event, PublishResult) and answers:
-                self.relay.delivered(event)
-        return self.relay.pump()
+                self.relay.note_result(event)
+        return [message.topic for message in self.relay.pump()]
 
     def sent(self) -> list[str]:
         return [message.payload.decode() for message in self.bus.published]
@@ -93,6 +93,16 @@ def test_a_page_that_comes_too_late_is_dropped_and_reported(desk):
     assert desk.sent() == ["end of it"]
     desk.turn()
     assert desk.relay.waiting()[0] == 0
+
+
+def test_what_expired_says_which_alert_it_was_about_even_after_a_restart(desk, tmp_path):
+    desk.relay.add(Message("d/alert/7", b"late", expiry_s=60, priority=Priority.ALERT, alert_id="7"))
+    desk.outbox.close()
+    desk.wall.advance(61)
+    desk.outbox = Outbox(tmp_path, max_bytes=1000, unix=desk.wall)
+    desk.relay = OutboxRelay(desk.outbox, desk.bus, unix=desk.wall, monotonic=desk.clock)
+    desk.bus.start()
+    assert [(message.alert_id, message.priority) for message in desk.relay.pump()] == [("7", Priority.ALERT)]
 
 
 def test_a_page_held_by_a_frozen_connection_is_not_delivered_late(desk):
@@ -211,7 +221,8 @@ def test_in_a_full_memory_alerts_go_last(desk, monkeypatch):
     monkeypatch.setattr("edge_agent.delivery.relay.MAX_IN_MEMORY", 2)
     desk.break_disk()
     for topic in ("d/alert/1", "d/summary", "d/alert/2", "d/alert/3"):
-        desk.relay.add(Message(topic, b"x" * 5000))
+        priority = Priority.ALERT if "alert" in topic else Priority.SUMMARY
+        desk.relay.add(Message(topic, b"x" * 5000, priority=priority))
     desk.bus.start()
     desk.turn()
     assert [message.topic for message in desk.bus.published] == ["d/alert/2", "d/alert/3"]

@@ -160,14 +160,16 @@ class Channel:
             detail = f"the outbox could not be read and was moved to {set_aside}"
             log.error(detail)
             self.tell("outbox_set_aside", detail)
-        for topic in expired:
-            log.error("message expired", extra=fields(topic=topic))
-        # Of pages only: news about late news would never end.
-        pages = [topic for topic in expired if self._composer.topic.below(topic)[:1] == ["alert"]]
-        if pages:
-            news = (self._composer.event("expired", f"{topic} could not be delivered in time") for topic in pages)
-            self._relay.add(*news)
-        self._spool([alert for alert in self.open_alerts() if self._composer.topic("alert", alert.id) in expired])
+        for message in expired:
+            log.error("message expired", extra=fields(topic=message.topic))
+        # Of alerts only: an event for each expired event would lead to events without end.
+        late = [message for message in expired if message.alert_id]
+        if late:
+            self._relay.add(
+                *(self._composer.event("expired", f"{page.topic} could not be delivered in time") for page in late)
+            )
+        late_ids = {message.alert_id for message in late}
+        self._spool([alert for alert in self.open_alerts() if alert.id in late_ids])
         if self._active_changed:
             # After the alerts themselves, or pagers would ask for what is on its way.
             self._active_changed = False
@@ -204,9 +206,9 @@ class Channel:
             self.deaf = f"staff's answers do not arrive: {event.problem}"
             log.error(self.deaf)
         elif isinstance(event, PublishResult):
-            unheard = self._relay.delivered(event)
-            if unheard:
-                self._nobody_listens(unheard)
+            unheard = self._relay.note_result(event)
+            if unheard is not None:
+                self._nobody_listens(unheard.alert_id)
         else:
             try:
                 self._received(event)
@@ -232,7 +234,7 @@ class Channel:
     def _note_deliveries(self) -> None:
         for event in self._bus.events():
             if isinstance(event, PublishResult):
-                self._relay.delivered(event)
+                self._relay.note_result(event)
 
     def _received(self, event: Received) -> None:
         match self._composer.topic.below(event.topic):
@@ -259,16 +261,14 @@ class Channel:
                 body = parse_object(event.payload, schema="command")
                 self._command(verb, str(body.get("request_id", "")), body)
 
-    def _nobody_listens(self, topic: str) -> None:
+    def _nobody_listens(self, alert_id: str) -> None:
         """Page the next level at once when nobody is subscribed to an open alert."""
-        match self._composer.topic.below(topic):
-            case ["alert", alert_id]:
-                if alert_id not in {alert.id for alert in self._rules.open_alerts()}:
-                    return
-                log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=alert_id))
-                escalated = self._rules.escalate(alert_id, self._alert_time_s())
-                if escalated is not None:
-                    self.report([escalated])
+        if alert_id not in {alert.id for alert in self._rules.open_alerts()}:
+            return
+        log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=alert_id))
+        escalated = self._rules.escalate(alert_id, self._alert_time_s())
+        if escalated is not None:
+            self.report([escalated])
 
     def _command(self, verb: str, request_id: str, body: dict[str, Any]) -> None:
         if re.fullmatch("[A-Za-z0-9_-]{1,64}", request_id) is None:
