@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from edge_agent import config
 from edge_agent.config import Mqtt
 from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult, Received
 from edge_agent.delivery.messages import Message
-from edge_agent.testing import free_port
+from edge_agent.testing import FakeBus, free_port
 
 
 class Client:
@@ -78,6 +79,41 @@ class TestBus:
         client = connect(Mqtt(port=free_port()))
         client.wait_for(Disconnected)
         assert client.bus.publish(Message(f"{site}/x", b"too early")) is None
+
+    @pytest.mark.parametrize("kind", ["real", "fake"])
+    def test_waiting_ends_with_the_event_or_in_time_and_leaves_later_events(self, broker, site, kind):
+        bus = FakeBus()
+        if kind == "real":
+            bus = MqttBus(Mqtt(port=broker.port), client_id=site, password=None, subscriptions=())
+        shown: list = []
+
+        def wait_for(kind: type, timeout_s: float) -> bool:
+            return bus.wait_for(lambda event: shown.append(event) or isinstance(event, kind), timeout_s)
+
+        started_s = time.monotonic()
+        assert not wait_for(Connected, 0.2)
+        assert time.monotonic() - started_s >= 0.2
+        bus.start()
+        assert wait_for(Connected, 10 * PATIENCE_S)
+        tokens = [bus.publish(Message(f"{site}/x", b"hello")) for _ in range(2)]
+        assert wait_for(PublishResult, 10 * PATIENCE_S)
+        assert time.monotonic() - started_s < PATIENCE_S
+        assert wait_for(PublishResult, 10 * PATIENCE_S)
+        assert [event.token for event in shown if isinstance(event, PublishResult)] == tokens
+        assert not wait_for(PublishResult, 0.0)
+        bus.stop()
+
+    def test_what_was_shown_while_waiting_is_acknowledged(self, connect, start_mosquitto, site):
+        broker = start_mosquitto("allow_anonymous true", "max_inflight_messages 1")
+        ears = MqttBus(Mqtt(port=broker.port), client_id=site, password=None, subscriptions=[f"{site}/#"])
+        ears.start()
+        assert ears.wait_for(lambda event: isinstance(event, Connected), PATIENCE_S)
+        mouth = connect(Mqtt(port=broker.port))
+        mouth.wait_for(Connected)
+        for number in range(3):
+            mouth.bus.publish(Message(f"{site}/{number}", b"hello"))
+        assert ears.wait_for(lambda event: isinstance(event, Received) and event.topic == f"{site}/2", PATIENCE_S)
+        ears.stop()
 
     def test_the_broker_tells_when_nobody_listens(self, connect, broker, site):
         client = connect(Mqtt(port=broker.port))

@@ -1,7 +1,7 @@
 """MQTT; the one module that knows paho.
 
 A thread of its own connects, reconnects with exponential backoff and full jitter, and turns whatever happens
-into events that the owner collects with `events()`. Nothing here blocks the owner.
+into events that the owner collects with `events()`. Only `wait_for` and `stop` block the owner.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class _Receipt:
 class Bus(Protocol):
     """The port to a broker; `MqttBus` is the real one.
 
-    A received message counts as handled when `events` is called again after the call that returned it; one that was
-    not is delivered again after a restart.
+    A received message counts as handled when `events` or `wait_for` asks for the next one; a message that was not
+    handled is delivered again after a restart.
     """
 
     @property
@@ -118,6 +118,12 @@ class Bus(Protocol):
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
+
+    def wait_for(self, predicate: Callable[[Event], bool], timeout_s: float) -> bool:
+        """Show each event to `predicate` as it comes, until one is what it waits for; return False if none was in time.
+
+        Later events are left for the next call of this or of `events`. What `predicate` raises ends the waiting.
+        """
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop."""
@@ -167,7 +173,7 @@ class MqttBus:
         subscriptions: Sequence[str],
         subscriptions_qos0: Sequence[str] = (),
         will: Message | None = None,
-        wake: Callable[[], None],
+        wake: Callable[[], None] = lambda: None,
         keep_session: bool = True,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -237,19 +243,41 @@ class MqttBus:
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
+        self._acknowledge()
+        collected: list[Event] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                collected.append(self._next_event(0.0))
+        return collected
+
+    def wait_for(self, predicate: Callable[[Event], bool], timeout_s: float) -> bool:
+        """Show each event to `predicate` as it comes, until one is what it waits for; return False if none was in time.
+
+        Later events are left for the next call of this or of `events`. What `predicate` raises ends the waiting.
+        """
+        give_up_s = time.monotonic() + timeout_s
+        while (left_s := give_up_s - time.monotonic()) > 0:
+            # After each: a broker sends only so many messages ahead of their acknowledgements.
+            self._acknowledge()
+            try:
+                event = self._next_event(left_s)
+            except queue.Empty:
+                return False
+            if predicate(event):
+                return True
+        return False
+
+    def _next_event(self, timeout_s: float) -> Event:
+        event, receipt = self._events.get(timeout=timeout_s)
+        if receipt is not None:
+            self._handled.append(receipt)
+        return event
+
+    def _acknowledge(self) -> None:
         for receipt in self._handled:
             if receipt.link == self._link and self._up:
                 self._client.ack(receipt.mid, receipt.qos)
         self._handled = []
-        collected: list[Event] = []
-        while True:
-            try:
-                event, came_by = self._events.get_nowait()
-            except queue.Empty:
-                return collected
-            collected.append(event)
-            if came_by is not None:
-                self._handled.append(came_by)
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop; gives up on the broker after `timeout_s`."""

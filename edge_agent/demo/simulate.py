@@ -22,8 +22,8 @@ from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.messages import Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.delivery.retained import forget
 from edge_agent.errors import BrokerError
-from edge_agent.tools.fleet import forget
 from edge_agent.vision.faces import Face
 
 EXERCISE = "EXERCISE: "
