@@ -24,14 +24,12 @@ from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
-from edge_agent.clock import synchronised
-from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import Bus, MqttBus
-from edge_agent.delivery.channel import Channel
+from edge_agent.config import Config
+from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import MAX_GAP_S
-from edge_agent.delivery.messages import Composer, boot_id, new_ulid
+from edge_agent.delivery.messages import new_ulid
+from edge_agent.delivery.opening import open_channel
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.errors import AgentError
 from edge_agent.logs import fields
 from edge_agent.pipeline import Decision, Pipeline
@@ -104,22 +102,19 @@ class Agent:
         self._choice = self._models.choose(config.emotion.model)
         self._config = config = replace(config, emotion=replace(config.emotion, model=self._choice.model))
         self.pipeline = Pipeline(config, new_id=new_ulid)
-        composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
-        topic = composer.topic
-        self._topics = topic
-        self._bus = bus or MqttBus(
-            config.mqtt,
-            client_id=f"{config.site.name}/{config.site.device}",
-            password=read_password(config.mqtt),
-            subscriptions=topic.answers,
-            subscriptions_qos0=topic.commands,
-            will=composer.state("offline"),
+        self._channel = open_channel(
+            config,
+            rules=self.pipeline.rules,
+            info=facts(config, self.pipeline.vision.classifier.bundle),
+            alert_time_s=self._alert_time_s,
+            stepped=self._stepped,
+            answered=self._answered,
+            upkeep=self,
+            outbox=outbox,
+            bus=bus,
             wake=self._wakeup.set,
-            keep_session=config.mqtt.keep_session,
         )
-        self._relay = OutboxRelay(
-            outbox, self._bus, unix=time.time, monotonic=time.monotonic, boot=boot_id(), clock_known=synchronised
-        )
+        self._bus, self._relay = self._channel.bus, self._channel.relay
         # Another model scores differently: its baseline is its own.
         self._baseline = f"drift-baseline-{self.pipeline.vision.classifier.bundle.id}"
         self._statistics = Statistics(
@@ -151,18 +146,6 @@ class Agent:
         self._next_health_s = 0.0
         self._frame_s = self._frame_taken_s = time.monotonic()
         self._people = 0
-        self._channel = Channel(
-            config,
-            composer=composer,
-            bus=self._bus,
-            relay=self._relay,
-            rules=self.pipeline.rules,
-            alert_time_s=self._alert_time_s,
-            info=facts(config, self.pipeline.vision.classifier.bundle),
-            stepped=self._stepped,
-            answered=self._answered,
-            upkeep=self,
-        )
         self._summarizer: Summarizer | None = None
         if config.summary.enabled and config.privacy.notice_posted:
             self._summarizer = Summarizer(
@@ -229,7 +212,7 @@ class Agent:
                 camera=self._config.camera.source,
                 model=self.pipeline.vision.classifier.bundle.id,
                 broker=f"{self._config.mqtt.host}:{self._config.mqtt.port}",
-                topics=self._topics.base,
+                topics=self._channel.topic.base,
             ),
         )
         if not self._config.privacy.notice_posted:
@@ -383,7 +366,7 @@ class Agent:
         self._close_onlookers()
         self._channel.end(goes_on=self.successor is not None)
         self._statistics.flush()
-        waiting = self._relay.close()
+        waiting = self._channel.close()
         self._camera.stop()
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))
 
