@@ -35,9 +35,9 @@ NO_SUBSCRIBERS = 16
 _TAKEN_OVER = 142
 #: A broker that takes the TCP connection has this long to answer.
 CONNACK_TIMEOUT_S = 10.0
-#: A link that breaks sooner is no sign of a broker in order: pauses keep growing.
+#: A connection that lasted so long ends the growth of the pauses between attempts.
 _STABLE_S = 10.0
-#: So many links in a row that the broker ended at once mean that somebody else uses our name.
+#: So many connections in a row that were shorter mean that another client uses our id.
 _DUPLICATE_AFTER = 3
 _SESSION_EXPIRY_S = 3600
 
@@ -49,7 +49,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is gone or could not be made; `problem` says why. Retried without end."""
+    """The connection is gone or could not be made; `problem` says why. It is tried again for ever."""
 
     problem: str
 
@@ -78,7 +78,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionDenied:
-    """The broker lets us publish but not hear; `problem` says what."""
+    """The broker refused a subscription; `problem` says which. Publishing may work all the same."""
 
     problem: str
 
@@ -88,7 +88,7 @@ Event = Connected | Disconnected | PublishResult | Received | SubscriptionDenied
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
-    """Number of the connection a message came by, its id there, and its quality of service."""
+    """What to acknowledge: the number of the connection, the message's id on it, and its quality of service."""
 
     link: int
     mid: int
@@ -130,7 +130,7 @@ class Bus(Protocol):
 
 
 class _Client(paho.Client):
-    """paho's client, with word that its loop turns."""
+    """paho's client, which tells of each turn of its network loop."""
 
     def __init__(self, *arguments: Any, turned: Callable[[], None], **options: Any) -> None:
         self._turned = turned
@@ -180,7 +180,7 @@ class MqttBus:
         self._keep_session = keep_session
         self._settings, self._wake, self._jitter = settings, wake, jitter
         self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in subscriptions_qos0)]
-        #: Each with what the broker waits to see acknowledged, if it is a message.
+        #: Each with what to acknowledge, if it is a received message.
         self._events: queue.SimpleQueue[tuple[Event, _Receipt | None]] = queue.SimpleQueue()
         self._link = 0
         self._stopping = threading.Event()
@@ -324,7 +324,7 @@ class MqttBus:
         """Connect and serve until the connection is gone; return why it is."""
         self._refusal, self._accepted_s = "", None
         try:
-            # What was on its way may be out of date; its owner hands it over again if it is not.
+            # paho would send again what the broker did not answer, however old; its owner knows what is still worth it.
             self._client.drop_out_messages()
             self._ended.clear()
             self._connect()
@@ -335,7 +335,7 @@ class MqttBus:
                     self._refusal = f"{self._settings.host}:{self._settings.port} does not answer as an MQTT broker"
                     break
             self._client.loop_stop()
-        except Exception as error:  # paho may raise anything; whoever is unattended must try again
+        except Exception as error:  # paho may raise anything; an unattended device must try again
             return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
         if suspicion := self._named_twice():
             return (
@@ -366,7 +366,7 @@ class MqttBus:
         self._client.connect(host, port, keepalive_s, clean_start=clean_start, properties=properties)
 
     def _farewell(self) -> Properties | None:
-        """Return what tells the broker to forget this client, if it shall."""
+        """Return the properties that make the broker forget the session; None where it is to keep it."""
         if self._keep_session or not self._v5:
             return None
         properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]

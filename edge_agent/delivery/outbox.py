@@ -167,19 +167,9 @@ class Outbox:
     def _insert(self, message: Message) -> int:
         now_s = self._unix()
         expires_s = None if message.expiry_s is None else now_s + message.expiry_s
-        cursor = self._db.execute(
-            "INSERT INTO message (topic, payload, retain, added_s, expires_s, priority, alert_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                message.topic,
-                message.payload,
-                message.retain,
-                now_s,
-                expires_s,
-                int(message.priority),
-                message.alert_id,
-            ),
-        )
+        columns = "topic, payload, retain, added_s, expires_s, priority, alert_id"
+        values = (message.topic, message.payload, message.retain, now_s, expires_s, message.priority, message.alert_id)
+        cursor = self._db.execute(f"INSERT INTO message ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -239,11 +229,7 @@ class Outbox:
         columns = "seq, expires_s, topic, payload, retain, priority, alert_id"
         rows = self._db.execute(f"SELECT {columns} FROM message {condition}", values)
         return [
-            Row(
-                seq,
-                Message(topic, payload, bool(retain), priority=Priority(priority), alert_id=alert_id),
-                expires_s,
-            )
+            Row(seq, Message(topic, payload, bool(retain), None, Priority(priority), alert_id), expires_s)
             for seq, expires_s, topic, payload, retain, priority, alert_id in rows
         ]
 

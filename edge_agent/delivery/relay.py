@@ -28,7 +28,7 @@ _EXPIRED_AT_ONCE = 500
 REFUSED_RETRY_S = 10.0
 #: How often a disk that failed is tried again.
 PROBE_S = 10.0
-#: How long a clock that nobody has set yet is waited for.
+#: How long messages of an earlier boot wait until the clock is set.
 CLOCK_WAIT_S = 60.0
 _BOOT = "boot"
 #: Messages kept in memory while the disk takes none.
@@ -66,7 +66,7 @@ class OutboxRelay:
     ) -> None:
         self._outbox, self._bus, self._unix, self._monotonic = outbox, bus, unix, monotonic
         self._clock_known = clock_known
-        #: Of messages of this run; None for never.
+        #: Number of a message of this run → when it expires; None for never.
         self._deadlines_s: dict[int, float | None] = {}
         #: Messages the disk did not take, under negative numbers.
         self._memory: dict[int, _Waiting] = {}
@@ -247,7 +247,7 @@ class OutboxRelay:
             self._settle_memory()
 
     def waiting(self) -> tuple[int, float]:
-        """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
+        """Return how many messages wait and the age of the oldest in seconds, also while the disk fails."""
         try:
             depth, oldest_s = self._outbox.depth()
         except StateError as error:
@@ -303,7 +303,7 @@ class OutboxRelay:
             self._failed(error)
 
     def _write_down(self) -> None:
-        """Move what waited in memory to the disk; what is on its way stays where its answer will look for it."""
+        """Move messages from memory to the disk, but for those in flight, whose answers name their number in memory."""
         for name, body in list(self._unwritten.items()):
             self._outbox.write_note(name, body)
             del self._unwritten[name]
