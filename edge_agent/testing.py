@@ -6,6 +6,8 @@ They keep the ports' promises: `FakeBus` answers each publish once, loses the co
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import socket
 import threading
 import time
@@ -16,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge_agent.camera.frames import Frame
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, Event, Received, SubscriptionDenied
+from edge_agent.delivery.bus import Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Message
 from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
@@ -67,7 +69,7 @@ class FakeBus:
     def __init__(self) -> None:
         self.published: list[Message] = []
         self.reason = 0
-        self._events: list[Event] = []
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected = False
 
     @property
@@ -83,20 +85,20 @@ class FakeBus:
     def start(self) -> None:
         """Connect at once."""
         self._connected = True
-        self._events.append(Connected())
+        self._events.put(Connected())
 
     def lose(self, problem: str = "unplugged") -> None:
         """Drop the connection until `start` is called again."""
         self._connected = False
-        self._events.append(Disconnected(problem))
+        self._events.put(Disconnected(problem))
 
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Let a message come in."""
-        self._events.append(Received(topic, payload, retained))
+        self._events.put(Received(topic, payload, retained))
 
     def deny(self, problem: str) -> None:
         """Refuse a subscription."""
-        self._events.append(SubscriptionDenied(problem))
+        self._events.put(SubscriptionDenied(problem))
 
     def publish(self, message: Message) -> int | None:
         """Take a message and answer with `reason`."""
@@ -104,13 +106,31 @@ class FakeBus:
             return None
         self.published.append(message)
         token = len(self.published)
-        self._events.append(Delivered(token, self.reason))
+        self._events.put(PublishResult(token, self.reason))
         return token
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
-        events, self._events = self._events, []
+        events: list[Event] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                events.append(self._events.get_nowait())
         return events
+
+    def wait_for(self, predicate: Callable[[Event], bool], timeout_s: float) -> bool:
+        """Show each event to `predicate` as it comes, until one is what it waits for; return False if none was in time.
+
+        Another thread may let it happen meanwhile.
+        """
+        give_up_s = time.monotonic() + timeout_s
+        while (left_s := give_up_s - time.monotonic()) > 0:
+            try:
+                event = self._events.get(timeout=left_s)
+            except queue.Empty:
+                return False
+            if predicate(event):
+                return True
+        return False
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message and disconnect."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from conftest import PATIENCE_S, find_mosquitto
 
 from edge_agent import config
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus, Received
+from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult, Received
 from edge_agent.delivery.messages import Message
-from edge_agent.testing import free_port
+from edge_agent.testing import FakeBus, free_port
 
 
 class Client:
@@ -68,7 +69,7 @@ class TestBus:
         mouth = connect(settings)
         mouth.wait_for(Connected)
         token = mouth.bus.publish(Message(f"{site}/x", b"hello", expiry_s=60))
-        [delivered] = mouth.wait_for(Delivered)
+        [delivered] = mouth.wait_for(PublishResult)
         assert delivered.token == token
         assert delivered.reason < 128
         [received] = ears.wait_for(Received)
@@ -79,11 +80,46 @@ class TestBus:
         client.wait_for(Disconnected)
         assert client.bus.publish(Message(f"{site}/x", b"too early")) is None
 
+    @pytest.mark.parametrize("kind", ["real", "fake"])
+    def test_waiting_ends_with_the_event_or_in_time_and_leaves_later_events(self, broker, site, kind):
+        bus = FakeBus()
+        if kind == "real":
+            bus = MqttBus(Mqtt(port=broker.port), client_id=site, password=None, subscriptions=())
+        shown: list = []
+
+        def wait_for(kind: type, timeout_s: float) -> bool:
+            return bus.wait_for(lambda event: shown.append(event) or isinstance(event, kind), timeout_s)
+
+        started_s = time.monotonic()
+        assert not wait_for(Connected, 0.2)
+        assert time.monotonic() - started_s >= 0.2
+        bus.start()
+        assert wait_for(Connected, 10 * PATIENCE_S)
+        tokens = [bus.publish(Message(f"{site}/x", b"hello")) for _ in range(2)]
+        assert wait_for(PublishResult, 10 * PATIENCE_S)
+        assert time.monotonic() - started_s < PATIENCE_S
+        assert wait_for(PublishResult, 10 * PATIENCE_S)
+        assert [event.token for event in shown if isinstance(event, PublishResult)] == tokens
+        assert not wait_for(PublishResult, 0.0)
+        bus.stop()
+
+    def test_what_was_shown_while_waiting_is_acknowledged(self, connect, start_mosquitto, site):
+        broker = start_mosquitto("allow_anonymous true", "max_inflight_messages 1")
+        ears = MqttBus(Mqtt(port=broker.port), client_id=site, password=None, subscriptions=[f"{site}/#"])
+        ears.start()
+        assert ears.wait_for(lambda event: isinstance(event, Connected), PATIENCE_S)
+        mouth = connect(Mqtt(port=broker.port))
+        mouth.wait_for(Connected)
+        for number in range(3):
+            mouth.bus.publish(Message(f"{site}/{number}", b"hello"))
+        assert ears.wait_for(lambda event: isinstance(event, Received) and event.topic == f"{site}/2", PATIENCE_S)
+        ears.stop()
+
     def test_the_broker_tells_when_nobody_listens(self, connect, broker, site):
         client = connect(Mqtt(port=broker.port))
         client.wait_for(Connected)
         client.bus.publish(Message(f"{site}/void", b"hello"))
-        assert client.wait_for(Delivered)[0].reason == 16
+        assert client.wait_for(PublishResult)[0].reason == 16
 
     def test_a_client_that_dies_leaves_its_will(self, broker, listen, site):
         listener = listen(f"{site}/#")
@@ -159,7 +195,7 @@ class TestBus:
 
     def test_what_was_asked_of_somebody_who_was_away_is_not_done_later(self, connect, broker, site):
         settings, answer, command = Mqtt(port=broker.port), f"{site}/ack", f"{site}/cmd"
-        heard = {"client_id": site, "subscriptions": [answer], "fleeting": [command]}
+        heard = {"client_id": site, "subscriptions": [answer], "subscriptions_qos0": [command]}
         away = connect(settings, **heard)
         away.wait_for(Connected)
         mouth = connect(settings)
@@ -169,7 +205,7 @@ class TestBus:
         away.bus.stop()
         for topic in (command, answer):
             mouth.bus.publish(Message(topic, b"later"))
-        mouth.wait_for(Delivered, 3)
+        mouth.wait_for(PublishResult, 3)
         back = connect(settings, **heard)
         assert [event.topic for event in back.wait_for(Received)] == [answer]
         mouth.bus.publish(Message(command, b"now"))

@@ -18,6 +18,7 @@ ALLOWED = {
     "web": {"web", "statistics", "camera", "vision", "alerting", "delivery", "pipeline", "observer"},
     "pager": {"pager", "delivery", "alerting", "web"},
     "agent": {"agent", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "observer", "web"},
+    "demo": {"demo", "camera", "vision", "alerting", "delivery", "pipeline", "agent", "pager"},
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
 }
 BASE = {"errors", "config", "yaml_loader", "logs", "clock"}

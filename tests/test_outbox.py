@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 
 import pytest
+from messages import ULID
 
-from edge_agent.delivery.messages import Message
+from edge_agent.delivery.messages import Message, Priority
 from edge_agent.delivery.outbox import FILE_NAME, Outbox
 from edge_agent.errors import StateError
 from edge_agent.testing import FakeClock
@@ -97,9 +99,11 @@ def test_what_the_next_run_must_know_is_committed_with_the_message(outbox, tmp_p
 
 
 def test_a_full_spool_gives_up_summaries_first_and_alerts_last(outbox):
-    for topic in ("d/alert/1", "d/event", "d/summary", "d/alert/2"):
-        outbox.add(Message(topic, b"x" * 240))
-    given_up = [row.message.topic for _ in range(4) for row in outbox.add(Message("d/alert/3", b"x" * 240))[1]]
+    alert, normal, summary = Priority.ALERT, Priority.NORMAL, Priority.SUMMARY
+    for topic, priority in (("d/alert/1", alert), ("d/event", normal), ("d/summary", summary), ("d/alert/2", alert)):
+        outbox.add(Message(topic, b"x" * 240, priority=priority))
+    page = Message("d/alert/3", b"x" * 240, priority=alert)
+    given_up = [row.message.topic for _ in range(4) for row in outbox.add(page)[1]]
     assert given_up == ["d/summary", "d/event", "d/alert/1", "d/alert/2"]
 
 
@@ -123,4 +127,38 @@ def test_a_spool_whose_pages_are_damaged_is_set_aside(tmp_path, clock):
     box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
     assert box.set_aside is not None
     assert box.depth() == (0, 0)
+    box.close()
+
+
+def test_a_file_of_a_former_version_keeps_its_messages_and_their_priority(tmp_path, clock):
+    old = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    old.execute("PRAGMA journal_mode=WAL")
+    old.execute(
+        "CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL, "
+        "retain INTEGER NOT NULL, added_s REAL NOT NULL, expires_s REAL) STRICT"
+    )
+    old.execute("CREATE TABLE note (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT")
+    topics = [f"d/alert/{ULID}", "d/event", "d/summary"]
+    for topic in topics:
+        old.execute(
+            "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, 0, 900, 1100)",
+            (topic, b"x" * 300),
+        )
+    old.execute("INSERT INTO note VALUES ('episodes', 'open')")
+    old.execute("PRAGMA user_version=2")
+    old.close()
+    for _ in range(2):  # it is brought up to date once, and opened ever after
+        box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+        assert (box.set_aside, box.problem, box.note("episodes")) == (None, "", "open")
+        rows = box.pending(limit=9)
+        assert [(row.message.topic, row.message.payload, row.expires_s) for row in rows] == [
+            (topic, b"x" * 300, 1100) for topic in topics
+        ]
+        known = [(row.message.priority, row.message.alert_id) for row in rows]
+        assert known == [(Priority.ALERT, ULID), (Priority.NORMAL, ""), (Priority.SUMMARY, "")]
+        box.close()
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    given_up = [row.message.topic for _ in range(3) for row in box.add(Message("new", b"x" * 300))[1]]
+    assert given_up == ["d/summary", "d/event", "new"]
+    assert [row.message.topic for row in box.pending(limit=9)] == [f"d/alert/{ULID}", "new", "new"]
     box.close()

@@ -68,7 +68,7 @@ class TestFleet:
         bus.start()
         bus.deny("the broker does not let us hear kiosk/#")
         with pytest.raises(BrokerError, match="does not let us hear"):
-            collect(bus, threading.Event(), seconds=5)
+            collect(bus, seconds=5)
 
     def test_the_command_reads_what_devices_left(self, edge_agent, run_command, listen, broker, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.clock import synchronised
 from edge_agent.config import Mqtt, Tls
-from edge_agent.delivery.bus import Connected, Delivered, Disconnected, MqttBus
+from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult
 from edge_agent.delivery.messages import Message
 from edge_agent.testing import free_port
 
@@ -178,7 +178,7 @@ class TestBrokerExample:
             if expected is Connected:
                 for topic, allowed in (("lobby/kiosk-1", True), ("lobby/kiosk-2", False)):
                     bus.publish(Message(f"kiosk/v1/{topic}/state", b"{}"))
-                    [answer] = [e for e in wait_for_events(bus, wake) if isinstance(e, Delivered)]
+                    [answer] = [e for e in wait_for_events(bus, wake) if isinstance(e, PublishResult)]
                     assert (answer.reason < 128) is allowed
             bus.stop()
 

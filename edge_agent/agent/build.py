@@ -23,13 +23,12 @@ from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
-from edge_agent.clock import synchronised
-from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import Bus, MqttBus
-from edge_agent.delivery.channel import Conversation
-from edge_agent.delivery.messages import Composer, boot_id, new_ulid
+from edge_agent.config import Config
+from edge_agent.delivery.bus import Bus
+from edge_agent.delivery.messages import new_ulid
+from edge_agent.delivery.opening import open_channel
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision, Pipeline
 from edge_agent.statistics.collector import Statistics
@@ -96,21 +95,6 @@ def build_agent(
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
         pipeline = Pipeline(config, new_id=new_ulid, zones=IgnoredZones.of(config))
         awake, clock = threading.Event(), AlertClock(time.monotonic)
-        composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
-        bus = bus or MqttBus(
-            config.mqtt,
-            client_id=f"{config.site.name}/{config.site.device}",
-            password=read_password(config.mqtt),
-            subscriptions=composer.topic.answers,
-            fleeting=composer.topic.commands,
-            will=composer.state("offline"),
-            wake=awake.set,
-            keep_session=config.mqtt.keep_session,
-        )
-        dispatcher = Dispatcher(
-            outbox, bus, unix=time.time, monotonic=time.monotonic, boot=boot_id(), clock_known=synchronised
-        )
-        false_alarms = FalseAlarms(pipeline, dispatcher, clock, unix=time.time)
         watched = CameraSupervisor(
             Capture(
                 camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
@@ -122,9 +106,6 @@ def build_agent(
             live=config.camera.source != "opencv" or not os.path.exists(config.camera.device),  # noqa: PTH110
             retry_s=config.camera.retry_max_s,
             tell=lambda kind, detail: channel.tell(kind, detail),
-        )
-        upkeep = Upkeep(
-            pipeline.vision.classifier, watched, dispatcher, stop=lambda: agent.stop(), read_config=read_config
         )
         observers: list[Observer] = []
 
@@ -138,20 +119,29 @@ def build_agent(
             if false_alarm:
                 false_alarms.remember(people)
 
-        channel = Conversation(
+        upkeep = Upkeep(
+            pipeline.vision.classifier,
+            problem=lambda: watched.problem or channel.relay.problem,
+            stop=lambda: agent.stop(),
+            read_config=read_config,
+        )
+        opened.pop_all()  # from here on the channel's
+        channel = open_channel(
             config,
-            composer=composer,
-            bus=bus,
-            dispatcher=dispatcher,
             rules=pipeline.rules,
-            alert_time_s=clock.now_s,
             info=facts(config, pipeline.vision.classifier.bundle),
+            alert_time_s=clock.now_s,
             stepped=stepped,
             answered=answered,
             upkeep=upkeep,
+            outbox=outbox,
+            bus=bus,
+            wake=awake.set,
         )
+        opened.callback(channel.close)
+        false_alarms = FalseAlarms(pipeline, channel.relay, clock, unix=time.time)
         health = Health(monotonic=time.monotonic, live=not every_frame)
-        statistics = _statistics(config, pipeline, dispatcher)
+        statistics = _statistics(config, pipeline, channel.relay)
         observers += [health, _FirstFrame(models), statistics]
         if config.summary.enabled and config.privacy.notice_posted:
             observers.append(
@@ -178,8 +168,6 @@ def build_agent(
                 pacer=None
                 if every_frame
                 else Pacer(config.performance, rate_hz=config.camera.frame_rate_hz, cpu_s=time.process_time),
-                bus=bus,
-                dispatcher=dispatcher,
                 channel=channel,
                 observers=observers,
                 health=health,
@@ -200,14 +188,14 @@ def build_agent(
         return agent
 
 
-def _statistics(config: Config, pipeline: Pipeline, dispatcher: Dispatcher) -> Statistics:
+def _statistics(config: Config, pipeline: Pipeline, relay: OutboxRelay) -> Statistics:
     # Another model scores differently: its baseline is its own.
     note = f"drift-baseline-{pipeline.vision.classifier.bundle.id}"
     return Statistics(
         config,
         engine=pipeline.rules,
-        baseline=dispatcher.note(note),
-        keep_baseline=lambda text: dispatcher.write_note(note, text),
+        baseline=relay.note(note),
+        keep_baseline=lambda text: relay.write_note(note, text),
         unix=time.time,
         monotonic=time.monotonic,
     )

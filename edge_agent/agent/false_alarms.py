@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from edge_agent.agent.alert_clock import AlertClock
 from edge_agent.alerting import stillness
 from edge_agent.alerting.tracker import Track
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.pipeline import Pipeline
 
 log = logging.getLogger("edge_agent")
@@ -24,11 +24,9 @@ class FalseAlarms:
         unix: wall clock, seconds since 1970.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, dispatcher: Dispatcher, clock: AlertClock, *, unix: Callable[[], float]
-    ) -> None:
-        self._pipeline, self._dispatcher, self._clock, self._unix = pipeline, dispatcher, clock, unix
-        noted = dispatcher.note(_NOTE) or "[]"
+    def __init__(self, pipeline: Pipeline, relay: OutboxRelay, clock: AlertClock, *, unix: Callable[[], float]) -> None:
+        self._pipeline, self._relay, self._clock, self._unix = pipeline, relay, clock, unix
+        noted = relay.note(_NOTE) or "[]"
         pipeline.still_places.restore(stillness.from_text(noted, now_s=clock.now_s(), unix_s=unix()))
 
     def remember(self, people: Iterable[Track]) -> None:
@@ -36,5 +34,5 @@ class FalseAlarms:
         now_s = self._clock.now_s()
         if self._pipeline.false_alarm([track.face for track in people], now_s):
             rectangles = self._pipeline.still_places.rectangles()
-            self._dispatcher.write_note(_NOTE, stillness.to_text(rectangles, now_s=now_s, unix_s=self._unix()))
+            self._relay.write_note(_NOTE, stillness.to_text(rectangles, now_s=now_s, unix_s=self._unix()))
             log.info("a face that does not move was called a false alarm; its place pages nobody for a day")

@@ -21,10 +21,8 @@ from edge_agent.camera import Frame
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
 from edge_agent.config import Config
-from edge_agent.delivery.bus import Bus
-from edge_agent.delivery.channel import Conversation
+from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.episodes import MAX_GAP_S
-from edge_agent.delivery.relay import Dispatcher
 from edge_agent.logs import fields
 from edge_agent.observer import Observer
 from edge_agent.pipeline import Pipeline
@@ -52,9 +50,7 @@ class Parts:
     pipeline: Pipeline
     camera: CameraSupervisor
     pacer: Pacer | None
-    bus: Bus
-    dispatcher: Dispatcher
-    channel: Conversation
+    channel: Channel
     observers: Sequence[Observer]
     health: Health
     drift: Drift
@@ -101,7 +97,7 @@ class Agent:
         """Watch until `stop` is called."""
         parts, config = self._parts, self._parts.config
         parts.channel.resume()
-        parts.bus.start()
+        parts.channel.bus.start()
         parts.camera.start()
         log.info(
             "watching",
@@ -110,7 +106,7 @@ class Agent:
                 camera=config.camera.source,
                 model=self.pipeline.vision.classifier.bundle.id,
                 broker=f"{config.mqtt.host}:{config.mqtt.port}",
-                topics=f"{config.mqtt.topic_root}/{config.site.name}/{config.site.device}",
+                topics=parts.channel.topic.base,
             ),
         )
         if not config.privacy.notice_posted:
@@ -128,7 +124,7 @@ class Agent:
 
     def _turn(self) -> None:
         parts = self._parts
-        for event in parts.bus.events():
+        for event in parts.channel.bus.events():
             parts.channel.handle(event)
         frame = parts.camera.take()
         ended = parts.camera.state == "ended" and frame is None
@@ -142,16 +138,16 @@ class Agent:
         parts.channel.set_problem(
             parts.camera.problem
             or self._frame_problem
-            or parts.dispatcher.problem
+            or parts.channel.relay.problem
             or (parts.pacer.problem if parts.pacer is not None else "")
             or parts.channel.deaf
         )
         parts.watchdog.turn(
             frames=0 if parts.camera.frozen else self.health.frames + self.health.skipped,
-            network_turned_s=parts.bus.turned_s,
+            network_turned_s=parts.channel.bus.turned_s,
             status=parts.channel.problem or "watching",
         )
-        if time.monotonic() >= self._next_health_s and (parts.bus.connected or parts.served):
+        if time.monotonic() >= self._next_health_s and (parts.channel.bus.connected or parts.served):
             self._next_health_s = time.monotonic() + parts.config.logging.health_interval_s
             self._report_health()
         if ended:
@@ -160,7 +156,7 @@ class Agent:
             self._stopping = True
 
     def _settled(self) -> bool:
-        return not self.pipeline.rules.open_alerts() and not self._parts.dispatcher.waiting()[0]
+        return not self.pipeline.rules.open_alerts() and not self._parts.channel.relay.waiting()[0]
 
     def _process(self, frame: Frame) -> None:
         parts = self._parts
@@ -201,7 +197,7 @@ class Agent:
 
     def _health(self) -> dict[str, Any]:
         parts = self._parts
-        depth, oldest_s = parts.dispatcher.waiting()
+        depth, oldest_s = parts.channel.relay.waiting()
         return {
             **self.health.figures(),
             "camera": parts.camera.state,
@@ -210,7 +206,7 @@ class Agent:
             "still_places": self.pipeline.proposed_zones(parts.clock.now_s())[:MAX_STILL_PLACES],
             "outbox_depth": depth,
             "outbox_oldest_s": round(oldest_s, 1),
-            "network_age_s": round(max(0.0, time.monotonic() - parts.bus.turned_s), 1),
+            "network_age_s": round(max(0.0, time.monotonic() - parts.channel.bus.turned_s), 1),
             "shadow_pages": parts.channel.shadow_pages,
             "drift": parts.drift.index(),
         }
@@ -222,6 +218,6 @@ class Agent:
         for observer in parts.observers:
             observer.close()
         parts.channel.end(goes_on=self.successor is not None)
-        waiting = parts.dispatcher.close()
+        waiting = parts.channel.close()
         parts.camera.stop()
         log.info("stopped", extra=fields(frames=self.health.frames, waiting_in_outbox=waiting))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_agent.camera.supervisor import CameraSupervisor
 from edge_agent.config import Config
-from edge_agent.delivery.relay import Dispatcher
 from edge_agent.errors import AgentError
 from edge_agent.vision.emotion import EmotionClassifier
 
@@ -15,6 +13,7 @@ class Upkeep:
     """Each method returns what is in the way, or nothing when all is well.
 
     Args:
+        problem: says what is wrong with camera or disk.
         stop: lets the agent's `run` return.
         read_config: reads the configuration anew; None where there is no file.
     """
@@ -22,13 +21,12 @@ class Upkeep:
     def __init__(
         self,
         classifier: EmotionClassifier,
-        camera: CameraSupervisor,
-        dispatcher: Dispatcher,
         *,
+        problem: Callable[[], str],
         stop: Callable[[], None],
         read_config: Callable[[], Config] | None,
     ) -> None:
-        self._classifier, self._camera, self._dispatcher = classifier, camera, dispatcher
+        self._classifier, self._problem = classifier, problem
         self._stop, self._read_config = stop, read_config
         #: What to begin anew with after `run` has returned, if a command asked for it.
         self.successor: Config | None = None
@@ -39,7 +37,7 @@ class Upkeep:
             self._classifier.verify()
         except AgentError as error:
             return str(error)
-        return self._camera.problem or self._dispatcher.problem
+        return self._problem()
 
     def reload(self) -> str:
         """Let the agent end, so that its caller begins anew with `successor`."""

@@ -73,7 +73,7 @@ def _pager(options: argparse.Namespace) -> int:
         raise ConfigError("--name must be 1 to 64 printable characters")
     wake, stop = threading.Event(), threading.Event()
     client_id = f"pager-{socket.gethostname()}-{name}-{secrets.token_hex(3)}"
-    bus = _bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/alert/+"], wake)
+    bus = _bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/alert/+"], wake.set)
     pages = Pager(bus, name=name, group=options.group)
     serve: Callable[[], None]
     if options.web:
@@ -190,15 +190,15 @@ def _add_fleet(commands: Commands) -> None:
 def _fleet(options: argparse.Namespace) -> int:
     import time
 
-    from edge_agent.tools.fleet import TOPICS, as_rows, as_text, collect
+    from edge_agent.delivery.retained import RETAINED_TOPICS
+    from edge_agent.tools.fleet import as_rows, as_text, collect
 
     mqtt = _broker(options)
-    topics = [f"{mqtt.topic_root}/{_segment('--site', options.site)}/+/{topic}" for topic in TOPICS]
-    wake = threading.Event()
-    bus = _bus(mqtt, f"fleet-{secrets.token_hex(4)}", topics, wake)
+    topics = [f"{mqtt.topic_root}/{_segment('--site', options.site)}/+/{topic}" for topic in RETAINED_TOPICS]
+    bus = _bus(mqtt, f"fleet-{secrets.token_hex(4)}", topics)
     bus.start()
     try:
-        devices = collect(bus, wake, seconds=15)
+        devices = collect(bus, seconds=15)
     finally:
         bus.stop()
     if options.json:
@@ -274,7 +274,7 @@ def _segment(option: str, value: str) -> str:
     return value
 
 
-def _bus(mqtt: Mqtt, client_id: str, subscriptions: list[str], wake: threading.Event) -> MqttBus:
+def _bus(mqtt: Mqtt, client_id: str, subscriptions: list[str], wake: Callable[[], None] = lambda: None) -> MqttBus:
     from edge_agent.config import read_password
     from edge_agent.delivery.bus import MqttBus
 
@@ -283,7 +283,7 @@ def _bus(mqtt: Mqtt, client_id: str, subscriptions: list[str], wake: threading.E
         client_id=client_id,
         password=read_password(mqtt),
         subscriptions=subscriptions,
-        wake=wake.set,
+        wake=wake,
         keep_session=False,
     )
 

@@ -45,7 +45,7 @@ def _check_config(options: argparse.Namespace) -> int:
     ):
         print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
     pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
-    MqttBus(config.mqtt, client_id="check", password=None, subscriptions=(), wake=lambda: None)  # reads certificates
+    MqttBus(config.mqtt, client_id="check", password=None, subscriptions=())  # reads certificates
     if config.web.enabled:
         _check_web(config)
     if not config.privacy.notice_posted:

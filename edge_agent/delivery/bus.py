@@ -1,7 +1,7 @@
 """MQTT; the one module that knows paho.
 
 A thread of its own connects, reconnects with exponential backoff and full jitter, and turns whatever happens
-into events that the owner collects with `events()`. Nothing here blocks the owner.
+into events that the owner collects with `events()`. Only `wait_for` and `stop` block the owner.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ NO_SUBSCRIBERS = 16
 _TAKEN_OVER = 142
 #: A broker that takes the TCP connection has this long to answer.
 CONNACK_TIMEOUT_S = 10.0
-#: A link that breaks sooner is no sign of a broker in order: pauses keep growing.
+#: A connection that lasted so long ends the growth of the pauses between attempts.
 _STABLE_S = 10.0
-#: So many links in a row that the broker ended at once mean that somebody else uses our name.
+#: So many connections in a row that were shorter mean that another client uses our id.
 _DUPLICATE_AFTER = 3
 _SESSION_EXPIRY_S = 3600
 
@@ -49,13 +49,13 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is gone or could not be made; `problem` says why. Retried without end."""
+    """The connection is gone or could not be made; `problem` says why. It is tried again for ever."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class PublishResult:
     """The broker answered a publish.
 
     Attributes:
@@ -78,17 +78,17 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionDenied:
-    """The broker lets us publish but not hear; `problem` says what."""
+    """The broker refused a subscription; `problem` says which. Publishing may work all the same."""
 
     problem: str
 
 
-Event = Connected | Disconnected | Delivered | Received | SubscriptionDenied
+Event = Connected | Disconnected | PublishResult | Received | SubscriptionDenied
 
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
-    """Number of the connection a message came by, its id there, and its quality of service."""
+    """What to acknowledge: the number of the connection, the message's id on it, and its quality of service."""
 
     link: int
     mid: int
@@ -98,8 +98,8 @@ class _Receipt:
 class Bus(Protocol):
     """The port to a broker; `MqttBus` is the real one.
 
-    A received message counts as handled when `events` is called again after the call that returned it; one that was
-    not is delivered again after a restart.
+    A received message counts as handled when `events` or `wait_for` asks for the next one; a message that was not
+    handled is delivered again after a restart.
     """
 
     @property
@@ -114,17 +114,23 @@ class Bus(Protocol):
         """Begin to connect; returns at once."""
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+        """Hand over a message; a token that `PublishResult` will carry, or None while not connected."""
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
+
+    def wait_for(self, predicate: Callable[[Event], bool], timeout_s: float) -> bool:
+        """Show each event to `predicate` as it comes, until one is what it waits for; return False if none was in time.
+
+        Later events are left for the next call of this or of `events`. What `predicate` raises ends the waiting.
+        """
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop."""
 
 
 class _Client(paho.Client):
-    """paho's client, with word that its loop turns."""
+    """paho's client, which tells of each turn of its network loop."""
 
     def __init__(self, *arguments: Any, turned: Callable[[], None], **options: Any) -> None:
         self._turned = turned
@@ -149,7 +155,7 @@ class MqttBus:
         client_id: the same after a restart, so that the broker keeps what arrives meanwhile.
         password: from `config.read_password`.
         subscriptions: topic filters, at QoS 1, renewed with every connection.
-        fleeting: topic filters at QoS 0: what is sent while this client is away is not for later.
+        subscriptions_qos0: topic filters at QoS 0; the broker keeps nothing on them while this client is away.
         will: published by the broker when this client vanishes.
         wake: called from the network thread after each event.
         keep_session: the broker keeps subscriptions and messages for this client id between runs.
@@ -165,16 +171,16 @@ class MqttBus:
         client_id: str,
         password: str | None,
         subscriptions: Sequence[str],
-        fleeting: Sequence[str] = (),
+        subscriptions_qos0: Sequence[str] = (),
         will: Message | None = None,
-        wake: Callable[[], None],
+        wake: Callable[[], None] = lambda: None,
         keep_session: bool = True,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._keep_session = keep_session
         self._settings, self._wake, self._jitter = settings, wake, jitter
-        self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in fleeting)]
-        #: Each with what the broker waits to see acknowledged, if it is a message.
+        self._subscriptions = [*((topic, 1) for topic in subscriptions), *((topic, 0) for topic in subscriptions_qos0)]
+        #: Each with what to acknowledge, if it is a received message.
         self._events: queue.SimpleQueue[tuple[Event, _Receipt | None]] = queue.SimpleQueue()
         self._link = 0
         self._stopping = threading.Event()
@@ -220,7 +226,7 @@ class MqttBus:
         self._thread.start()
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message; a token that `Delivered` will carry, or None while not connected."""
+        """Hand over a message; a token that `PublishResult` will carry, or None while not connected."""
         if not self._up:
             return None
         properties = None
@@ -237,19 +243,41 @@ class MqttBus:
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order."""
+        self._acknowledge()
+        collected: list[Event] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                collected.append(self._next_event(0.0))
+        return collected
+
+    def wait_for(self, predicate: Callable[[Event], bool], timeout_s: float) -> bool:
+        """Show each event to `predicate` as it comes, until one is what it waits for; return False if none was in time.
+
+        Later events are left for the next call of this or of `events`. What `predicate` raises ends the waiting.
+        """
+        give_up_s = time.monotonic() + timeout_s
+        while (left_s := give_up_s - time.monotonic()) > 0:
+            # After each: a broker sends only so many messages ahead of their acknowledgements.
+            self._acknowledge()
+            try:
+                event = self._next_event(left_s)
+            except queue.Empty:
+                return False
+            if predicate(event):
+                return True
+        return False
+
+    def _next_event(self, timeout_s: float) -> Event:
+        event, receipt = self._events.get(timeout=timeout_s)
+        if receipt is not None:
+            self._handled.append(receipt)
+        return event
+
+    def _acknowledge(self) -> None:
         for receipt in self._handled:
             if receipt.link == self._link and self._up:
                 self._client.ack(receipt.mid, receipt.qos)
         self._handled = []
-        collected: list[Event] = []
-        while True:
-            try:
-                event, came_by = self._events.get_nowait()
-            except queue.Empty:
-                return collected
-            collected.append(event)
-            if came_by is not None:
-                self._handled.append(came_by)
 
     def stop(self, last: Message | None = None, *, timeout_s: float = 1.0) -> None:
         """Publish a last message, disconnect and stop; gives up on the broker after `timeout_s`."""
@@ -296,7 +324,7 @@ class MqttBus:
         """Connect and serve until the connection is gone; return why it is."""
         self._refusal, self._accepted_s = "", None
         try:
-            # What was on its way may be out of date; its owner hands it over again if it is not.
+            # paho would send again what the broker did not answer, however old; its owner knows what is still worth it.
             self._client.drop_out_messages()
             self._ended.clear()
             self._connect()
@@ -307,7 +335,7 @@ class MqttBus:
                     self._refusal = f"{self._settings.host}:{self._settings.port} does not answer as an MQTT broker"
                     break
             self._client.loop_stop()
-        except Exception as error:  # paho may raise anything; whoever is unattended must try again
+        except Exception as error:  # paho may raise anything; an unattended device must try again
             return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
         if suspicion := self._named_twice():
             return (
@@ -338,7 +366,7 @@ class MqttBus:
         self._client.connect(host, port, keepalive_s, clean_start=clean_start, properties=properties)
 
     def _farewell(self) -> Properties | None:
-        """Return what tells the broker to forget this client, if it shall."""
+        """Return the properties that make the broker forget the session; None where it is to keep it."""
         if self._keep_session or not self._v5:
             return None
         properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
@@ -381,7 +409,7 @@ class MqttBus:
         self._ended.set()
 
     def _on_publish(self, _: Any, __: Any, mid: int, reason: ReasonCode, ___: Any) -> None:
-        self._emit(Delivered(mid, int(reason.value)))
+        self._emit(PublishResult(mid, int(reason.value)))
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) <= MAX_PAYLOAD_BYTES:

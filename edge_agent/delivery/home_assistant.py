@@ -81,7 +81,7 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             "name": "Page",
             "event_types": ["raised", "escalated", "acked", "cleared"],
             "state_topic": topics("alert", "+"),
-            # An empty result is ignored: alert/active has no step, and what a late pager asked for is no news.
+            # An empty result is ignored: alert/active has no step, and a repeated step was shown before.
             "value_template": "{% if value_json.step is defined and not value_json.repeated | default(false) %}"
             "{{ {'event_type': value_json.step, 'id': value_json.id, 'revision': value_json.revision, "
             "'rule': value_json.rule, 'zone': value_json.zone, 'people': value_json.people, "

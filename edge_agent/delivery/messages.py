@@ -13,8 +13,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -32,18 +33,30 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 MAX_SNOOZE_S = 24 * 3600.0
 
 
+class Priority(IntEnum):
+    """Which messages are dropped first where there is no room for all; the numbers are in outbox files."""
+
+    SUMMARY = 0
+    NORMAL = 1
+    ALERT = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One MQTT publish, always at QoS 1.
 
     Attributes:
         expiry_s: how long it is worth sending, and its MQTT 5 message expiry; None for always.
+        priority: whether it is dropped before or after others where there is no room for all.
+        alert_id: of the alert that it is a step of; empty for all other messages.
     """
 
     topic: str
     payload: bytes
     retain: bool = False
     expiry_s: float | None = None
+    priority: Priority = Priority.NORMAL
+    alert_id: str = ""
 
 
 class MessageError(ValueError):
@@ -80,7 +93,7 @@ class Topics:
         self.base = f"{mqtt.topic_root.strip('/')}/{site}/{device}"
         #: Staff's answers, which the broker keeps for a device that is away.
         self.answers = (self("ack", "+"),)
-        #: What is to be done now, or not at all.
+        #: Commands, which the broker does not keep for a device that is away: they are obeyed now or not at all.
         self.commands = (self("cmd", "+"),)
 
     def __call__(self, *levels: str) -> str:
@@ -150,7 +163,7 @@ class Composer:
         """One step of an alert, the whole of it each time; when it was raised stays as it was first said.
 
         Args:
-            repeated: everybody but a pager that came late knows it.
+            repeated: it was published before; sent again for pagers that subscribed later.
         """
         raised_unix_s = self.raised_unix_s.setdefault(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
         body = {
@@ -175,7 +188,8 @@ class Composer:
         }
         if alert.step == "cleared":
             del self.raised_unix_s[alert.id]
-        return self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
+        message = self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
+        return replace(message, priority=Priority.ALERT, alert_id=alert.id)
 
     @staticmethod
     def alert_expiry_s(alert: Alert) -> float:
@@ -209,7 +223,8 @@ class Composer:
             "shares": summary.shares,
             "satisfied": summary.satisfied,
         }
-        return self._message("summary", self.topic("summary"), body, expiry_s=SUMMARY_EXPIRY_S)
+        message = self._message("summary", self.topic("summary"), body, expiry_s=SUMMARY_EXPIRY_S)
+        return replace(message, priority=Priority.SUMMARY)
 
     def response(self, request_id: str, *, ok: bool, detail: str) -> Message:
         """Answer a command."""

@@ -2,7 +2,8 @@
 
 SQLite in WAL mode with `synchronous=FULL`: when `add` returns, the message is on the disk. One thread owns
 the database. Rows leave only when the broker took them, when they expired, or when the spool outgrew its limit,
-alerts last; the last two are reported, never silent. A file that SQLite cannot read is set aside.
+those of the lowest priority first; the last two are reported, never silent. A file that SQLite cannot read is set
+aside; one of an earlier version is brought up to date.
 """
 
 from __future__ import annotations
@@ -16,30 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.delivery.messages import Message
+from edge_agent.delivery.messages import Message, Priority
 from edge_agent.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_NAME = "outbox.sqlite3"
-_SCHEMA_VERSION = 2
-_SCHEMA = """
+_SCHEMA_VERSION = 3
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS message (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     topic       TEXT    NOT NULL,
     payload     BLOB    NOT NULL,
     retain      INTEGER NOT NULL,
     added_s     REAL    NOT NULL,  -- seconds since 1970
-    expires_s   REAL               -- seconds since 1970, NULL for never
+    expires_s   REAL,              -- seconds since 1970, NULL for never
+    priority    INTEGER NOT NULL DEFAULT {Priority.NORMAL:d},
+    alert_id    TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE IF NOT EXISTS note (  -- what the next run must know
     name        TEXT PRIMARY KEY,
     body        TEXT NOT NULL
 ) STRICT;
 """
-#: What makes room first when the spool is too large; alerts go last.
-_EVICTION_ORDER = "CASE WHEN topic LIKE '%/summary' THEN 0 WHEN topic LIKE '%/alert/%' THEN 2 ELSE 1 END, seq"
+#: From a file of version 1 or 2, where only the topic told what a message is; an alert's ends with its ULID.
+_MIGRATION = (
+    f"ALTER TABLE message ADD COLUMN priority INTEGER NOT NULL DEFAULT {Priority.NORMAL:d}",
+    "ALTER TABLE message ADD COLUMN alert_id TEXT NOT NULL DEFAULT ''",
+    f"UPDATE message SET priority = {Priority.ALERT:d}, alert_id = substr(topic, -26) WHERE topic LIKE '%/alert/%'",
+    f"UPDATE message SET priority = {Priority.SUMMARY:d} WHERE topic LIKE '%/summary'",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,9 @@ class Outbox:
             db.execute("BEGIN EXCLUSIVE")
             for statement in _SCHEMA.split(";")[:-1]:
                 db.execute(statement)
+            if 0 < version < 3:
+                for statement in _MIGRATION:
+                    db.execute(statement)
             db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             db.execute("COMMIT")
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -156,10 +167,9 @@ class Outbox:
     def _insert(self, message: Message) -> int:
         now_s = self._unix()
         expires_s = None if message.expiry_s is None else now_s + message.expiry_s
-        cursor = self._db.execute(
-            "INSERT INTO message (topic, payload, retain, added_s, expires_s) VALUES (?, ?, ?, ?, ?)",
-            (message.topic, message.payload, message.retain, now_s, expires_s),
-        )
+        columns = "topic, payload, retain, added_s, expires_s, priority, alert_id"
+        values = (message.topic, message.payload, message.retain, now_s, expires_s, message.priority, message.alert_id)
+        cursor = self._db.execute(f"INSERT INTO message ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -167,7 +177,7 @@ class Outbox:
         used = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0]
         evicted: list[Row] = []
         if used > self._max_bytes:
-            for row in self._rows(f"WHERE seq < ? ORDER BY {_EVICTION_ORDER}", before):
+            for row in self._rows("WHERE seq < ? ORDER BY priority, seq", before):
                 if used <= self._max_bytes:
                     break
                 evicted.append(row)
@@ -216,10 +226,11 @@ class Outbox:
             return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
 
     def _rows(self, condition: str, *values: int) -> list[Row]:
-        rows = self._db.execute(f"SELECT seq, topic, payload, retain, expires_s FROM message {condition}", values)
+        columns = "seq, expires_s, topic, payload, retain, priority, alert_id"
+        rows = self._db.execute(f"SELECT {columns} FROM message {condition}", values)
         return [
-            Row(seq, Message(topic, payload, bool(retain)), expires_s)
-            for seq, topic, payload, retain, expires_s in rows
+            Row(seq, Message(topic, payload, bool(retain), None, Priority(priority), alert_id), expires_s)
+            for seq, expires_s, topic, payload, retain, priority, alert_id in rows
         ]
 
     def remove(self, seqs: list[int]) -> None:

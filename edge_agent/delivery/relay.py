@@ -1,8 +1,8 @@
 """Gives spooled messages to the bus and keeps each until the broker has it, it expired, or it had to make room.
 
-A row is handed over only while connected and once a connection; what the connection took with it is handed over
-again, with the same ids, so that receivers can tell. While the disk fails, messages wait in memory instead: an
-alert that a power cut could lose is better than none.
+A row is handed over only while connected, and once for each connection: what the broker had not answered when the
+connection was lost is handed over again, with the same ids, so that receivers can tell. While the disk fails,
+messages wait in memory instead: an alert that a power cut could lose is better than none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, Delivered
-from edge_agent.delivery.messages import Message
+from edge_agent.delivery.bus import FAILURE, NO_SUBSCRIBERS, Bus, PublishResult
+from edge_agent.delivery.messages import Message, Priority
 from edge_agent.delivery.outbox import Outbox, Row
 from edge_agent.errors import StateError
 
@@ -22,13 +22,13 @@ log = logging.getLogger("edge_agent")
 
 #: Messages given to the broker and not yet answered.
 MAX_IN_FLIGHT = 10
-#: Rows read in one go while a backlog of late ones is cleared away.
-_LATE_AT_ONCE = 500
+#: Rows read at once while many have expired and are removed.
+_EXPIRED_AT_ONCE = 500
 #: How long a message that the broker refused waits for the next try.
 REFUSED_RETRY_S = 10.0
 #: How often a disk that failed is tried again.
 PROBE_S = 10.0
-#: How long a clock that nobody has set yet is waited for.
+#: How long messages of an earlier boot wait until the clock is set.
 CLOCK_WAIT_S = 60.0
 _BOOT = "boot"
 #: Messages kept in memory while the disk takes none.
@@ -43,7 +43,7 @@ class _Waiting:
     deadline_s: float | None
 
 
-class Dispatcher:
+class OutboxRelay:
     """The one owner of the outbox.
 
     Args:
@@ -66,30 +66,30 @@ class Dispatcher:
     ) -> None:
         self._outbox, self._bus, self._unix, self._monotonic = outbox, bus, unix, monotonic
         self._clock_known = clock_known
-        #: Of messages of this run; None for never.
+        #: Number of a message of this run → when it expires; None for never.
         self._deadlines_s: dict[int, float | None] = {}
         #: Messages the disk did not take, under negative numbers.
         self._memory: dict[int, _Waiting] = {}
         self._memory_numbers = itertools.count(-1, -1)
-        #: Token of the bus → number and topic of the message.
-        self._in_flight: dict[int, tuple[int, str]] = {}
+        #: Token of the bus → number of the message, and the message.
+        self._in_flight: dict[int, tuple[int, Message]] = {}
         self._done: set[int] = set()
         self._refused_until_s: dict[int, float] = {}
         self._probe_s = 0.0
-        self._expired: list[str] = []
+        self._expired: list[Message] = []
         #: Notes the disk did not take: name → text.
         self._unwritten: dict[str, str] = {}
         #: What is wrong with the disk, one line; empty while it works.
         self.problem = outbox.problem
         if self.problem:
             log.error(f"{self.problem}; alerts are kept in memory until then")
-        #: Number of the last message of an earlier boot whose age nobody can tell yet; 0 for none.
+        #: Messages up to this number are from an earlier boot and their age is not known yet; 0 for none.
         self._undated = 0
         self._dated_by_s = monotonic() + CLOCK_WAIT_S
         self._boot = boot
         if not self.problem:
             noted, _, undated = (self.note(_BOOT) or "").rpartition(" ")
-            # An earlier run of this boot may not have learned their age either.
+            # An earlier run of this boot may have ended before the clock was set.
             self._undated = int(undated) if noted == boot and undated.isdecimal() else outbox.last()
         self._write_boot()
 
@@ -118,9 +118,9 @@ class Dispatcher:
 
     def _shrink_memory(self) -> None:
         while len(self._memory) > MAX_IN_MEMORY:
-            # The oldest that is no alert; only where there are none, an alert.
-            news = (number for number, waiting in self._memory.items() if "/alert/" not in waiting.message.topic)
-            lost = self._memory.pop(next(news, next(iter(self._memory))))
+            # The oldest that is no alert; an alert only where there is nothing else.
+            others = (n for n, waiting in self._memory.items() if waiting.message.priority < Priority.ALERT)
+            lost = self._memory.pop(next(others, next(iter(self._memory))))
             log.error("memory full, message dropped", extra={"fields": {"topic": lost.message.topic}})
 
     def _deadline_of(self, message: Message) -> float | None:
@@ -136,8 +136,8 @@ class Dispatcher:
             log.error("outbox full, message dropped", extra={"fields": {"topic": row.message.topic}})
         return seqs
 
-    def pump(self) -> list[str]:
-        """Hand over what waits; return the topics of messages that expired instead."""
+    def pump(self) -> list[Message]:
+        """Hand over what waits; return the messages that expired instead."""
         try:
             if self.problem and self._monotonic() >= self._probe_s:
                 self._probe_s = self._monotonic() + PROBE_S
@@ -155,11 +155,11 @@ class Dispatcher:
         return expired
 
     def _hand_over(self) -> None:
-        late = -1
-        # What expired leaves room for more: a fresh page must not wait behind a backlog of late ones.
-        while len(self._expired) > late:
-            late = len(self._expired)
-            self._hand_over_some(_LATE_AT_ONCE if late else MAX_IN_FLIGHT)
+        before = -1
+        # As long as rows turn out to be expired, read on: a fresh page must not wait behind expired ones.
+        while len(self._expired) > before:
+            before = len(self._expired)
+            self._hand_over_some(_EXPIRED_AT_ONCE if before else MAX_IN_FLIGHT)
             self._remove_done()
 
     def _hand_over_some(self, count: int) -> None:
@@ -169,7 +169,7 @@ class Dispatcher:
             if seq in given or self._refused_until_s.get(seq, now_s) > now_s:
                 continue
             if waiting.deadline_s is not None and waiting.deadline_s <= now_s:
-                self._expired.append(waiting.message.topic)
+                self._expired.append(waiting.message)
                 self._finish(seq)
                 continue
             if len(self._in_flight) >= MAX_IN_FLIGHT:
@@ -178,7 +178,7 @@ class Dispatcher:
             token = self._bus.publish(replace(waiting.message, expiry_s=left_s))
             if token is None:
                 break
-            self._in_flight[token] = (seq, waiting.message.topic)
+            self._in_flight[token] = (seq, waiting.message)
 
     def _remove_done(self) -> None:
         if self._done:
@@ -201,11 +201,11 @@ class Dispatcher:
             return None
         return now_s if row.seq <= self._undated else now_s + row.expires_s - self._unix()
 
-    def delivered(self, event: Delivered) -> str:
-        """Note the broker's answer to a message; return its topic if nobody is subscribed to it, else nothing."""
-        seq, topic = self._in_flight.pop(event.token, (None, ""))
+    def note_result(self, event: PublishResult) -> Message | None:
+        """Note the broker's answer to a message; return the message if nobody is subscribed to its topic."""
+        seq, message = self._in_flight.pop(event.token, (None, None))
         if event.reason >= FAILURE:
-            named = {"topic": topic} if topic else {}
+            named = {"topic": message.topic} if message is not None else {}
             log.error(
                 "the broker refuses a message; check its access rules",
                 extra={"fields": {**named, "reason": event.reason}},
@@ -215,8 +215,8 @@ class Dispatcher:
         elif seq is not None:
             self._finish(seq)
             if event.reason == NO_SUBSCRIBERS:
-                return topic
-        return ""
+                return message
+        return None
 
     def newly_set_aside(self) -> Path | None:
         """Return where a file that could not be read was moved to, once; None where all is well."""
@@ -247,7 +247,7 @@ class Dispatcher:
             self._settle_memory()
 
     def waiting(self) -> tuple[int, float]:
-        """Return how many messages wait and the age of the oldest in seconds, whatever the disk does."""
+        """Return how many messages wait and the age of the oldest in seconds, also while the disk fails."""
         try:
             depth, oldest_s = self._outbox.depth()
         except StateError as error:
@@ -303,7 +303,7 @@ class Dispatcher:
             self._failed(error)
 
     def _write_down(self) -> None:
-        """Move what waited in memory to the disk; what is on its way stays where its answer will look for it."""
+        """Move messages from memory to the disk, but for those in flight, whose answers name their number in memory."""
         for name, body in list(self._unwritten.items()):
             self._outbox.write_note(name, body)
             del self._unwritten[name]

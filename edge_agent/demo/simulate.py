@@ -13,17 +13,16 @@ import numpy as np
 
 import edge_agent
 from edge_agent import config
-from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import WHOLE_VIEW, read_password
-from edge_agent.delivery.bus import FAILURE, Delivered, Disconnected, MqttBus, SubscriptionDenied
-from edge_agent.delivery.channel import Conversation
-from edge_agent.delivery.messages import Composer, new_ulid
-from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.config import WHOLE_VIEW
+from edge_agent.delivery.bus import FAILURE, Disconnected, PublishResult, SubscriptionDenied
+from edge_agent.delivery.channel import Channel
+from edge_agent.delivery.messages import new_ulid
+from edge_agent.delivery.opening import open_channel
+from edge_agent.delivery.retained import forget
 from edge_agent.errors import BrokerError
-from edge_agent.tools.fleet import forget
 from edge_agent.vision.faces import Face
 
 EXERCISE = "EXERCISE: "
@@ -73,6 +72,7 @@ class Simulation:
             site=replace(settings.site, device=f"{settings.site.device[:50]}-exercise"),
             rules=rules,
             privacy=replace(settings.privacy, notice_posted=True),
+            mqtt=replace(settings.mqtt, keep_session=False),
             home_assistant=replace(settings.home_assistant, enabled=False),
         )
         self._visits, self._speed, self._say = visits, speed, say
@@ -83,47 +83,30 @@ class Simulation:
         Raises:
             BrokerError: the first connection fails, or the broker does not let this device speak and hear.
         """
-        settings, wake = self._settings, threading.Event()
-        groups = tuple(settings.emotion.groups)
-        composer = Composer(settings, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
-        topic = composer.topic
-        bus = MqttBus(
-            settings.mqtt,
-            client_id=f"{settings.site.name}/{settings.site.device}",
-            password=read_password(settings.mqtt),
-            subscriptions=topic.answers,
-            fleeting=topic.commands,
-            will=composer.state("offline"),
-            wake=wake.set,
-            keep_session=False,
-        )
+        settings, wake, raised = self._settings, threading.Event(), 0
         thresholds = {rule.name: Thresholds(upper=0.5, lower=0.3) for rule in settings.rules}
+        groups = tuple(settings.emotion.groups)
         rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
+
+        def stepped(alert: Alert) -> None:
+            nonlocal raised
+            raised += alert.step == "raised"
+
         with tempfile.TemporaryDirectory(prefix="edge-agent-exercise-") as folder:
-            outbox = Outbox(Path(folder), max_bytes=settings.outbox.max_bytes, unix=time.time)
-            dispatcher = Dispatcher(outbox, bus, unix=time.time, monotonic=time.monotonic)
-            raised = 0
-
-            def stepped(alert: object) -> None:
-                nonlocal raised
-                raised += getattr(alert, "step", "") == "raised"
-
-            conversation = Conversation(
-                settings, composer=composer, bus=bus, dispatcher=dispatcher, rules=rules,
-                alert_time_s=time.monotonic, info=_info(), stepped=stepped, answered=lambda *_, **__: None,
+            channel = open_channel(
+                replace(settings, outbox=replace(settings.outbox, state_dir=Path(folder))),
+                rules=rules, info=_info(), alert_time_s=time.monotonic, stepped=stepped, wake=wake.set,
             )  # fmt: skip
-            bus.start()
+            channel.bus.start()
             try:
-                self._play(stop, wake, bus, rules, conversation)
+                self._play(stop, wake, rules, channel)
             finally:
-                conversation.end()
-                dispatcher.close()
+                channel.end()
+                channel.close()
         forget(settings)
         return raised
 
-    def _play(
-        self, stop: threading.Event, wake: threading.Event, bus: MqttBus, rules: RuleEngine, conversation: Conversation
-    ) -> None:
+    def _play(self, stop: threading.Event, wake: threading.Event, rules: RuleEngine, channel: Channel) -> None:
         start_s, told, reached = time.monotonic(), 0, False
         columns = {name: column for column, name in enumerate(self._settings.emotion.groups)}
         emotions = [columns[rule.emotions[0]] for rule in self._settings.rules]
@@ -131,18 +114,18 @@ class Simulation:
         while not stop.is_set():
             wake.wait(_TURN_S)
             wake.clear()
-            for event in bus.events():
+            for event in channel.bus.events():
                 if isinstance(event, Disconnected) and not reached:
                     raise BrokerError(event.problem)
-                if isinstance(event, Delivered) and event.reason >= FAILURE:
+                if isinstance(event, PublishResult) and event.reason >= FAILURE:
                     raise BrokerError(
                         f"the broker lets nobody called {self._settings.mqtt.username or 'nothing'} publish for "
                         f"{self._settings.site.name}/{self._settings.site.device}; see docs/broker.md"
                     )
                 if isinstance(event, SubscriptionDenied):
                     raise BrokerError(f"staff's answers would not arrive: {event.problem}")
-                reached = reached or bus.connected
-                conversation.handle(event)
+                reached = reached or channel.bus.connected
+                channel.handle(event)
             now_s = time.monotonic()
             day_s = (now_s - start_s) * self._speed
             while told < len(self._visits) and self._visits[told].at_s <= day_s:
@@ -155,9 +138,9 @@ class Simulation:
                     scores[emotions] = visit.angry
                     seen = int((day_s - visit.at_s) / self._speed / _TURN_S) + 1
                     tracks.append(Track(number, _FACE, scores, seen, now_s, now_s, now_s, WHOLE_VIEW))
-            conversation.report(rules.update(tracks, now_s))
-            conversation.report(rules.escalate_due(now_s))
-            conversation.pump()
+            channel.report(rules.update(tracks, now_s))
+            channel.report(rules.escalate_due(now_s))
+            channel.pump()
             if day_s > end_s:
                 return
 

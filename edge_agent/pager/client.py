@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.alerting.rules import Action
-from edge_agent.delivery.bus import FAILURE, Bus, Connected, Delivered, Disconnected, Received, SubscriptionDenied
+from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object, printable
 
 ACK_EXPIRY_S = 600
@@ -122,7 +122,7 @@ class Pager:
                 self._in_flight.clear()
             elif isinstance(event, SubscriptionDenied):
                 news.append(Link(event.problem))
-            elif isinstance(event, Delivered):
+            elif isinstance(event, PublishResult):
                 answered = self._in_flight.pop(event.token, None)
                 if answered is not None and event.reason >= FAILURE:
                     news.append(Refusal(answered.topic))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
 from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import FAILURE, Connected, Delivered, Disconnected, MqttBus, SubscriptionDenied
+from edge_agent.delivery.bus import FAILURE, Connected, Disconnected, Event, MqttBus, PublishResult, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.errors import AgentError, CameraError, StateError
@@ -30,6 +29,7 @@ _SLOW_COMMIT_MS = 250.0
 #: How long the camera is watched for posters, and how long a face must be without motion to be one.
 _WATCH_S, _STILL_S = 8.0, 6.0
 _NEEDED_MB = 120
+_ANSWER_WITHIN_S = 15.0
 #: The agent was written after this; a clock before it was never set.
 _EARLIEST_UNIX_S = 1_767_225_600.0
 
@@ -166,38 +166,36 @@ def _throttling(config: Config) -> str:
 
 
 def _broker(config: Config) -> str:
-    wake = threading.Event()
     composer = Composer(config, session="0" * 26, unix=time.time, monotonic=time.monotonic)
+    broker, topic = f"{config.mqtt.host}:{config.mqtt.port}", composer.topic("event")
     bus = MqttBus(
         config.mqtt,
         client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
         password=read_password(config.mqtt),
         subscriptions=composer.topic.answers,
-        fleeting=composer.topic.commands,
-        wake=wake.set,
+        subscriptions_qos0=composer.topic.commands,
         keep_session=False,
     )
+
+    def is_answer(event: Event) -> bool:
+        """Publish a test once connected; return whether this is the broker's answer to it."""
+        if isinstance(event, Disconnected | SubscriptionDenied):
+            raise AgentError(event.problem)
+        if isinstance(event, Connected):
+            bus.publish(composer.event("doctor", "a test of the connection"))
+        if isinstance(event, PublishResult) and event.reason >= FAILURE:
+            raise AgentError(
+                f"the broker refuses messages on {topic} (reason {event.reason}); check its access rules for this user"
+            )
+        return isinstance(event, PublishResult)
+
     bus.start()
-    give_up_s = time.monotonic() + 15
     try:
-        while time.monotonic() < give_up_s:
-            wake.wait(1.0)
-            wake.clear()
-            for event in bus.events():
-                if isinstance(event, (Disconnected, SubscriptionDenied)):
-                    raise AgentError(event.problem)
-                if isinstance(event, Connected):
-                    bus.publish(composer.event("doctor", "a test of the connection"))
-                if isinstance(event, Delivered):
-                    if event.reason >= FAILURE:
-                        raise AgentError(
-                            f"the broker refuses messages on {composer.topic('event')} (reason {event.reason}); "
-                            "check its access rules for this user"
-                        )
-                    return f"{config.mqtt.host}:{config.mqtt.port} takes messages on {composer.topic('event')}"
+        if not bus.wait_for(is_answer, _ANSWER_WITHIN_S):
+            raise AgentError(f"{broker} did not answer within {_ANSWER_WITHIN_S:g} s")
     finally:
         bus.stop()
-    raise AgentError(f"{config.mqtt.host}:{config.mqtt.port} did not answer within 15 s")
+    return f"{broker} takes messages on {topic}"
 
 
 def _clock(config: Config) -> str:

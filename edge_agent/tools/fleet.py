@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from edge_agent.config import Config, read_password
-from edge_agent.delivery.bus import Bus, Delivered, Disconnected, MqttBus, Received, SubscriptionDenied
-from edge_agent.delivery.messages import Message, MessageError, Topics, parse_object, printable
+from edge_agent.delivery.bus import Bus, Connected, Disconnected, Event, Received, SubscriptionDenied
+from edge_agent.delivery.messages import MessageError, parse_object, printable
+from edge_agent.delivery.retained import RETAINED_TOPICS
 from edge_agent.errors import BrokerError
 
-#: Topics below a device that say how it is.
-TOPICS = ("state", "health", "info", "alert/active")
 _QUIET_S = 1.0
 _OLD_OUTBOX_S = 60.0
-_FORGET_WITHIN_S = 5.0
 
 
 @dataclass(slots=True)
 class Device:
-    """What is known of one device; `parts` has the latest body of each of TOPICS."""
+    """What is known of one device; `parts` has the latest body of each of RETAINED_TOPICS."""
 
     name: str
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -58,27 +54,30 @@ class Device:
         return ""
 
 
-def collect(bus: Bus, wake: threading.Event, *, seconds: float) -> list[Device]:
+def collect(bus: Bus, *, seconds: float) -> list[Device]:
     """Listen until nothing new came for a second, at most for so long; return devices, the troubled first.
 
     Raises:
         BrokerError: there is no connection within that time, or the broker does not let us hear devices.
     """
     devices: dict[str, Device] = {}
-    problem, give_up_s, quiet_s = "", time.monotonic() + seconds, 0.0
-    while time.monotonic() < give_up_s and not (quiet_s and time.monotonic() > quiet_s):
-        wake.wait(0.1)
-        wake.clear()
-        for event in bus.events():
-            if isinstance(event, SubscriptionDenied):
-                raise BrokerError(event.problem)
-            if isinstance(event, Disconnected):
-                problem = event.problem
-            elif isinstance(event, Received):
-                quiet_s = time.monotonic() + _QUIET_S
-                note(devices, event)
-        if bus.connected and not quiet_s:
-            quiet_s = time.monotonic() + _QUIET_S
+    problem = ""
+
+    def brings_news(event: Event) -> bool:
+        """Take over an event; return whether it is one after which more may come."""
+        nonlocal problem
+        if isinstance(event, SubscriptionDenied):
+            raise BrokerError(event.problem)
+        if isinstance(event, Disconnected):
+            problem = event.problem
+        elif isinstance(event, Received):
+            note(devices, event)
+        return isinstance(event, Connected | Received)
+
+    give_up_s = time.monotonic() + seconds
+    heard = bus.wait_for(brings_news, seconds)
+    while heard:
+        heard = bus.wait_for(brings_news, min(_QUIET_S, give_up_s - time.monotonic()))
     if not bus.connected:
         raise BrokerError(problem or "the broker does not answer")
     return in_order(devices.values())
@@ -86,7 +85,7 @@ def collect(bus: Bus, wake: threading.Event, *, seconds: float) -> list[Device]:
 
 def note(devices: dict[str, Device], event: Received) -> None:
     """Take over one message; what is none is ignored."""
-    for topic in TOPICS:
+    for topic in RETAINED_TOPICS:
         if event.topic.endswith(f"/{topic}"):
             name = "/".join(event.topic.removesuffix(f"/{topic}").split("/")[-2:])
             try:
@@ -145,35 +144,6 @@ def as_text(devices: Sequence[Device], *, unix_s: float, limit: int | None) -> s
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     more = [f"... and {len(devices) - len(shown)} more; --all shows them"] if len(shown) < len(devices) else []
     return "\n".join([head, "", *lines, *more])
-
-
-def forget(settings: Config) -> None:
-    """Take back what a device that was no real one left retained; a broker that is away keeps it.
-
-    Args:
-        settings: the device's: its topic, its user.
-    """
-    waiting, wake = set[int | None](), threading.Event()
-    bus = MqttBus(
-        settings.mqtt,
-        client_id=f"{settings.site.name}/{settings.site.device}",
-        password=read_password(settings.mqtt),
-        subscriptions=(),
-        wake=wake.set,
-        keep_session=False,
-    )
-    topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
-    bus.start()
-    give_up_s = time.monotonic() + _FORGET_WITHIN_S
-    while not bus.connected and time.monotonic() < give_up_s:
-        wake.wait(0.1)
-        wake.clear()
-    waiting.update(bus.publish(Message(topic(name), b"", retain=True)) for name in TOPICS)
-    while waiting - {None} and time.monotonic() < give_up_s:
-        wake.wait(0.1)
-        wake.clear()
-        waiting -= {event.token for event in bus.events() if isinstance(event, Delivered)}
-    bus.stop()
 
 
 def _age_s(said: Any, unix_s: float) -> float | None:

@@ -24,9 +24,9 @@ import yaml
 
 from edge_agent.config import Config
 from edge_agent.delivery.messages import MAX_PAYLOAD_BYTES, SCHEMA_DIR
+from edge_agent.delivery.retained import forget
 from edge_agent.errors import AgentError
 from edge_agent.tools.doctor import Check
-from edge_agent.tools.fleet import forget
 
 #: A face of 16x16 grey pixels, hardly recognisable, in base64: no text field is as long.
 _SMALLEST_PICTURE_BYTES = 344

@@ -19,12 +19,9 @@ import numpy as np
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Config, Mqtt, Privacy, Rule, Site
-from edge_agent.delivery.bus import MqttBus
-from edge_agent.delivery.channel import Conversation
-from edge_agent.delivery.messages import Composer, new_ulid
-from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.relay import Dispatcher
+from edge_agent.config import Config, Mqtt, Outbox, Privacy, Rule, Site
+from edge_agent.delivery.messages import new_ulid
+from edge_agent.delivery.opening import open_channel
 from edge_agent.vision.faces import Face
 
 RULE = Rule(name="angry", upper=0.5, dwell_s=0.2, min_observations=2, cooldown_s=0.0, off_delay_s=0.5, expiry_s=600.0)
@@ -44,24 +41,17 @@ class Kiosk:
         config = Config(
             site=Site(name="fleet", device=name), privacy=Privacy(notice_posted=True), rules=(RULE,),
             mqtt=Mqtt(port=port, protocol="3.1.1", keepalive_s=30, keep_session=False),
+            outbox=Outbox(state_dir=folder / name, max_bytes=1_000_000),
         )  # fmt: skip
         self._every_s, self._next_s, self._looks = every_s, time.monotonic() + random.uniform(0, every_s), 0
         self._raised = raised
-        composer = Composer(config, session=new_ulid(), unix=time.time, monotonic=time.monotonic)
-        topic = composer.topic
-        self.bus = MqttBus(
-            config.mqtt, client_id=f"fleet/{name}", password=None, subscriptions=topic.answers, fleeting=topic.commands,
-            will=composer.state("offline"), wake=lambda: None, keep_session=config.mqtt.keep_session,
-        )  # fmt: skip
-        self._outbox = Outbox(folder / name, max_bytes=1_000_000, unix=time.time)
-        self.dispatcher = Dispatcher(self._outbox, self.bus, unix=time.time, monotonic=time.monotonic)
         self.rules = RuleEngine(
             (RULE,), tuple(config.emotion.groups), thresholds={"angry": Thresholds(0.5, 0.3)}, new_id=new_ulid
         )
-        self.conversation = Conversation(
-            config, composer=composer, bus=self.bus, dispatcher=self.dispatcher, rules=self.rules,
-            alert_time_s=time.monotonic, info=_INFO, stepped=self._note, answered=lambda *_, **__: None,
+        self.channel = open_channel(
+            config, rules=self.rules, info=_INFO, alert_time_s=time.monotonic, stepped=self._note
         )  # fmt: skip
+        self.bus = self.channel.bus
 
     def _note(self, alert) -> None:  # type: ignore[no-untyped-def]
         if alert.step == "raised":
@@ -69,15 +59,15 @@ class Kiosk:
 
     def turn(self, *, may_raise: bool) -> None:
         for event in self.bus.events():
-            self.conversation.handle(event)
+            self.channel.handle(event)
         now_s, tracks = time.monotonic(), []
         if now_s >= self._next_s and may_raise:
             self._looks += 1
             tracks = [Track(1, _FACE, _ANGRY, self._looks, now_s, now_s, now_s, "view")]
             if self._looks > _LOOKS:
                 self._next_s, self._looks = now_s + random.uniform(0.5, 1.5) * self._every_s, 0
-        self.conversation.report(self.rules.update(tracks, now_s))
-        self.conversation.pump()
+        self.channel.report(self.rules.update(tracks, now_s))
+        self.channel.pump()
 
 
 def main() -> int:
@@ -106,7 +96,7 @@ def main() -> int:
                 told = True
                 print("connected", flush=True)
             over.wait(max(0.0, _TURN_S - (time.monotonic() - started_s)))
-        waiting = sum(kiosk.dispatcher.waiting()[0] for kiosk in kiosks)
+        waiting = sum(kiosk.channel.relay.waiting()[0] for kiosk in kiosks)
         connected = sum(kiosk.bus.connected for kiosk in kiosks)
         print(json.dumps({"raised": raised, "waiting": waiting, "connected": connected}), flush=True)
         for kiosk in kiosks:

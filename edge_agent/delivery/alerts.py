@@ -1,0 +1,210 @@
+"""Publishes alerts: each step of each, which are open, and what the next run must know of them.
+
+A step is committed to the outbox together with the note about all that is open, so that no alert is noted as open
+without its page. In shadow mode steps are counted and nothing is published.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.tracker import Track
+from edge_agent.clock import synchronised
+from edge_agent.config import Config
+from edge_agent.delivery.bus import Bus
+from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
+from edge_agent.delivery.messages import Composer, Message, MessageError, boot_id, parse_ack
+from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.logs import fields
+
+log = logging.getLogger("edge_agent")
+
+#: How often the note about open alerts and muted people is renewed: the next run must know how long nobody watched,
+#: and where they were.
+_NOTE_S = 30.0
+#: Name of the note about open alerts.
+_EPISODES = "episodes"
+
+
+class Answered(Protocol):
+    """Is told what staff said of a rule's page."""
+
+    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+        """Note it.
+
+        Args:
+            people: those in the alert, as they were last seen; empty where nobody knows them.
+        """
+
+
+class AlertPublisher:
+    """The alerts of one device.
+
+    Args:
+        alert_time_s: now on the alerting clock.
+        stepped: told of every step of an alert, in shadow mode too.
+        answered: told when staff resolved a page or called it a false alarm.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        composer: Composer,
+        bus: Bus,
+        relay: OutboxRelay,
+        rules: RuleEngine,
+        alert_time_s: Callable[[], float],
+        stepped: Callable[[Alert], None],
+        answered: Answered,
+        unix: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._config, self._composer, self._bus, self._relay = config, composer, bus, relay
+        self._rules, self._stepped, self._answered = rules, stepped, answered
+        self._alert_time_s, self._unix, self._monotonic = alert_time_s, unix, monotonic
+        self._live = config.privacy.notice_posted
+        self._next_note_s = 0.0
+        self._active_changed = False
+        #: Pages that shadow mode kept back.
+        self.shadow_pages = 0
+
+    def resume(self) -> None:
+        """Go on with the alerts of a run that could not end them."""
+        text = self._relay.note(_EPISODES)
+        if text is None:
+            return
+        episodes, over = from_text(text, self._config.rules, now=self._now())
+        self._composer.raised_unix_s.update(episodes.raised_unix_s)
+        if not self._live:
+            return  # what a live run left is over; pagers close what their agent no longer names
+        self._rules.restore(episodes.alerts, episodes.quiet, episodes.mutes)
+        for alert in episodes.alerts:
+            log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
+        self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
+
+    def open_alerts(self) -> list[Alert]:
+        """Return the alerts that staff were paged for and that are not over."""
+        return self._rules.open_alerts() if self._live else []
+
+    def report(self, alerts: list[Alert]) -> None:
+        """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
+        for alert in alerts:
+            self._stepped(alert)
+        if not self._live:
+            self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
+            return
+        self._spool(alerts)
+        for alert in alerts:
+            log.warning(
+                f"alert {alert.step}",
+                extra=fields(
+                    id=alert.id,
+                    rule=alert.rule.name,
+                    zone=alert.zone,
+                    score=round(alert.score, 3),
+                    people=alert.people,
+                    groups=",".join(alert.groups),
+                    after_s=round(alert.changed_s - alert.raised_s, 1),
+                    by=alert.by,
+                    reason=alert.reason,
+                ),
+            )
+        self._active_changed |= bool(alerts)
+
+    def _spool(self, alerts: Sequence[Alert]) -> None:
+        messages = [self._composer.alert(alert) for alert in alerts]
+        if messages:
+            self._relay.add(*messages, note=(_EPISODES, self._note_text()))
+
+    def note_expired(self, expired: Sequence[Message]) -> None:
+        """Publish an event for each step that could not be delivered in time, and anew what is still open.
+
+        Only for steps of alerts: an event for each expired event would lead to events without end.
+        """
+        late = [message for message in expired if message.alert_id]
+        if late:
+            self._relay.add(
+                *(self._composer.event("expired", f"{step.topic} could not be delivered in time") for step in late)
+            )
+        late_ids = {message.alert_id for message in late}
+        self._spool([alert for alert in self.open_alerts() if alert.id in late_ids])
+
+    def note_unheard(self, message: Message) -> None:
+        """Page the next level at once if this is a step of an open alert, for nobody is subscribed to it."""
+        if message.alert_id not in {alert.id for alert in self._rules.open_alerts()}:
+            return
+        log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=message.alert_id))
+        escalated = self._rules.escalate(message.alert_id, self._alert_time_s())
+        if escalated is not None:
+            self.report([escalated])
+
+    def note_ack(self, alert_id: str, payload: bytes) -> None:
+        """Do what staff answered.
+
+        Raises:
+            MessageError: the payload is no ack of this alert.
+        """
+        ack = parse_ack(payload)
+        if ack.alert_id != alert_id:
+            raise MessageError("topic and payload name different alerts")
+        people = self._rules.people_of(alert_id)
+        changed = self._rules.act(
+            alert_id,
+            ack.action,
+            by=ack.by,
+            time_s=self._alert_time_s(),
+            snooze_s=ack.snooze_s,
+            revision=ack.revision,
+        )
+        if changed is None:
+            log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
+            return
+        if ack.action in ("resolve", "false_alarm"):
+            self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
+        self.report([changed])
+
+    def snooze(self, seconds: float) -> None:
+        """Raise no new alert for so long, whatever the rule and the zone."""
+        self._rules.snooze(self._alert_time_s() + seconds)
+        self.write_note()
+        log.warning("snoozed", extra=fields(snooze_s=seconds))
+
+    def repeat(self) -> None:
+        """Publish what is open once more, for pagers that subscribed later; others know it by id and revision."""
+        for alert in self.open_alerts():
+            self._bus.publish(self._composer.alert(alert, repeated=True))
+
+    def publish_active(self) -> None:
+        """Publish which alerts are open."""
+        self._bus.publish(self._composer.active(self.open_alerts()))
+
+    def refresh(self) -> None:
+        """Publish which alerts are open if that changed, and renew the note when it is time."""
+        if self._active_changed:
+            # After the alerts themselves, or pagers would ask for what is on its way.
+            self._active_changed = False
+            self.publish_active()
+        now_s = self._monotonic()
+        if now_s >= self._next_note_s and self._live and (self._rules.open_alerts() or self._rules.mutes()):
+            self._next_note_s = now_s + _NOTE_S
+            self.write_note()
+
+    def close_all(self) -> None:
+        """Clear what is open, for nobody watches any more."""
+        self.report(self._rules.close_all(reason="stopped", time_s=self._alert_time_s()))
+
+    def write_note(self) -> None:
+        """Leave what is open to the next run."""
+        self._relay.write_note(_EPISODES, self._note_text())
+
+    def _note_text(self) -> str:
+        episodes = Episodes(self.open_alerts(), self._rules.quiet(), self._rules.mutes(), self._composer.raised_unix_s)
+        return to_text(episodes, now=self._now())
+
+    def _now(self) -> Now:
+        return Now(self._alert_time_s(), self._unix(), boot_id(), self._monotonic(), clock_known=synchronised())

@@ -1,0 +1,156 @@
+"""What a device says and hears: pages that come too late, what staff answer, commands; and who owns its outbox."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scene import RULE, face_at
+
+from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.thresholds import Thresholds
+from edge_agent.alerting.tracker import Track
+from edge_agent.config import Config, Mqtt, Outbox, Privacy, Tls
+from edge_agent.delivery.messages import Ack, new_ulid
+from edge_agent.delivery.opening import open_channel
+from edge_agent.errors import ConfigError, StateError
+from edge_agent.testing import FakeBus, FakeClock
+
+
+class Desk:
+    """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
+
+    def __init__(self, folder) -> None:
+        config = Config(privacy=Privacy(notice_posted=True), rules=(RULE,), outbox=Outbox(state_dir=folder))
+        self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
+        self.rules = RuleEngine((RULE,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
+        self.channel = open_channel(
+            config, rules=self.rules, info={}, alert_time_s=self.clock, stepped=lambda _: None,
+            answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
+            bus=self.bus, unix=self.clock, monotonic=self.clock,
+        )  # fmt: skip
+        self.looks = 0
+
+    def show(self, seconds: float, *people: int) -> None:
+        for _ in range(round(10 * seconds)):
+            self.clock.advance(0.1)
+            now_s, self.looks = self.clock(), self.looks + 1
+            angry = np.array([0.9], dtype=np.float32)
+            tracks = [Track(n, face_at(100 * n), angry, self.looks, 0, now_s, now_s, "view") for n in people]
+            self.channel.report(self.rules.update(tracks, now_s))
+            self.turn()
+
+    def turn(self) -> None:
+        for event in self.bus.events():
+            self.channel.handle(event)
+        self.channel.pump()
+
+    def answer(self, action: str, **options: int) -> None:
+        [alert] = self.rules.open_alerts()
+        payload = Ack(alert.id, action, "kim", **options).payload(unix_s=0)
+        self.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert.id}", payload)
+        self.turn()
+
+    def told(self) -> list[tuple[str, int, int]]:
+        bodies = [json.loads(message.payload) for message in self.bus.published if "/alert/0" in message.topic]
+        return [(body["step"], body["revision"], body["people"]) for body in bodies]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    desk.bus.start()
+    yield desk
+    desk.channel.close()
+
+
+def test_a_page_for_a_further_person_that_expired_is_told_and_sent_anew(desk):
+    desk.show(1.2, 1)
+    desk.answer("ack", revision=1)
+    desk.bus.lose()
+    desk.show(1.2, 1, 2)
+    assert desk.told() == [("raised", 1, 1), ("acked", 2, 1)]
+    desk.show(RULE.expiry_s + 1, 1, 2)
+    desk.bus.start()
+    desk.show(0.3, 1, 2)
+    assert desk.told()[2:] == [("raised", 3, 2)]
+    events = [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/event")]
+    assert [event["kind"] for event in events] == ["expired"]
+
+
+def test_who_was_called_a_false_alarm_is_named_by_where_they_were(desk):
+    desk.show(1.2, 1)
+    desk.show(1.2, 1, 3)
+    desk.answer("false_alarm", revision=2)
+    [(rule, false_alarm, people)] = desk.heard
+    assert (rule, false_alarm) == ("angry", True)
+    assert [(track.id, track.face.x) for track in people] == [(1, 100), (3, 300)]
+
+
+def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes_nothing(desk):
+    desk.show(1.2, 1)
+    desk.show(1.2, 1, 2)
+    desk.answer("false_alarm", revision=1)
+    assert desk.heard == []
+    assert desk.told() == [("raised", 1, 1), ("raised", 2, 2)]
+    desk.answer("resolve")
+    assert desk.told()[2:] == [("cleared", 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("verb", "ok", "detail"),
+    [
+        ("ping", True, "pong"),
+        ("snooze", True, "no new alert for 60 s"),
+        ("selftest", False, "this is an exercise, not a device"),
+        ("dance", False, "unknown command; there are ping, rebirth, snooze, selftest, reload"),
+    ],
+)
+def test_a_command_is_answered(desk, verb, ok, detail):
+    body = {"schema": "command", "version": 1, "request_id": "r1", "snooze_s": 60}
+    desk.bus.receive(f"kiosk/v1/site/kiosk-1/cmd/{verb}", json.dumps(body).encode())
+    desk.turn()
+    [answer] = [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/rsp/r1")]
+    assert (answer["ok"], answer["detail"]) == (ok, detail)
+
+
+def test_a_rebirth_repeats_what_is_open(desk):
+    desk.show(1.2, 1)
+    desk.bus.published.clear()
+    body = {"schema": "command", "version": 1, "request_id": "r1"}
+    desk.bus.receive("kiosk/v1/site/kiosk-1/cmd/rebirth", json.dumps(body).encode())
+    desk.turn()
+    [alert] = desk.rules.open_alerts()
+    below = [message.topic.removeprefix("kiosk/v1/site/kiosk-1/") for message in desk.bus.published]
+    assert below == ["state", "info", "alert/active", f"alert/{alert.id}", "rsp/r1"]
+
+
+def open_here(folder, **options):
+    config = Config(outbox=Outbox(state_dir=folder), mqtt=options.pop("mqtt", Mqtt()))
+    rules = RuleEngine((), ("angry",), thresholds={}, new_id=new_ulid)
+    return open_channel(config, rules=rules, info={}, alert_time_s=FakeClock(), stepped=lambda _: None, **options)
+
+
+def test_a_channel_that_cannot_be_opened_leaves_outbox_and_broker_to_others(tmp_path):
+    # Kept, or what it left open would be closed with the frames it holds.
+    with pytest.raises(ConfigError, match=r"mqtt\.tls") as failure:
+        open_here(tmp_path, mqtt=Mqtt(tls=Tls(enabled=True, ca_file=tmp_path / "nowhere.pem")))
+    assert failure.tb is not None
+    open_here(tmp_path).close()
+    bus = FakeBus()
+    bus.start()
+    with pytest.raises(ZeroDivisionError):
+        open_here(tmp_path, bus=bus, monotonic=lambda: 1 / 0)
+    assert not bus.connected
+
+
+def test_an_open_channel_owns_outbox_and_bus_until_it_is_closed(tmp_path):
+    channel = open_here(tmp_path, bus=FakeBus())
+    channel.bus.start()
+    channel.tell("test", "waits")
+    with pytest.raises(StateError, match="in use by another agent"):
+        open_here(tmp_path)
+    assert channel.close() == 1
+    assert not channel.bus.connected
+    assert open_here(tmp_path).close() == 1
