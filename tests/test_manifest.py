@@ -18,10 +18,12 @@ from edge_agent.vision.manifest import (
     JSON_SCHEMA,
     ClassifierManifest,
     DetectorManifest,
+    Framing,
     Manifest,
     OperatingPoint,
 )
 from edge_agent.vision.typed_json import plain
+from trainer.photos import FRAMING
 
 SHIPPED = sorted(path.parent.name for path in MODELS_DIR.glob(f"*/{FILE}"))
 CLASSIFIER, DETECTOR = "fer-compact-3", "blazeface-short-range"
@@ -116,6 +118,12 @@ def test_a_point_chosen_by_photograph_fits_too():
         chosen_on="99 validation faces: angry, happy, neutral, sad",
     )  # fmt: skip
     assert json.dumps(plain(manifest.operating_point)) == json.dumps(point)
+
+
+def test_photographs_are_framed_as_the_shipped_classifier_wants_faces():
+    crop = ClassifierManifest.read(MODELS_DIR / CLASSIFIER).crop
+    assert crop.framing == FRAMING
+    assert crop.framing["yunet"] == Framing(side=1.26, shift_y=-0.02)
 
 
 #: Where in a classifier's manifest, what, and what the error says.
