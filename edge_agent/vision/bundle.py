@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -95,7 +98,13 @@ def load_golden(bundle: Bundle[ClassifierManifest]) -> tuple[npt.NDArray[np.int8
     if hashlib.sha256(raw).hexdigest() != stated.sha256:
         raise BundleError(f"{path} is not the file the manifest describes (sha256 differs)")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["inputs"], archive["outputs"], stated.tolerance_steps
-    except (OSError, ValueError, KeyError) as error:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            inputs, outputs = np.asarray(archive["inputs"]), np.asarray(archive["outputs"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"{path} does not hold golden vectors: {error}") from None
+    forms = ((inputs, bundle.manifest.input.shape), (outputs, bundle.manifest.output.shape))
+    if not inputs.size or any(
+        array.dtype != np.int8 or array.shape != (*inputs.shape[:1], *shape[1:]) for array, shape in forms
+    ):
+        raise BundleError(f"{path} does not hold golden vectors of the model's inputs and outputs")
+    return inputs, outputs, stated.tolerance_steps
