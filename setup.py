@@ -41,6 +41,7 @@ setup(
         "edge_agent": ["models/*/*", "profiles/*.yaml", "py.typed"],
         "edge_agent.delivery": ["schemas/*.json"],
         "edge_agent.demo": ["clips/*"],
+        "edge_agent.vision": ["*.schema.json"],
         "edge_agent.web": ["static/*"],
     },
     install_requires=[

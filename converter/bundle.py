@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,18 @@ from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Camera
 from edge_agent.demo import CLIPS
 from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
+from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.faces import crop_face
+from edge_agent.vision.manifest import (
+    FILE,
+    Calibration,
+    ClassifierManifest,
+    Crop,
+    FaceTensor,
+    Golden,
+    LogitsTensor,
+    Votes,
+)
 from edge_agent.vision.runtime import load_interpreter
 from trainer.datasets import VOTE_LABELS, load_data, to_input
 from trainer.judges import load_judge, load_keras
@@ -60,7 +69,7 @@ def convert(
         TrainerError: the run is not finished, its model is damaged, or it was trained on other data.
         DatasetError: the data cannot be used.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / FILE).is_file()):
         raise ConversionError(f"{out} holds something else than a bundle; choose another --out")
     description = read_run(run)
     if not (run / "model.keras").is_file():
@@ -103,23 +112,21 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
     (folder / "golden.npz").write_bytes(golden)
     interpreter = load_interpreter(content)
     [input_tensor], [output_tensor] = interpreter.get_input_details(), interpreter.get_output_details()
-    manifest = {
-        "schema": SCHEMA,
-        "id": folder.name,
-        "kind": "emotion-classifier",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "labels": run["labels"],
-        "input": {**_tensor(input_tensor), "colour": "grey", "range": [0, 1]},
-        "output": {**_tensor(output_tensor), "meaning": "logits"},
-        "temperature": run["temperature"],
-        **({"votes": run["votes"]} if "votes" in run else {}),
-        "crop": {"framing": {name: asdict(framing) for name, framing in FRAMING.items()}, "roll": "eyes level"},
-        "golden": {
-            "sha256": hashlib.sha256(golden).hexdigest(),
-            "tolerance_steps": GOLDEN_TOLERANCE_STEPS,
-            "source": "faces of the demo clips (CC0)",
-        },
-        "training": {
+    ClassifierManifest(
+        id=folder.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        labels=tuple(run["labels"]),
+        input=FaceTensor(**_tensor(input_tensor), colour="grey", range=(0, 1)),
+        output=LogitsTensor(**_tensor(output_tensor), meaning="logits"),
+        temperature=run["temperature"],
+        votes=Votes(**run["votes"]) if "votes" in run else None,
+        crop=Crop(framing=FRAMING, roll="eyes level"),
+        golden=Golden(
+            sha256=hashlib.sha256(golden).hexdigest(),
+            tolerance_steps=GOLDEN_TOLERANCE_STEPS,
+            source="faces of the demo clips (CC0)",
+        ),
+        training={
             "data": run.get("data", "not stated"),
             "faces": run["training_faces"],
             "cleaning": run["cleaning"],
@@ -128,27 +135,21 @@ def _write(folder: Path, content: bytes, run: dict[str, Any], calibration: npt.N
             "parameters": run["parameters"],
             "versions": run["versions"],
         },
-        "converter": {"tensorflow": tensorflow_version()},
-        "calibration": {"faces": len(calibration), "sha256": hashlib.sha256(calibration.tobytes()).hexdigest()},
-        "validation": {k: v for k, v in run["validation"].items() if k not in ("labels", "confusion")},
-        "licence": "Apache-2.0",
-    }
-    _save_manifest(folder, manifest)
+        converter={"tensorflow": tensorflow_version()},
+        calibration=Calibration(faces=len(calibration), sha256=hashlib.sha256(calibration.tobytes()).hexdigest()),
+        validation={k: v for k, v in run["validation"].items() if k not in ("labels", "confusion")},
+        licence="Apache-2.0",
+    ).write(folder)
 
 
 def _add_parity(folder: Path, parity: Parity) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    _save_manifest(folder, {**manifest, "parity": parity.as_dict()})
-
-
-def _save_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    replace(ClassifierManifest.read(folder), parity=parity.as_dict()).write(folder)
 
 
 def _tensor(details: dict[str, Any]) -> dict[str, Any]:
     scale, zero_point = details["quantization"]
     return {
-        "shape": [int(n) for n in details["shape"]],
+        "shape": tuple(int(n) for n in details["shape"]),
         "dtype": np.dtype(details["dtype"]).name,
         "scale": float(scale),
         "zero_point": int(zero_point),

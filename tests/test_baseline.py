@@ -16,7 +16,7 @@ from edge_agent.statistics.visits import LEVELS, Visits
 
 CALM = 0.04
 POPULATION = math.log(CALM / (1 - CALM))
-KNOWN = {**POINT, "population_logit": POPULATION}
+KNOWN = replace(POINT, population_logit=POPULATION)
 #: Its threshold is the operating point's, 0.3; its lower one 0.195.
 AT_POINT = replace(RULE, upper=None, lower=None)
 

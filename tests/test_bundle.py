@@ -89,6 +89,48 @@ def test_golden_vectors_that_do_not_hold_are_refused(folder):
         use(folder)
 
 
+def archive(*, compress: bool = True, **arrays) -> bytes:
+    buffer = io.BytesIO()
+    (np.savez_compressed if compress else np.savez)(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy(array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+INPUTS, OUTPUTS = np.zeros((2, 48, 48, 1), np.int8), np.zeros((2, 15), np.int8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 and then nothing",
+        archive(inputs=INPUTS, outputs=OUTPUTS)[:-30],
+        archive(inputs=INPUTS, outputs=OUTPUTS).replace(b"inputs.npy", b"others.npy"),
+        archive(inputs=INPUTS, outputs=OUTPUTS).replace(b"inputs.npy", b"inputs.txt"),
+        archive(inputs=INPUTS, outputs=OUTPUTS, compress=False).replace(b"|i1", b"|i2"),
+        npy(INPUTS),
+        archive(inputs=INPUTS, outputs=OUTPUTS[:1]),
+        archive(inputs=INPUTS[:, :24], outputs=OUTPUTS),
+        archive(inputs=INPUTS, outputs=OUTPUTS[:, :7]),
+        archive(inputs=INPUTS[:0], outputs=OUTPUTS[:0]),
+        archive(inputs=INPUTS.astype(np.float32), outputs=OUTPUTS),
+        archive(inputs=np.int8(1), outputs=OUTPUTS),
+        archive(inputs=np.array([[{}, "x"]], dtype=object), outputs=OUTPUTS),
+    ],
+)
+def test_golden_vectors_of_any_other_form_are_refused_in_one_line(folder, content):
+    (folder / "golden.npz").write_bytes(content)
+    change(folder, golden__sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(BundleError, match="does not hold golden vectors") as caught:
+        use(folder)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("file", ["model.tflite", "manifest.json", "golden.npz"])
 def test_a_missing_file_is_named(folder, file):
     (folder / file).unlink()

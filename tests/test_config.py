@@ -13,6 +13,7 @@ from edge_agent import yaml_loader
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.config import PROFILES, Config, Mqtt, load_config, read_password
 from edge_agent.errors import ConfigError
+from edge_agent.vision.manifest import OperatingPoint
 
 
 def test_the_shipped_file_shows_every_option_with_its_default():
@@ -113,7 +114,7 @@ def test_every_profile_is_a_configuration_with_a_rule(name, tmp_path):
     (tmp_path / "c.yaml").write_text(f"profile: {name}\n")
     config = load_config(tmp_path / "c.yaml")
     assert config.rules
-    point = {"emotions": ["angry"], "threshold": 0.2}
+    point = OperatingPoint(emotions=("angry",), threshold=0.2)
     assert thresholds_for(config.rules, config.emotion.groups, point)
 
 

@@ -48,12 +48,12 @@ def bundle(run_folder, drawn_data, tmp_path_factory):
 def test_the_agent_accepts_the_bundle_and_it_judges_like_its_parent(bundle, run_folder, drawn_data):
     classifier = EmotionClassifier(load_bundle(bundle, kind="emotion-classifier"))
     manifest = classifier.bundle.manifest
-    assert manifest["id"] == "drawn-1"
-    assert (manifest["input"]["dtype"], manifest["output"]["dtype"]) == ("int8", "int8")
-    assert manifest["input"]["zero_point"] == -128
-    assert manifest["input"]["scale"] == pytest.approx(1 / 255)
-    assert manifest["parity"]["agreement"] > 0.8
-    assert manifest["training"]["recipe"]["seed"] == 1
+    assert manifest.id == "drawn-1"
+    assert (manifest.input.dtype, manifest.output.dtype) == ("int8", "int8")
+    assert manifest.input.zero_point == -128
+    assert manifest.input.scale == pytest.approx(1 / 255)
+    assert manifest.parity["agreement"] > 0.8
+    assert manifest.training["recipe"]["seed"] == 1
     result = converter("parity", run_folder / "model.keras", bundle, "--data", drawn_data, "--json")
     assert result.returncode == 0, result.stderr
     parity = json.loads(result.stdout)

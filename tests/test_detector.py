@@ -14,7 +14,8 @@ from edge_agent.errors import BundleError
 from edge_agent.vision.analysis import Vision
 from edge_agent.vision.blazeface import BlazeFace, decode, make_anchors, weighted_nms
 from edge_agent.vision.bundle import find_bundle, load_bundle
-from edge_agent.vision.faces import Framing, crop_face
+from edge_agent.vision.faces import crop_face
+from edge_agent.vision.manifest import Framing
 from edge_agent.vision.yunet import YuNet
 from edge_agent.vision.zones import IgnoredZones
 
@@ -49,7 +50,7 @@ def pictures(astronaut, clip_frames):
 
 @pytest.mark.parametrize("name", [FULL, SHORT])
 def test_anchors_are_those_of_the_published_decoder(reference, name):
-    ours = make_anchors(bundle(name).get("anchors"), 192 if name == FULL else 128)
+    ours = make_anchors(bundle(name).manifest.anchors, 192 if name == FULL else 128)
     np.testing.assert_allclose(ours, reference[name].anchors, atol=1e-6)
 
 

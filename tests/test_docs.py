@@ -8,6 +8,8 @@ import re
 import pytest
 from conftest import REPOSITORY
 
+from edge_agent.vision.manifest import JSON_SCHEMA
+
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
@@ -22,6 +24,10 @@ def generator():
 def test_the_reference_is_what_the_code_says(name):
     text = generator().pages()[name]
     assert (REPOSITORY / "docs" / "reference" / name).read_text() == text, "run: python docs/generate.py"
+
+
+def test_the_manifests_schema_is_what_the_code_says():
+    assert JSON_SCHEMA.read_text() == generator().manifest_schema(), "run: python docs/generate.py"
 
 
 def test_every_option_is_explained():

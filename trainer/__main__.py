@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import AgentError
+from edge_agent.vision.manifest import OperatingPoint
 from edge_agent.vision.runtime import native_messages_hidden
 from trainer.datasets import ALL, LABELS, MAX_FALSE_ALARMS, MAX_PEOPLE_PAGED, USAGES, class_names, has_votes, load_data
 from trainer.errors import TrainerError
@@ -299,6 +300,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _threshold(options: argparse.Namespace) -> int:
+    from edge_agent.vision.typed_json import plain
     from trainer.threshold import threshold_by_person, threshold_by_photograph
 
     for name in ("max_false_alarms", "max_people_paged"):
@@ -317,27 +319,27 @@ def _threshold(options: argparse.Namespace) -> int:
             already_cropped=options.already_cropped,
         )
     if options.json:
-        print(json.dumps(point))
+        print(json.dumps(plain(point)))
     elif options.portraits is not None:
         print(_by_person(point))
     else:
         print(
-            f"angry from {point['threshold']:.4f} up: recall {point['recall']:.3f}, precision "
-            f"{point['precision']:.3f}, false alarms {point['false_alarms']:.3f} of the others, "
-            f"on {point['chosen_on']}; written in the manifest"
+            f"angry from {point.threshold:.4f} up: recall {point.recall:.3f}, precision "
+            f"{point.precision:.3f}, false alarms {point.false_alarms:.3f} of the others, "
+            f"on {point.chosen_on}; written in the manifest"
         )
     return 0
 
 
-def _by_person(point: dict[str, Any]) -> str:
+def _by_person(point: OperatingPoint) -> str:
     lines = [
-        f"angry from {point['threshold']:.2f} up, for {point['dwell_s']:g} s; written in the manifest",
-        f"paged for in a visit of {point['visit_s']:g} s, of people whom training left aside, with 95 % intervals:",
+        f"angry from {point.threshold:.2f} up, for {point.dwell_s:g} s; written in the manifest",
+        f"paged for in a visit of {point.visit_s:g} s, of people whom training left aside, with 95 % intervals:",
     ]
-    for name, found in point["people"].items():
+    for name, found in (point.people or {}).items():
         lines.append(
-            f"  {name:8}{found['paged']:6.1%}  ({found['low']:.1%} to {found['high']:.1%}) "
-            f"of {found['people']} people, {found['visits']} visits"
+            f"  {name:8}{found.paged:6.1%}  ({found.low:.1%} to {found.high:.1%}) "
+            f"of {found.people} people, {found.visits} visits"
         )
     return "\n".join(lines)
 

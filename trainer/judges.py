@@ -80,13 +80,13 @@ def load_judge(path: Path) -> Judge:
         first = answers.labels[:, columns]
         return first if answers.votes is None else np.concatenate([first, answers.votes[:, vote_columns]], axis=1)
 
-    point = bundle.manifest.get("operating_point")
+    stated = bundle.manifest
     return Judge(
         score,
         labels,
-        bundle.get("votes", "weight") if classifier.vote_labels else None,
-        point["threshold"] if point else None,
-        bundle.manifest.get("training", {}),
+        stated.votes.weight if stated.votes else None,
+        stated.operating_point.threshold if stated.operating_point else None,
+        stated.training or {},
     )
 
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from edge_agent.camera.frames import Image
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
-from edge_agent.vision.faces import Framing, crop_face
+from edge_agent.vision.faces import crop_face
+from edge_agent.vision.manifest import Framing
 from trainer.cleaning import near_duplicate_groups
 from trainer.datasets import SIDE_PX, FaceDataset
 from trainer.errors import DatasetError

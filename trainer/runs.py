@@ -172,7 +172,7 @@ def _read_json(path: Path, *, problem: str) -> dict[str, Any]:
     return result
 
 
-def recipe_of(run: dict[str, Any]) -> Recipe:
+def recipe_of(run: Mapping[str, Any]) -> Recipe:
     """Return the recipe that run.json or a bundle's manifest states.
 
     Raises:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,13 @@ from edge_agent.errors import AgentError
 from edge_agent.statistics.intervals import wilson_interval
 from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.manifest import ClassifierManifest, OperatingPoint, PagedPeople
 from trainer.datasets import FOUR, VOTE_LABELS, load_data
 from trainer.errors import ModelError, TrainerError
 from trainer.judges import load_judge
 from trainer.metrics import operating_point, seen_by_rules
 from trainer.portraits import Portraits, load_portraits
-from trainer.runs import recipe_of, require_same_split, split, write_json
+from trainer.runs import recipe_of, require_same_split, split
 from trainer.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
 
 #: Whose share of paged visits is limited. Happy people would make it look smaller than it is.
@@ -28,7 +29,7 @@ OTHERS = ("happy", "angry")
 _SMALLEST = 1e-4
 
 
-def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged: float) -> dict[str, Any]:
+def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged: float) -> OperatingPoint:
     """Return the operating point that pages for few enough calm people, now also in the bundle's manifest.
 
     Each portrait of the people whom training left aside is a visit (`visits`); of each person the share of visits that
@@ -36,11 +37,6 @@ def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged:
 
     Args:
         max_people_paged: largest share of people with a neutral expression who may be paged for, 0..1.
-
-    Returns:
-        emotions, threshold, population_logit (mean log-odds of what rules see of angry in neutral people), dwell_s,
-        visit_s, max_people_paged, chosen_on, and `people`: expression → paged (the share of them), low and high
-        (Wilson's interval), people, visits.
 
     Raises:
         ModelError: the bundle is not usable, or pages for too many at any threshold.
@@ -63,17 +59,17 @@ def threshold_by_person(bundle_path: Path, *, portraits: Path, max_people_paged:
             break
     else:
         raise ModelError(f"{bundle_path} pages for more than {max_people_paged:.0%} of calm people at any threshold")
-    point: dict[str, Any] = {
-        "emotions": ["angry"],
-        "threshold": threshold,
-        "population_logit": round(population, 4),
-        "dwell_s": Rule(name="angry").dwell_s,
-        "visit_s": VISIT_S,
-        "max_people_paged": max_people_paged,
-        "people": _outcome(part, reached >= threshold),
-        "chosen_on": f"portraits of {count} calm people whom training left aside, each a visit of {VISIT_S:g} s",
-    }
-    write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": point})
+    point = OperatingPoint(
+        emotions=("angry",),
+        threshold=threshold,
+        population_logit=round(population, 4),
+        dwell_s=Rule(name="angry").dwell_s,
+        visit_s=VISIT_S,
+        max_people_paged=max_people_paged,
+        people=_outcome(part, reached >= threshold),
+        chosen_on=f"portraits of {count} calm people whom training left aside, each a visit of {VISIT_S:g} s",
+    )
+    replace(bundle.manifest, operating_point=point).write(bundle.folder)
     return point
 
 
@@ -94,7 +90,7 @@ def _population(people: npt.NDArray[np.str_], visits: list[Visit]) -> float:
     return float((np.bincount(person, weights=odds) / np.bincount(person)).mean())
 
 
-def _outcome(part: Portraits, paged: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+def _outcome(part: Portraits, paged: npt.NDArray[np.bool_]) -> dict[str, PagedPeople]:
     result = {}
     for name in (CALM, *OTHERS):
         rows = part.labels == VOTE_LABELS.index(name)
@@ -102,16 +98,15 @@ def _outcome(part: Portraits, paged: npt.NDArray[np.bool_]) -> dict[str, dict[st
             continue
         share, people = share_by_person(part.people[rows], paged[rows])
         low, high = wilson_interval(share * people, people)
-        result[name] = {
-            "paged": round(share, 4), "low": round(low, 4), "high": round(high, 4),
-            "people": people, "visits": int(rows.sum()),
-        }  # fmt: skip
+        result[name] = PagedPeople(
+            paged=round(share, 4), low=round(low, 4), high=round(high, 4), people=people, visits=int(rows.sum())
+        )
     return result
 
 
 def threshold_by_photograph(
     bundle_path: Path, *, data_dir: Path, max_false_alarms: float, unseen: bool = False, already_cropped: bool = False
-) -> dict[str, Any]:
+) -> OperatingPoint:
     """Return the operating point for angry faces, now also in the bundle's manifest.
 
     For data that does not tell people apart. It is chosen among angry, happy, neutral and sad faces of the validation
@@ -122,8 +117,7 @@ def threshold_by_photograph(
         unseen: the model was not trained on this data, so all of it can be used.
 
     Raises:
-        ModelError: the bundle is not usable.
-        BundleError: it does not say how it was trained.
+        ModelError: the bundle is not usable, or does not say how it was trained.
         TrainerError: it was trained on other data.
         DatasetError: the data cannot be read.
     """
@@ -134,7 +128,9 @@ def threshold_by_photograph(
     if unseen:
         validation = load_data(data_dir, already_cropped=already_cropped).for_model(judge.classes)
     else:
-        training = bundle.get("training")
+        training = bundle.manifest.training
+        if training is None:
+            raise ModelError(f"{bundle_path} does not say how it was trained")
         recipe = recipe_of(training)
         data = load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped or already_cropped)
         _, validation, _ = split(data, recipe)
@@ -148,17 +144,20 @@ def threshold_by_photograph(
         raise ModelError(f"{data_dir} has no angry faces among others to choose on")
     seen = seen_by_rules(judge(validation.faces), len(judge.classes), judge.vote_weight)
     point = operating_point(seen[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms)
-    stated_point = {
-        "emotions": ["angry"],
-        **{key: round(value, 4) for key, value in point.items()},
-        "max_false_alarms": max_false_alarms,
-        "chosen_on": f"{len(validation)} {'unseen' if unseen else 'validation'} faces: {', '.join(FOUR)}",
-    }
-    write_json(bundle.folder / "manifest.json", {**bundle.manifest, "operating_point": stated_point})
+    stated_point = OperatingPoint(
+        emotions=("angry",),
+        threshold=round(point["threshold"], 4),
+        recall=round(point["recall"], 4),
+        precision=round(point["precision"], 4),
+        false_alarms=round(point["false_alarms"], 4),
+        max_false_alarms=max_false_alarms,
+        chosen_on=f"{len(validation)} {'unseen' if unseen else 'validation'} faces: {', '.join(FOUR)}",
+    )
+    replace(bundle.manifest, operating_point=stated_point).write(bundle.folder)
     return stated_point
 
 
-def _bundle(path: Path) -> Bundle:
+def _bundle(path: Path) -> Bundle[ClassifierManifest]:
     try:
         return load_bundle(find_bundle(str(path)), kind="emotion-classifier")
     except AgentError as error:

@@ -8,10 +8,11 @@ from importlib import metadata
 import edge_agent
 from edge_agent.config import Config
 from edge_agent.vision.bundle import Bundle
+from edge_agent.vision.manifest import Manifest
 from edge_agent.vision.runtime import RUNTIMES, Choice
 
 
-def facts(config: Config, bundle: Bundle) -> dict[str, str]:
+def facts(config: Config, bundle: Bundle[Manifest]) -> dict[str, str]:
     """Return the body of the `info` message.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edge_agent.config import Rule
 from edge_agent.errors import ConfigError
+from edge_agent.vision.manifest import OperatingPoint
 
 #: An alert ends below this share of the upper threshold, unless the rule says where.
 LOWER_SHARE = 0.65
@@ -28,37 +28,36 @@ class Thresholds:
 
 
 def thresholds_for(
-    rules: Sequence[Rule], groups: Mapping[str, tuple[str, ...]], operating_point: Mapping[str, Any] | None
+    rules: Sequence[Rule], groups: Mapping[str, tuple[str, ...]], operating_point: OperatingPoint | None
 ) -> dict[str, Thresholds]:
     """Return rule name → thresholds.
 
     Args:
         groups: group name → the model's labels it sums, as configured.
-        operating_point: what the model's manifest states: `emotions`, the labels whose summed probability it is
-            for, `threshold`, 0..1, and, if it knows it, `population_logit`: their mean log-odds among calm people.
+        operating_point: the model's, if it states one.
 
     Raises:
         ConfigError: a rule leaves its threshold to a model that states none for its emotions.
     """
-    return {rule.name: _thresholds(rule, groups, operating_point or {}) for rule in rules}
+    return {rule.name: _thresholds(rule, groups, operating_point) for rule in rules}
 
 
-def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: Mapping[str, Any]) -> Thresholds:
+def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: OperatingPoint | None) -> Thresholds:
     upper = rule.upper
     labels = {label for group in rule.emotions for label in groups[group]}
-    stated = rule.watch == "presence" and labels == set(point.get("emotions", ()))
+    if point is not None and (rule.watch != "presence" or labels != set(point.emotions)):
+        point = None
     if upper is None:
-        if not stated:
+        if point is None:
             what = f"{'the absence of ' if rule.watch == 'absence' else ''}{' + '.join(sorted(labels))}"
             raise ConfigError(
                 f"rule {rule.name!r} has no upper threshold, and the model states no operating point for {what}; "
                 "give it a number such as upper: 0.55"
             )
-        upper = float(point["threshold"])
+        upper = point.threshold
     lower = LOWER_SHARE * upper if rule.lower is None else rule.lower
     if lower > upper:
         raise ConfigError(
             f"rule {rule.name!r}: lower {lower:g} is above its upper threshold {upper:g}, the model's own"
         )
-    population = point.get("population_logit") if stated else None
-    return Thresholds(upper, lower, None if population is None else float(population))
+    return Thresholds(upper, lower, None if point is None else point.population_logit)

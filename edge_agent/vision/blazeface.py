@@ -7,6 +7,7 @@ grid; short range: two a cell of 16x16 and six of 8x8).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.camera.frames import Image
+from edge_agent.errors import BundleError
 from edge_agent.vision.bundle import Bundle, check_tensor
 from edge_agent.vision.faces import Face
+from edge_agent.vision.manifest import AnchorLayer, DetectorManifest
 from edge_agent.vision.runtime import Choice, load_interpreter
 
 Floats = npt.NDArray[np.float32]
@@ -34,7 +37,7 @@ class BlazeFace:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle[DetectorManifest],
         *,
         confidence: float = 0.6,
         nms_iou: float = 0.3,
@@ -44,16 +47,18 @@ class BlazeFace:
         self._interpreter: Any = load_interpreter(bundle.model, threads=threads, choice=runtime)
         [input_tensor] = self._interpreter.get_input_details()
         outputs = {str(tensor["name"]): tensor for tensor in self._interpreter.get_output_details()}
-        check_tensor(bundle, input_tensor, "input")
+        stated = bundle.manifest
+        check_tensor(bundle, input_tensor, stated.input, "input")
         self._input_index = input_tensor["index"]
         indices = []
-        for part in ("boxes", "scores"):
-            tensor = outputs[bundle.get("outputs", part, "name")]
-            check_tensor(bundle, tensor, "outputs", part)
-            indices.append(tensor["index"])
+        for name, part in (("outputs.boxes", stated.outputs.boxes), ("outputs.scores", stated.outputs.scores)):
+            if part.name not in outputs:
+                raise BundleError(f"{bundle.folder}: the model has no output {part.name!r}, as {name} says")
+            check_tensor(bundle, outputs[part.name], part, name)
+            indices.append(outputs[part.name]["index"])
         self._boxes_index, self._scores_index = indices
-        self._side = int(input_tensor["shape"][1])
-        self._anchors = make_anchors(bundle.get("anchors"), self._side)
+        self._side = stated.input.shape[1]
+        self._anchors = make_anchors(stated.anchors, self._side)
         self._confidence, self._nms_iou = confidence, nms_iou
         self._input = np.empty((1, self._side, self._side, 3), dtype=np.float32)
 
@@ -94,19 +99,19 @@ class BlazeFace:
         return scale, left, top
 
 
-def make_anchors(layers: list[dict[str, int]], side: int) -> Floats:
+def make_anchors(layers: Sequence[AnchorLayer], side: int) -> Floats:
     """Return anchor centres, float32 (n, 2), x and y as shares of the input side, 0..1.
 
     Args:
-        layers: feature maps in output order: `stride` in input pixels, `per_cell` anchors in each cell.
+        layers: feature maps in output order.
         side: input side in pixels.
     """
     parts = []
     for layer in layers:
-        cells = side // layer["stride"]
+        cells = side // layer.stride
         centres = (np.arange(cells, dtype=np.float32) + 0.5) / cells
         x, y = np.meshgrid(centres, centres)
-        parts.append(np.stack([x, y], axis=-1).reshape(-1, 2).repeat(layer["per_cell"], axis=0))
+        parts.append(np.stack([x, y], axis=-1).reshape(-1, 2).repeat(layer.per_cell, axis=0))
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge_agent.errors import BundleError, ConfigError
 from edge_agent.vision.bundle import Bundle, check_tensor, load_golden
 from edge_agent.vision.exposure import normalise_exposure
-from edge_agent.vision.faces import Framing
+from edge_agent.vision.manifest import ClassifierManifest, FaceTensor, Framing, LogitsTensor
 from edge_agent.vision.runtime import Choice, load_interpreter
 
 Probabilities = npt.NDArray[np.float32]
@@ -46,28 +46,28 @@ class EmotionClassifier:
         BundleError: tensors, quantization or golden vectors are not what the manifest states.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, runtime: Choice = "auto", verify: bool = True) -> None:
+    def __init__(
+        self, bundle: Bundle[ClassifierManifest], *, threads: int = 1, runtime: Choice = "auto", verify: bool = True
+    ) -> None:
         self.bundle = bundle
-        self.labels: tuple[str, ...] = tuple(bundle.get("labels"))
-        self.vote_labels: tuple[str, ...] = tuple(bundle.get("votes", "labels")) if "votes" in bundle.manifest else ()
-        self.side_px = int(bundle.get("input", "shape")[1])
+        manifest = bundle.manifest
+        self.labels = manifest.labels
+        self.vote_labels: tuple[str, ...] = manifest.votes.labels if manifest.votes is not None else ()
+        self.side_px = manifest.input.shape[1]
         self._interpreter: Any = load_interpreter(bundle.model, threads=threads, choice=runtime)
         [self._input] = self._interpreter.get_input_details()
         [self._output] = self._interpreter.get_output_details()
-        check_tensor(bundle, self._input, "input")
-        check_tensor(bundle, self._output, "output")
+        check_tensor(bundle, self._input, manifest.input, "input")
+        check_tensor(bundle, self._output, manifest.output, "output")
         outputs = len(self.labels) + len(self.vote_labels)
         if list(self._output["shape"]) != [1, outputs]:
             raise BundleError(f"{bundle.folder}: the model has not one output for each of the {outputs} labels")
-        self._input_scale, self._input_zero = _quantization(bundle, self._input, "input")
-        self._output_scale, self._output_zero = _quantization(bundle, self._output, "output")
-        self._temperature = float(bundle.get("temperature"))
-        if self.vote_labels:
-            if not set(self.labels) <= set(self.vote_labels):
-                raise BundleError(f"{bundle.folder}: votes.labels must name each of labels")
+        self._input_scale, self._input_zero = _quantization(bundle, self._input, manifest.input, "input")
+        self._output_scale, self._output_zero = _quantization(bundle, self._output, manifest.output, "output")
+        self._temperature = manifest.temperature
+        if manifest.votes is not None:
             self._vote_columns = [self.vote_labels.index(label) for label in self.labels]
-            self._vote_temperature = float(bundle.get("votes", "temperature"))
-            self._vote_weight = float(bundle.get("votes", "weight"))
+            self._vote_temperature, self._vote_weight = manifest.votes.temperature, manifest.votes.weight
         if verify:
             self.verify()
 
@@ -77,8 +77,10 @@ class EmotionClassifier:
         Raises:
             BundleError: the manifest has no framing for it.
         """
-        framing = self.bundle.get("crop", "framing", detector)
-        return Framing(side=float(framing["side"]), shift_y=float(framing["shift_y"]))
+        framing = self.bundle.manifest.crop.framing.get(detector)
+        if framing is None:
+            raise BundleError(f"{self.bundle.folder} does not state how faces found by {detector} are cropped")
+        return framing
 
     def classify(self, faces: Sequence[npt.NDArray[np.uint8]]) -> Probabilities:
         """Score cropped faces as rules see them: both answers' weighted geometric mean.
@@ -157,11 +159,12 @@ def softmax(logits: Probabilities) -> Probabilities:
     return result
 
 
-def _quantization(bundle: Bundle, tensor: dict[str, Any], key: str) -> tuple[float, int]:
+def _quantization(
+    bundle: Bundle[ClassifierManifest], tensor: dict[str, Any], stated: FaceTensor | LogitsTensor, name: str
+) -> tuple[float, int]:
     scale, zero_point = tensor["quantization"]
-    stated = bundle.get(key)
-    if abs(scale - stated.get("scale", 0)) > 1e-6 * max(scale, 1e-9) or zero_point != stated.get("zero_point"):
-        raise BundleError(f"{bundle.folder}: the {key} quantization of model and manifest differ")
+    if abs(scale - stated.scale) > 1e-6 * max(scale, 1e-9) or zero_point != stated.zero_point:
+        raise BundleError(f"{bundle.folder}: the {name} quantization of model and manifest differ")
     return float(scale), int(zero_point)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.camera.frames import Image
+from edge_agent.vision.manifest import Framing
 
 _SIGNATURE_SIDE = 16
 
@@ -52,19 +53,6 @@ class FaceDetector(Protocol):
 
     def detect(self, image: Image) -> list[Face]:
         """Return the faces of a uint8 (height, width, 3) BGR frame, best first, in its pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How a detector's box becomes the square the classifier was trained on.
-
-    Attributes:
-        side: side of the square as a multiple of the box's width.
-        shift_y: how far the centre moves down, as a multiple of the box's height.
-    """
-
-    side: float
-    shift_y: float
 
 
 def crop_face(image: Image, face: Face, framing: Framing, side_px: int) -> npt.NDArray[np.uint8]:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from edge_agent.config import SEGMENT, Config
 from edge_agent.errors import BundleError
-from edge_agent.vision.bundle import MAX_MANIFEST_BYTES, MAX_MODEL_BYTES, find_bundle, load_bundle
+from edge_agent.vision.bundle import MAX_MODEL_BYTES, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.manifest import MAX_MANIFEST_BYTES
 
 SIGNATURE = "manifest.sig"
 _FILES = {

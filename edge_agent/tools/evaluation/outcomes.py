@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Rule
+from edge_agent.vision.manifest import OperatingPoint
 
 #: (seconds since the visit began, tracks).
 Moment: TypeAlias = tuple[float, tuple[Track, ...]]
@@ -76,7 +77,7 @@ def with_upper(rule: Rule, upper: float) -> Rule:
 
 
 def replay(
-    moments: Iterable[Moment], rule: Rule, config: Config, operating_point: Mapping[str, Any] | None = None
+    moments: Iterable[Moment], rule: Rule, config: Config, operating_point: OperatingPoint | None = None
 ) -> list[Page]:
     """Return the pages of a visit under a rule that states its threshold.
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ from edge_agent.config import Config, Rule
 from edge_agent.statistics.intervals import poisson_interval, wilson_interval
 from edge_agent.tools.evaluation.outcomes import Outcome, Page, attribute, replay, with_upper
 from edge_agent.tools.evaluation.runner import Visit
+from edge_agent.vision.manifest import OperatingPoint
 
 THRESHOLDS = tuple(round(0.05 + 0.025 * n, 3) for n in range(37))
 
@@ -53,7 +54,7 @@ class Report:
     config: Config
     model: str
     upper: float
-    operating_point: Mapping[str, Any] | None
+    operating_point: OperatingPoint | None
     visit_s: float | None
     gap_s: float
     counter_pages: int
