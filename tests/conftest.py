@@ -156,13 +156,23 @@ class Cable(socketserver.ThreadingTCPServer):
 
     def __init__(self, port: int, broker: Broker) -> None:
         self.broker = broker
+        self.links: list[socket.socket] = []
         super().__init__(("127.0.0.1", port), _Forward)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def unplug(self) -> None:
+        """Break all links and take no new ones."""
+        self.shutdown()
+        self.server_close()
+        for link in self.links:
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
 
 
 class _Forward(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with socket.create_connection((self.server.broker.host, self.server.broker.port)) as far:
+            self.server.links += [far, self.request]
             threading.Thread(target=_pump, args=(far, self.request), daemon=True).start()
             _pump(self.request, far)
 
@@ -175,12 +185,16 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.fixture
-def plug_in(broker) -> Iterator[Callable[[int], None]]:
+def plug_in(broker) -> Iterator[Callable[[int], Cable]]:
     cables: list[Cable] = []
-    yield lambda port: cables.append(Cable(port, broker))
+
+    def plug(port: int) -> Cable:
+        cables.append(Cable(port, broker))
+        return cables[-1]
+
+    yield plug
     for cable in cables:
-        cable.shutdown()
-        cable.server_close()
+        cable.unplug()
 
 
 @pytest.fixture

@@ -115,6 +115,24 @@ class TestBus:
         assert ears.wait_for(lambda event: isinstance(event, Received) and event.topic == f"{site}/2", PATIENCE_S)
         ears.stop()
 
+    @pytest.mark.parametrize("keep_session", [True, False])
+    def test_what_was_sent_while_the_link_was_broken_comes_with_the_next_one(
+        self, connect, broker, plug_in, site, keep_session
+    ):
+        port = free_port()
+        cable = plug_in(port)
+        ears = connect(Mqtt(port=port), subscriptions=[f"{site}/#"], keep_session=keep_session)
+        assert not ears.wait_for(Connected)[0].session_present
+        cable.unplug()
+        ears.wait_for(Disconnected)
+        mouth = connect(Mqtt(port=broker.port))
+        mouth.wait_for(Connected)
+        mouth.bus.publish(Message(f"{site}/alert", b"angry"))
+        assert mouth.wait_for(PublishResult)[0].reason == 0
+        plug_in(port)
+        assert ears.wait_for(Received)[0].payload == b"angry"
+        assert ears.wait_for(Connected, 2)[1].session_present
+
     def test_the_broker_tells_when_nobody_listens(self, connect, broker, site):
         client = connect(Mqtt(port=broker.port))
         client.wait_for(Connected)

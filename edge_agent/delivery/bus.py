@@ -44,7 +44,13 @@ _SESSION_EXPIRY_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker accepted the connection; subscriptions are requested."""
+    """The broker accepted the connection; subscriptions are requested.
+
+    Attributes:
+        session_present: the broker kept this client's session: what was sent to it meanwhile follows.
+    """
+
+    session_present: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,8 @@ class MqttBus:
         subscriptions_qos0: topic filters at QoS 0; the broker keeps nothing on them while this client is away.
         will: published by the broker when this client vanishes.
         wake: called from the network thread after each event.
-        keep_session: the broker keeps subscriptions and messages for this client id between runs.
+        keep_session: the broker keeps subscriptions and messages for this client id between runs, not only between
+            the links of this one.
 
     Raises:
         ConfigError: the TLS files cannot be used.
@@ -362,7 +369,9 @@ class MqttBus:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = _SESSION_EXPIRY_S
         properties.MaximumPacketSize = 4 * MAX_PAYLOAD_BYTES
-        clean_start = False if self._keep_session else paho.MQTT_CLEAN_START_FIRST_ONLY
+        # Not paho's own "first only": every connect() counts as a first one there, and what the broker kept for a link
+        # that broke would be thrown away.
+        clean_start = not self._keep_session and self._link == 0
         self._client.connect(host, port, keepalive_s, clean_start=clean_start, properties=properties)
 
     def _farewell(self) -> Properties | None:
@@ -380,7 +389,7 @@ class MqttBus:
     def _note_turn(self) -> None:
         self._turned_s = time.monotonic()
 
-    def _on_connect(self, client: paho.Client, _: Any, __: Any, reason: ReasonCode, ___: Any) -> None:
+    def _on_connect(self, client: paho.Client, _: Any, flags: paho.ConnectFlags, reason: ReasonCode, __: Any) -> None:
         if reason.is_failure or self._stopping.is_set():
             self._refusal = f"the broker refuses: {reason}"
             client.disconnect()
@@ -389,7 +398,7 @@ class MqttBus:
             client.subscribe(self._subscriptions)
         self._link += 1
         self._up, self._accepted_s = True, time.monotonic()
-        self._emit(Connected())
+        self._emit(Connected(session_present=flags.session_present))
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: list[ReasonCode], ____: Any) -> None:
         denied = [topic for (topic, _), reason in zip(self._subscriptions, reasons, strict=False) if reason.is_failure]
