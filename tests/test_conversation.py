@@ -101,3 +101,30 @@ def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes
     assert desk.told() == [("raised", 1, 1), ("raised", 2, 2)]
     desk.answer("resolve")
     assert desk.told()[2:] == [("cleared", 3, 2)]
+
+
+def test_a_command_that_the_broker_kept_for_later_is_not_obeyed(desk):
+    command = json.dumps({"schema": "command", "version": 1, "request_id": "r", "snooze_s": 600}).encode()
+    for verb in ("ping", "snooze", "rebirth"):
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/cmd/{verb}", command, retained=True)
+    desk.turn()
+    before = len(desk.bus.published)
+    assert not any("/rsp/" in message.topic for message in desk.bus.published)
+    desk.show(1.2, 1)
+    assert desk.told() == [("raised", 1, 1)]  # nothing is snoozed
+    desk.bus.receive("kiosk/v1/site/kiosk-1/cmd/ping", command)
+    desk.turn()
+    assert [m.topic for m in desk.bus.published[before:] if "/rsp/" in m.topic] == ["kiosk/v1/site/kiosk-1/rsp/r"]
+
+
+def test_an_answer_whose_topic_names_another_alert_counts_for_neither(desk, caplog):
+    desk.show(1.2, 1)
+    [alert] = desk.rules.open_alerts()
+    other = ULID
+    for topic_id, payload_id in ((other, alert.id), (alert.id, other)):
+        payload = Ack(payload_id, "resolve", "kim").payload(unix_s=0)
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{topic_id}", payload)
+        desk.turn()
+        assert desk.rules.open_alerts() == [alert]
+    assert caplog.text.count("name different alerts") == 2
+    assert desk.told() == [("raised", 1, 1)]

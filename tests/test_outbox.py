@@ -124,3 +124,18 @@ def test_a_spool_whose_pages_are_damaged_is_set_aside(tmp_path, clock):
     assert box.set_aside is not None
     assert box.depth() == (0, 0)
     box.close()
+
+
+def test_what_was_added_is_on_the_disk_and_not_only_on_its_way(outbox):
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_disk_that_came_late_is_written_to_as_safely(tmp_path, clock):
+    (tmp_path / FILE_NAME).mkdir()  # no file can be opened there
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    assert box.problem
+    (tmp_path / FILE_NAME).rmdir()
+    box.probe()
+    assert box._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    box.close()
