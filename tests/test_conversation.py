@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from messages import ULID
-from scene import RULE, face_at
+from scene import LADDER, RULE, face_at
 
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Config, Privacy
+from edge_agent.config import Config, Privacy, Rule
 from edge_agent.delivery.channel import Conversation
 from edge_agent.delivery.messages import Ack, Composer, new_ulid
 from edge_agent.delivery.outbox import Outbox
@@ -23,13 +24,13 @@ from edge_agent.testing import FakeBus, FakeClock
 class Desk:
     """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
 
-    def __init__(self, folder) -> None:
-        config = Config(privacy=Privacy(notice_posted=True), rules=(RULE,))
+    def __init__(self, folder, rule: Rule = RULE) -> None:
+        config = Config(privacy=Privacy(notice_posted=True), rules=(rule,))
         self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
         composer = Composer(config, session=ULID, unix=self.clock, monotonic=self.clock)
         self.outbox = Outbox(folder, max_bytes=1_000_000, unix=self.clock)
         dispatcher = Dispatcher(self.outbox, self.bus, unix=self.clock, monotonic=self.clock)
-        self.rules = RuleEngine((RULE,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
+        self.rules = RuleEngine((rule,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
         self.conversation = Conversation(
             config, composer=composer, bus=self.bus, dispatcher=dispatcher, rules=self.rules, alert_time_s=self.clock,
             info={}, stepped=lambda _: None,
@@ -128,3 +129,18 @@ def test_an_answer_whose_topic_names_another_alert_counts_for_neither(desk, capl
         assert desk.rules.open_alerts() == [alert]
     assert caplog.text.count("name different alerts") == 2
     assert desk.told() == [("raised", 1, 1)]
+
+
+def test_a_page_that_nobody_is_subscribed_to_climbs_at_once_and_one_that_is_over_does_not(tmp_path, caplog):
+    desk = Desk(tmp_path, replace(RULE, escalation=LADDER))
+    desk.bus.start()
+    desk.turn()
+    desk.bus.reason = 16
+    desk.show(1.5, 1)
+    assert [step for step, *_ in desk.told()] == ["raised", "escalated", "escalated"]
+    caplog.clear()
+    desk.answer("resolve")
+    desk.turn()
+    assert [step for step, *_ in desk.told()][3:] == ["cleared"]
+    assert "nobody is subscribed" not in caplog.text
+    desk.outbox.close()

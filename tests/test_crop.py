@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_agent.vision.faces import Face, Framing, crop_face
+from edge_agent.vision.faces import Face, Framing, crop_face, signature
 
 SIDE = 48
 CENTRE = np.array([110.25, 109.5])
@@ -47,3 +47,16 @@ def test_a_known_point_of_the_face_lands_on_a_known_pixel(roll, shift_px, side_p
         expected = middle + side_px * (across * eyes + along * down)
         point = point_shown_by(column, row, near=expected, seen=seen, framing=Framing(1.2, shift_px / height))
         assert np.abs(point - expected).max() < 0.01, (column, row, point, expected)
+
+
+def test_a_signature_shows_the_things_in_a_rectangle_and_not_the_light_across_it():
+    random = np.random.default_rng(0)
+    coarse = np.kron(random.integers(0, 80, (16, 16)), np.ones((10, 10)))
+    light = np.linspace(0, 120, 160)[None, :]
+    frames = [np.repeat(picture[:, :, None], 3, axis=2).astype(np.uint8) for picture in (coarse, coarse + light)]
+    plain, lit = (signature(np.pad(frame, ((20, 20), (40, 40), (0, 0))), (1 / 6, 0.1, 5 / 6, 0.9)) for frame in frames)
+    assert abs(plain.mean()) < 1
+    inner = (slice(3, -3), slice(3, -3))  # the light ends with the rectangle
+    np.testing.assert_allclose(lit[inner], plain[inner], atol=3)
+    assert np.corrcoef(plain.ravel(), (coarse[::10, ::10] - coarse.mean()).ravel())[0, 1] > 0.9
+    assert np.corrcoef(coarse[::10, ::10].ravel(), (coarse + light)[::10, ::10].ravel())[0, 1] < 0.75

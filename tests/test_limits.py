@@ -12,7 +12,7 @@ from scene import face_at
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import ZONE_HOLD_S, Observation, Track, Tracker
-from edge_agent.config import Rule, Tracking, Zone
+from edge_agent.config import Escalation, Rule, Tracking, Zone
 from edge_agent.pager.client import Page, Pager, Refusal
 from edge_agent.testing import FakeBus
 from edge_agent.vision.blazeface import weighted_nms
@@ -70,6 +70,14 @@ def test_somebody_belongs_to_another_zone_once_they_stayed_there_for_a_second():
     assert zone_after(1.0) == "view"
 
 
+def test_a_face_is_lost_after_more_than_the_time_and_not_at_it():
+    tracker = Tracker(Tracking(lost_after_s=1.0))
+    seen = Observation(face_at(100), np.array([0.1], dtype=np.float32))
+    tracker.update([seen], time_s=50.0, width=640, height=480)
+    assert len(tracker.age(51.0)) == 1
+    assert tracker.age(51.01) == ()
+
+
 @pytest.mark.parametrize(("reason", "refused"), [(127, False), (128, True)])
 def test_from_128_on_the_broker_has_refused_an_answer(site, reason, refused):
     bus = FakeBus()
@@ -93,3 +101,10 @@ def test_that_a_page_is_answered_or_over_is_worth_delivering_for_a_day(step):
     assert message.expiry_s == 24 * 3600
     said = json.loads(message.payload)
     assert (said["time"], said["expires_at"]) == ("2027-01-15T08:00:00.250Z", "2027-01-16T08:00:00.250Z")
+
+
+def test_an_alert_is_as_severe_as_the_level_it_has_reached():
+    ladder = (Escalation(after_s=5, group="manager"), Escalation(after_s=9, group="owner", severity="warning"))
+    rule = Rule(name="r", severity="info", escalation=ladder)
+    severities = [json.loads(composer().alert(alert(rule=rule, level=n)).payload)["severity"] for n in range(3)]
+    assert severities == ["info", "critical", "warning"]
