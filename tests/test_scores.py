@@ -11,6 +11,7 @@ import pytest
 from edge_agent.vision import emotion
 from edge_agent.vision.bundle import MODELS_DIR, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.exposure import normalise_exposure
 
 SHIPPED = MODELS_DIR / "fer-compact-3"
 
@@ -104,3 +105,17 @@ def test_what_lies_between_two_steps_goes_to_the_nearer_and_halves_to_the_even_o
 def test_what_no_step_can_hold_becomes_the_last_one(told):
     white = np.full((48, 48), 255, dtype=np.uint8)
     assert set(told(np.zeros(15), input_scale=1 / 510).quantize(white).ravel()) == {127}
+
+
+def test_a_dark_face_is_brightened_to_the_highlights_the_network_knows_and_no_further_than_noise_allows():
+    face = np.full((48, 48), 20, dtype=np.uint8)
+    face[:8] = 55  # a sixth of the pixels: the highlights
+    brightened = normalise_exposure(face)
+    assert (brightened[0, 0], brightened[40, 0]) == (110, 40)
+    very_dark = np.full((48, 48), 5, dtype=np.uint8)
+    very_dark[0, 0] = 255  # one pixel is no highlight, and stays what a pixel can be
+    brightened = normalise_exposure(very_dark)
+    assert (brightened[0, 0], brightened[40, 0]) == (255, 40)
+    assert set(normalise_exposure(np.zeros((48, 48), dtype=np.uint8)).ravel()) == {0}
+    bright_enough = np.full((48, 48), 110, dtype=np.uint8)
+    assert normalise_exposure(bright_enough) is bright_enough
