@@ -25,6 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge_agent.demo import CLIPS
 from edge_agent.testing import free_port
 
+#: Nothing takes so long, but on a computer that is busy otherwise; what is awaited ends the wait at once.
 PATIENCE_S = 60.0
 
 
@@ -65,12 +66,12 @@ def start_mosquitto(tmp_path_factory) -> Iterator[Callable[..., Broker]]:
     yield start
     for broker in brokers:
         broker.process.terminate()
-        broker.process.wait(5)
+        broker.process.wait(PATIENCE_S)
 
 
 def wait_for_port(port: int) -> None:
     waiter = threading.Event()
-    for _ in range(200):
+    for _ in range(round(PATIENCE_S / 0.05)):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -238,7 +239,7 @@ class Finished:
 def run_command(edge_agent) -> Callable[..., Finished]:
     def run(*arguments: object, **options: object) -> Finished:
         process = edge_agent(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=2 * PATIENCE_S)
         return Finished(process.returncode, out, err)
 
     return run

@@ -33,7 +33,7 @@ def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, brok
     pager.stdin.flush()
     acked = listener.wait_for_json("/alert/0", step="acked")
     assert acked["by"] == "kim"
-    _, err = agent.communicate(timeout=60)
+    _, err = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0, err
     listener.wait_for_json("/state", state="stopped")
 
@@ -192,7 +192,9 @@ def test_an_alert_survives_a_kill_and_its_acknowledgement_too(edge_agent, listen
     agent.kill()
     agent.wait()
     ack = {"schema": "ack", "version": 1, "id": raised["id"], "action": "ack", "by": "kim"}
-    listener.client.publish(f"kiosk/v1/{site}/kiosk-1/ack/{raised['id']}", json.dumps(ack), qos=1).wait_for_publish(5)
+    listener.client.publish(f"kiosk/v1/{site}/kiosk-1/ack/{raised['id']}", json.dumps(ack), qos=1).wait_for_publish(
+        PATIENCE_S
+    )
     again = edge_agent("run", "--config", config_file)
     acked = listener.wait_for_json("/alert/0", step="acked")
     assert (acked["id"], acked["by"], acked["revision"]) == (raised["id"], "kim", 2)
@@ -226,7 +228,7 @@ def test_until_a_notice_is_posted_pages_are_counted_and_nobody_is_paged(edge_age
     listener = listen(f"kiosk/v1/{site}/#")
     config_file = write_config(privacy={"notice_posted": False})
     agent = edge_agent("run", "--config", config_file)
-    _, err = agent.communicate(timeout=60)
+    _, err = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0
     assert "shadow mode" in err
     assert listener.wait_for_json("/state", state="stopped")["mode"] == "shadow"

@@ -149,7 +149,7 @@ class TestBus:
             "woken = threading.Event()\n"
             f"bus = MqttBus(Mqtt(port={broker.port}), client_id='{site}', password=None, subscriptions=(),\n"
             f"              will=Message('{site}/state', b'offline', retain=True), wake=woken.set)\n"
-            "bus.start(); woken.wait(20); os.kill(os.getpid(), 9)\n"
+            "bus.start(); woken.wait(60); os.kill(os.getpid(), 9)\n"
         )
         subprocess.run([sys.executable, "-c", script], check=False)
         assert listener.wait_for(lambda m: m.topic == f"{site}/state").payload == b"offline"
@@ -166,7 +166,7 @@ class TestBus:
         client = connect(Mqtt(port=first.port), subscriptions=[f"{site}/#"])
         client.wait_for(Connected)
         first.process.terminate()
-        first.process.wait(5)
+        first.process.wait(PATIENCE_S)
         client.wait_for(Disconnected)
         start_mosquitto("allow_anonymous true", port=first.port)
         client.wait_for(Connected, 2)
@@ -197,7 +197,7 @@ class TestBus:
             "              wake=woken.set)\n"
             "bus.start()\n"
             "while True:\n"
-            "    woken.wait(20); woken.clear()\n"
+            "    woken.wait(60); woken.clear()\n"
             "    for event in bus.events():\n"
             "        if isinstance(event, Connected): print('up', flush=True)\n"
             "        if isinstance(event, Received): os.kill(os.getpid(), 9)\n"
@@ -207,7 +207,7 @@ class TestBus:
         mouth = connect(settings)
         mouth.wait_for(Connected)
         mouth.bus.publish(Message(topic, b"resolve"))
-        assert doomed.wait(20) == -9
+        assert doomed.wait(PATIENCE_S) == -9
         doomed.stdout.close()
         assert connect(settings, client_id=site, subscriptions=[topic]).wait_for(Received)[0].payload == b"resolve"
 

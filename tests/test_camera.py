@@ -7,6 +7,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from conftest import PATIENCE_S
 
 from edge_agent.camera import Capture, make_camera
 from edge_agent.camera.opencv import OpenCVCamera, read_image
@@ -14,8 +15,6 @@ from edge_agent.config import Camera
 from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
 from edge_agent.testing import FakeClock, ScriptedCamera
-
-PATIENCE_S = 10.0
 
 
 class Watcher:

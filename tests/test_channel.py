@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scene import RULE, face_at
+from messages import ULID
+from scene import LADDER, RULE, face_at
 
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Config, Mqtt, Outbox, Privacy, Tls
+from edge_agent.config import Config, Mqtt, Outbox, Privacy, Rule, Tls
 from edge_agent.delivery.messages import Ack, new_ulid
 from edge_agent.delivery.opening import open_channel
 from edge_agent.errors import ConfigError, StateError
@@ -21,10 +23,10 @@ from edge_agent.testing import FakeBus, FakeClock
 class Desk:
     """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
 
-    def __init__(self, folder) -> None:
-        config = Config(privacy=Privacy(notice_posted=True), rules=(RULE,), outbox=Outbox(state_dir=folder))
+    def __init__(self, folder, rule: Rule = RULE) -> None:
+        config = Config(privacy=Privacy(notice_posted=True), rules=(rule,), outbox=Outbox(state_dir=folder))
         self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
-        self.rules = RuleEngine((RULE,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
+        self.rules = RuleEngine((rule,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
         self.channel = open_channel(
             config, rules=self.rules, info={}, alert_time_s=self.clock, stepped=lambda _: None,
             answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
@@ -154,3 +156,45 @@ def test_an_open_channel_owns_outbox_and_bus_until_it_is_closed(tmp_path):
     assert channel.close() == 1
     assert not channel.bus.connected
     assert open_here(tmp_path).close() == 1
+
+
+def test_a_command_that_the_broker_kept_for_later_is_not_obeyed(desk):
+    command = json.dumps({"schema": "command", "version": 1, "request_id": "r", "snooze_s": 600}).encode()
+    for verb in ("ping", "snooze", "rebirth"):
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/cmd/{verb}", command, retained=True)
+    desk.turn()
+    before = len(desk.bus.published)
+    assert not any("/rsp/" in message.topic for message in desk.bus.published)
+    desk.show(1.2, 1)
+    assert desk.told() == [("raised", 1, 1)]  # nothing is snoozed
+    desk.bus.receive("kiosk/v1/site/kiosk-1/cmd/ping", command)
+    desk.turn()
+    assert [m.topic for m in desk.bus.published[before:] if "/rsp/" in m.topic] == ["kiosk/v1/site/kiosk-1/rsp/r"]
+
+
+def test_an_answer_whose_topic_names_another_alert_counts_for_neither(desk, caplog):
+    desk.show(1.2, 1)
+    [alert] = desk.rules.open_alerts()
+    other = ULID
+    for topic_id, payload_id in ((other, alert.id), (alert.id, other)):
+        payload = Ack(payload_id, "resolve", "kim").payload(unix_s=0)
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{topic_id}", payload)
+        desk.turn()
+        assert desk.rules.open_alerts() == [alert]
+    assert caplog.text.count("name different alerts") == 2
+    assert desk.told() == [("raised", 1, 1)]
+
+
+def test_a_page_that_nobody_is_subscribed_to_climbs_at_once_and_one_that_is_over_does_not(tmp_path, caplog):
+    desk = Desk(tmp_path, replace(RULE, escalation=LADDER))
+    desk.bus.start()
+    desk.turn()
+    desk.bus.reason = 16
+    desk.show(1.5, 1)
+    assert [step for step, *_ in desk.told()] == ["raised", "escalated", "escalated"]
+    caplog.clear()
+    desk.answer("resolve")
+    desk.turn()
+    assert [step for step, *_ in desk.told()][3:] == ["cleared"]
+    assert "nobody is subscribed" not in caplog.text
+    desk.channel.close()

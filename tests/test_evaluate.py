@@ -319,7 +319,7 @@ def test_a_terminal_shows_the_progress_and_ctrl_c_ends_it_with_130(write_truth):
         os.close(theirs)
         assert terminal.readline().strip() == "1 of 2: one_person.mp4"
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -38,14 +39,21 @@ def rooms_used(path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("edge_agent.")}
 
 
+def modules(*rooms: str) -> list[Path]:
+    """Return the modules of a room, or of the whole agent; there must be some."""
+    found = sorted(REPOSITORY.joinpath("edge_agent", *rooms).rglob("*.py"))
+    assert found, rooms
+    return found
+
+
 @pytest.mark.parametrize("room", ALLOWED)
 def test_a_room_imports_only_from_earlier_ones(room):
-    for path in (REPOSITORY / "edge_agent" / room).rglob("*.py"):
+    for path in modules(room):
         assert rooms_used(path) <= ALLOWED[room] | BASE, path
 
 
 def test_the_agent_needs_neither_trainer_nor_converter():
-    for path in (REPOSITORY / "edge_agent").rglob("*.py"):
+    for path in modules():
         assert not {
             name for name in imports(path) if name.split(".")[0] in ("trainer", "converter", "tensorflow", "keras")
         }
@@ -53,7 +61,7 @@ def test_the_agent_needs_neither_trainer_nor_converter():
 
 def test_alerting_is_pure():
     forbidden = {"time", "random", "secrets", "os", "sqlite3", "socket", "threading", "cv2", "pathlib"}
-    for path in (REPOSITORY / "edge_agent" / "alerting").rglob("*.py"):
+    for path in modules("alerting"):
         assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
 
 
@@ -74,3 +82,8 @@ def test_the_repository_holds_nothing_it_must_not():
         "trainer/runs/fer-compact-3/model.keras",
     }
     assert not [name for name in files if name.endswith((".csv", ".log", ".sqlite3")) and "history" not in name]
+
+
+def test_every_room_is_on_the_list():
+    rooms = {path.parent.name for path in (REPOSITORY / "edge_agent").glob("*/__init__.py")}
+    assert rooms - {"cli"} == set(ALLOWED)

@@ -161,4 +161,18 @@ def test_a_file_of_a_former_version_keeps_its_messages_and_their_priority(tmp_pa
     given_up = [row.message.topic for _ in range(3) for row in box.add(Message("new", b"x" * 300))[1]]
     assert given_up == ["d/summary", "d/event", "new"]
     assert [row.message.topic for row in box.pending(limit=9)] == [f"d/alert/{ULID}", "new", "new"]
+
+
+def test_what_was_added_is_on_the_disk_and_not_only_on_its_way(outbox):
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_disk_that_came_late_is_written_to_as_safely(tmp_path, clock):
+    (tmp_path / FILE_NAME).mkdir()  # no file can be opened there
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    assert box.problem
+    (tmp_path / FILE_NAME).rmdir()
+    box.probe()
+    assert box._db.execute("PRAGMA synchronous").fetchone() == (2,)
     box.close()

@@ -344,3 +344,13 @@ def test_an_expired_row_on_a_failing_disk_does_not_hold_up_a_fresh_one(desk):
     desk.outbox._db.execute("PRAGMA query_only = OFF")
     desk.turn()
     assert desk.relay.waiting()[0] == 0
+
+
+@pytest.mark.parametrize(("reason", "waiting"), [(127, 0), (128, 1)])
+def test_from_128_on_the_broker_has_refused_a_message(desk, reason, waiting):
+    desk.bus.start()
+    desk.bus.reason = reason
+    desk.add("a")
+    desk.turn()
+    desk.turn()
+    assert desk.relay.waiting()[0] == waiting

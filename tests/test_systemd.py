@@ -74,7 +74,7 @@ class TestBrokerExample:
     def port(cls, certificates, tmp_path_factory, start_mosquitto):
         folder = tmp_path_factory.mktemp("broker")
         passwords = folder / "passwords"
-        for flags, user in ((["-c"], "lobby/kiosk-1"), ([], "lobby/kiosk-2"), ([], "staff")):
+        for flags, user in ((["-c"], "lobby/kiosk-1"), ([], "lobby/kiosk-2"), ([], "staff"), ([], "operator")):
             made = run(
                 shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd", *flags, "-b", passwords, user, user
             )
@@ -128,16 +128,45 @@ class TestBrokerExample:
         assert answered.wait(PATIENCE_S)
         return reasons[0]
 
+    #: What a device says, and what it is told.
+    SAYS = ("state", "info", "health", "event", "summary", "alert/active", "alert/01", "rsp/1")
+    IS_TOLD = ("ack/01", "cmd/ping", "cmd/reload")
+
     def test_a_kiosk_writes_below_its_own_topic_only(self, connect):
         kiosk = connect("lobby/kiosk-1")
-        for topic in ("state", "health", "alert/active", "alert/01", "event", "rsp/1"):
+        for topic in self.SAYS:
             assert self.reason(kiosk, f"kiosk/v1/lobby/kiosk-1/{topic}") < 128, topic
-        for topic in (
-            "kiosk/v1/lobby/kiosk-2/state",
-            "kiosk/v1/lobby/kiosk-1/ack/01",
-            "kiosk/v1/lobby/kiosk-2/cmd/ping",
-        ):
-            assert self.reason(kiosk, topic) == 135, topic
+        others = [f"lobby/kiosk-2/{topic}" for topic in (*self.SAYS, *self.IS_TOLD)]
+        own = [f"lobby/kiosk-1/{topic}" for topic in (*self.IS_TOLD, "other", "state/more", "alert/01/more")]
+        for topic in (*others, *own, "lobby/state", "lobby/kiosk-1"):
+            assert self.reason(kiosk, f"kiosk/v1/{topic}") == 135, topic
+
+    @pytest.mark.parametrize(
+        ("user", "commands", "forbidden"),
+        [
+            ("staff", ("ping", "rebirth", "snooze"), ("reload", "selftest")),
+            ("operator", ("ping", "rebirth", "snooze", "reload", "selftest"), ()),
+        ],
+    )
+    def test_people_tell_devices_what_is_theirs_to_say_and_speak_for_none(self, connect, user, commands, forbidden):
+        client = connect(user)
+        for verb in commands:
+            assert self.reason(client, f"kiosk/v1/lobby/kiosk-1/cmd/{verb}") < 128, verb
+        answers = self.reason(client, "kiosk/v1/lobby/kiosk-2/ack/01")
+        assert answers < 128 if user == "staff" else answers == 135
+        for topic in (*self.SAYS, *(f"cmd/{verb}" for verb in forbidden), "ack/01/more", "cmd/ping/more"):
+            assert self.reason(client, f"kiosk/v1/lobby/kiosk-1/{topic}") == 135, topic
+
+    def test_a_kiosk_hears_nothing_of_what_is_said_to_or_by_others(self, connect):
+        kiosk = connect("lobby/kiosk-1", "kiosk/v1/#")
+        other, operator = connect("lobby/kiosk-2"), connect("operator")
+        for topic in self.SAYS:
+            self.reason(other, f"kiosk/v1/lobby/kiosk-2/{topic}")
+        self.reason(operator, "kiosk/v1/lobby/kiosk-2/cmd/ping")
+        assert self.reason(operator, "kiosk/v1/lobby/kiosk-1/cmd/last") == 0
+        with kiosk.arrived:
+            assert kiosk.arrived.wait_for(lambda: kiosk.heard, PATIENCE_S)
+        assert kiosk.heard == ["kiosk/v1/lobby/kiosk-1/cmd/last"]
 
     def test_a_pager_answers_and_a_kiosk_hears_only_its_own(self, connect):
         kiosk = connect("lobby/kiosk-1", "kiosk/v1/+/+/ack/+", "kiosk/v1/lobby/kiosk-1/ack/+")
@@ -145,7 +174,8 @@ class TestBrokerExample:
         assert self.reason(staff, "kiosk/v1/lobby/kiosk-2/ack/01") in (0, 16)
         assert self.reason(staff, "kiosk/v1/lobby/kiosk-1/ack/02") in (0, 16)
         assert self.reason(staff, "kiosk/v1/lobby/kiosk-1/alert/02") == 135
-        assert self.reason(kiosk, "kiosk/v1/lobby/kiosk-1/state") in (0, 16)
+        with kiosk.arrived:
+            assert kiosk.arrived.wait_for(lambda: kiosk.heard, PATIENCE_S)
         assert set(kiosk.heard) == {"kiosk/v1/lobby/kiosk-1/ack/02"}
 
     def test_a_certificate_stands_for_user_and_password(self, certificates, tmp_path, start_mosquitto):

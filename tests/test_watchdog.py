@@ -75,10 +75,21 @@ class TestWatchdog:
         watchdog.turn(frames=frames, network_turned_s=network_turned_s, status="")
         assert manager.heard() == []
 
-    def test_without_a_manager_nothing_happens(self):
-        watchdog = Watchdog(monotonic=FakeClock(), environment={})
-        watchdog.turn(frames=1, network_turned_s=1, status="x")
-        watchdog.stopping()
+    def test_without_a_manager_nothing_is_sent(self, monkeypatch):
+        opened = []
+        monkeypatch.setattr(socket, "socket", lambda *kind: opened.append(kind))
+        for environment in ({}, {"NOTIFY_SOCKET": ""}, {"WATCHDOG_USEC": "2000000"}):
+            watchdog = Watchdog(monotonic=FakeClock(), environment=environment)
+            watchdog.turn(frames=1, network_turned_s=2000, status="watching")
+            watchdog.stopping()
+        assert opened == []
+
+    def test_a_manager_that_does_not_listen_stops_nobody(self, manager):
+        manager.close()
+        clock = FakeClock(100)
+        watchdog = Watchdog(monotonic=clock, environment=manager.environment)
+        watchdog.turn(frames=1, network_turned_s=101, status="watching")
+        assert watchdog.interval_s == 0.5
 
     def test_the_agent_is_ready_alive_and_stops_by_itself(self, edge_agent, manager, write_config):
         import os
@@ -87,9 +98,10 @@ class TestWatchdog:
             "run", "--config", write_config(port=free_port(), camera={"source": "synthetic"}),
             env={**os.environ, **manager.environment},
         )  # fmt: skip
-        heard = [manager.next() for _ in range(5)]
+        heard = []
+        while heard.count("WATCHDOG=1") < 2:  # a broker that is away is no reason to be restarted
+            heard.append(manager.next())
         assert heard.index("READY=1") < heard.index("WATCHDOG=1")
-        assert heard.count("WATCHDOG=1") >= 2  # a broker that is away is no reason to be restarted
         agent.terminate()
         while manager.next() != "STOPPING=1":
             pass
@@ -128,10 +140,12 @@ def test_a_frozen_camera_is_reported_opened_anew_and_starves_the_watchdog(tmp_pa
 
     class FrozenCamera:
         def open(self) -> None:
-            opened.append(time.monotonic())
+            opened.append(self)
+            if len(opened) == 4:
+                agent.stop()
 
         def read(self) -> Frame:
-            time.sleep(0.02)
+            time.sleep(0.02)  # its pace
             return Frame(np.full((48, 64, 3), 90, dtype=np.uint8), time.monotonic())
 
         def close(self) -> None:
@@ -139,13 +153,10 @@ def test_a_frozen_camera_is_reported_opened_anew_and_starves_the_watchdog(tmp_pa
 
     bus = FakeBus()
     settings = Config(camera=Camera(source="synthetic", retry_max_s=0.5), outbox=Outbox(state_dir=tmp_path / "state"))
-    agent = build_agent(
-        settings, bus=bus, camera=FrozenCamera, on_decision=lambda *_: agent.stop() if len(opened) >= 3 else None
-    )
+    agent = build_agent(settings, bus=bus, camera=FrozenCamera)
     agent.run()
-    assert len(opened) >= 3
     problems = {message.payload for message in bus.published if message.topic.endswith("/state")}
     assert any(FROZEN_PROBLEM.encode() in payload for payload in problems)
     heard = manager.heard()
-    assert heard.count("WATCHDOG=1") <= 1
-    assert f"STATUS={FROZEN_PROBLEM}" in heard
+    # From the third opening to the fourth at least as long as the manager waits for a sign of life.
+    assert "WATCHDOG=1" not in heard[heard.index(f"STATUS={FROZEN_PROBLEM}") :]

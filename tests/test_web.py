@@ -19,6 +19,7 @@ from test_staff import TWO_ANGRY, exercise
 
 from edge_agent.delivery.messages import Summary
 from edge_agent.demo import CLIPS
+from edge_agent.demo.simulate import Visit
 from edge_agent.errors import ConfigError
 from edge_agent.statistics.summaries import keep
 from edge_agent.testing import free_port
@@ -391,35 +392,30 @@ class TestStaffPager:
             expect(kim.locator("article.paging")).to_have_count(0)
             assert kim.evaluate("document.body.dataset.rings") == "2"
 
+    @pytest.mark.parametrize("broker_away", [False, True], ids=["at once", "before the broker"])
     def test_an_answer_given_while_the_server_is_away_counts_later(
-        self,
-        pager,
-        open_page,
-        edge_agent,
-        listen,
-        site,
-        write_config,
+        self, pager, open_page, edge_agent, listen, site, write_config, plug_in, broker_away
     ):
         listener = listen(f"kiosk/v1/{site}/#")
         process, url = pager()
-        port = url.rstrip("/").rpartition(":")[2]
         kim = self.on_duty(open_page, url, "Kim")
-        # However long the browser takes to come back, the page is still open.
-        patient = write_config(
-            camera={"device": str(CLIPS["one"]), "loop": True}, rules=[{"name": "angry-customer", "off_delay_s": 60}]
-        )
-        edge_agent("run", "--config", patient)
-        expect(kim.locator("article.paging")).to_be_visible()
-        process.kill()
-        process.wait()
-        expect(kim.locator("#link")).to_contain_text("No connection")
-        kim.get_by_role("button", name="Resolved").click()
-        expect(kim.locator("article")).to_contain_text("Sending your answer")
-        again = edge_agent(
-            "pager", "--web", "--listen", f"127.0.0.1:{port}", "--port", broker_port(listener), "--site", site
-        )
-        assert "staff pager at" in next(iter(again.stdout))
-        listener.wait_for_json("/alert/0", step="cleared", by="Kim")
+        with exercise(write_config, [Visit(0.2, 600.0, 0.9, "one")]):  # until it is answered
+            expect(kim.locator("article.paging")).to_be_visible()
+            process.kill()
+            process.wait()
+            expect(kim.locator("#link")).to_contain_text("No connection")
+            kim.get_by_role("button", name="Resolved").click()
+            expect(kim.locator("article")).to_contain_text("Sending your answer")
+            port = free_port() if broker_away else broker_port(listener)
+            address = url.removeprefix("http://").rstrip("/")
+            again = edge_agent("pager", "--web", "--listen", address, "--port", port, "--site", site)
+            next(line for line in again.stdout if "staff pager at" in line)
+            if broker_away:
+                # It tells the browser how things are before it knows of any page.
+                expect(kim.locator("#link")).to_contain_text("No broker")
+                expect(kim.locator("article")).to_have_count(0)
+                plug_in(port)
+            listener.wait_for_json("/alert/0", step="cleared", by="Kim")
         assert kim.evaluate("document.body.dataset.rings") == "1"
 
     def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, open_page):

@@ -141,7 +141,7 @@ def weighted_nms(points: Floats, scores: Floats, iou: float) -> tuple[Floats, Fl
     Args:
         points: float32 (n, 8, 2), the first two the box corners.
         scores: float32 (n,).
-        iou: smallest intersection over union that merges.
+        iou: intersection over union beyond which two are merged.
 
     Returns:
         Points float32 (m, 8, 2) and scores float32 (m,), best first.

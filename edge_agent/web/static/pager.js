@@ -3,6 +3,8 @@
 const RECONNECT_MS = 1000;
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
+// An answer is worth sending for so long, as the broker holds it.
+const ANSWER_WORTH_MS = 600000;
 // The server says how things are every ten seconds at least.
 const SILENCE_MS = 25000;
 const PAGING = ["raised", "escalated"];
@@ -20,6 +22,8 @@ let heard = Date.now();
 const rung = new Map(JSON.parse(sessionStorage.getItem("rung") ?? "[]"));
 // Answers that the server has not shown the effect of yet: alert id → answer and revision it was given to.
 const waiting = new Map();
+// Alerts that the server has shown since it was connected to; one that has just started may not know of a page yet.
+let shown = new Set();
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -30,6 +34,7 @@ function make(tag, attributes = {}, ...children) {
 
 function connect() {
   heard = Date.now();
+  shown = new Set();
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
   socket.onmessage = ({ data }) => { heard = Date.now(); show(JSON.parse(data)); };
   socket.onopen = () => { for (const answer of waiting.values()) send(answer); };
@@ -62,8 +67,10 @@ function show(state) {
   pages = state.pages.sort((a, b) => PAGING.includes(b.step) - PAGING.includes(a.step));
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
-    if (!page || page.revision > answer.revision) waiting.delete(id);
+    const over = shown.has(id) || Date.now() - answer.since > ANSWER_WORTH_MS || state.recent.some((one) => one.id === id && one.step === "cleared");
+    if (page ? page.revision > answer.revision : over) waiting.delete(id);
   }
+  for (const { id } of pages) shown.add(id);
   for (const page of pages) {
     if (!PAGING.includes(page.step) || (rung.get(page.id) ?? 0) >= page.revision) continue;
     rung.set(page.id, page.revision);
@@ -115,7 +122,7 @@ function tick() {
 }
 
 function reply(page, action) {
-  const answer = { id: page.id, action, by: name, revision: page.revision };
+  const answer = { id: page.id, action, by: name, revision: page.revision, since: Date.now() };
   waiting.set(page.id, answer);
   send(answer);
   draw();
