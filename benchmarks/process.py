@@ -18,7 +18,7 @@ import yaml
 
 from edge_agent.agent.build import build_agent
 from edge_agent.config import Camera, Config, Mqtt, Outbox, Privacy, Rule, Site, Tracking
-from edge_agent.delivery.bus import MqttBus
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.demo import CLIPS
 from edge_agent.pager.client import Page, Pager
 from edge_agent.testing import angry_frames, free_port

@@ -15,8 +15,9 @@ from conftest import PATIENCE_S, find_mosquitto
 
 from edge_agent import config
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult, Received
+from edge_agent.delivery.bus import Connected, Disconnected, PublishResult, Received
 from edge_agent.delivery.messages import Message
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.testing import FakeBus, free_port
 
 
@@ -144,7 +145,7 @@ class TestBus:
         script = (
             "import os, threading\n"
             "from edge_agent.config import Mqtt\n"
-            "from edge_agent.delivery.bus import MqttBus\n"
+            "from edge_agent.delivery.mqtt import MqttBus\n"
             "from edge_agent.delivery.messages import Message\n"
             "woken = threading.Event()\n"
             f"bus = MqttBus(Mqtt(port={broker.port}), client_id='{site}', password=None, subscriptions=(),\n"
@@ -181,7 +182,7 @@ class TestBus:
         assert site in named[0].problem
 
     def test_a_port_that_takes_connections_but_speaks_no_mqtt_is_given_up(self, connect, monkeypatch):
-        monkeypatch.setattr("edge_agent.delivery.bus.CONNACK_TIMEOUT_S", 0.5)
+        monkeypatch.setattr("edge_agent.delivery.mqtt.CONNACK_TIMEOUT_S", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as mute:
             client = connect(Mqtt(port=mute.getsockname()[1]))
             assert "does not answer as an MQTT broker" in client.wait_for(Disconnected)[0].problem
@@ -191,7 +192,8 @@ class TestBus:
         script = (
             "import os, sys, threading\n"
             "from edge_agent.config import Mqtt\n"
-            "from edge_agent.delivery.bus import Connected, MqttBus, Received\n"
+            "from edge_agent.delivery.bus import Connected, Received\n"
+            "from edge_agent.delivery.mqtt import MqttBus\n"
             "woken = threading.Event()\n"
             f"bus = MqttBus(Mqtt(port={broker.port}), client_id='{site}', password=None, subscriptions=['{topic}'],\n"
             "              wake=woken.set)\n"

@@ -8,7 +8,7 @@ import pytest
 from conftest import PATIENCE_S
 
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import MqttBus
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.testing import free_port
 
 
@@ -62,7 +62,7 @@ def test_pauses_double_from_a_second_on_up_to_the_longest(connect):
 def test_a_link_that_broke_at_once_counts_as_a_failure_and_one_that_held_does_not(
     connect, start_mosquitto, monkeypatch, stable_s, ceiling_s
 ):
-    monkeypatch.setattr("edge_agent.delivery.bus._STABLE_S", stable_s)
+    monkeypatch.setattr("edge_agent.delivery.mqtt._STABLE_S", stable_s)
     broker = start_mosquitto("allow_anonymous true")
     bus, ceilings_s, noted = connect(Mqtt(port=broker.port))
     with noted:

@@ -16,8 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.clock import synchronised
 from edge_agent.config import Mqtt, Tls
-from edge_agent.delivery.bus import Connected, Disconnected, MqttBus, PublishResult
+from edge_agent.delivery.bus import Connected, Disconnected, PublishResult
 from edge_agent.delivery.messages import Message
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.testing import free_port
 
 SYSTEMD = REPOSITORY / "systemd"

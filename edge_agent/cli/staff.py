@@ -20,7 +20,7 @@ from edge_agent.errors import INTERRUPTED, BrokerError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.config import Mqtt
-    from edge_agent.delivery.bus import MqttBus
+    from edge_agent.delivery.mqtt import MqttBus
     from edge_agent.pager.client import Pager
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
@@ -276,7 +276,7 @@ def _segment(option: str, value: str) -> str:
 
 def _bus(mqtt: Mqtt, client_id: str, subscriptions: list[str], wake: Callable[[], None] = lambda: None) -> MqttBus:
     from edge_agent.config import read_password
-    from edge_agent.delivery.bus import MqttBus
+    from edge_agent.delivery.mqtt import MqttBus
 
     return MqttBus(
         mqtt,

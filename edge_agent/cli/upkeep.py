@@ -31,7 +31,7 @@ def _add_check_config(commands: Commands) -> None:
 
 def _check_config(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config, read_password
-    from edge_agent.delivery.bus import MqttBus
+    from edge_agent.delivery.mqtt import MqttBus
     from edge_agent.pipeline import Pipeline
     from edge_agent.vision.models import with_active_model
 

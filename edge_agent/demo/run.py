@@ -19,7 +19,7 @@ from edge_agent.agent.loop import Agent
 from edge_agent.camera import Frame
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.config import Config
-from edge_agent.delivery.bus import MqttBus
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.demo.broker import EmbeddedBroker
 from edge_agent.demo.timeline import Timeline
 from edge_agent.pager.client import Page, Pager

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import MqttBus
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.pager.client import Page, Pager
 from edge_agent.testing import free_port
 

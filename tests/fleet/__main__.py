@@ -16,7 +16,7 @@ from pathlib import Path
 from cluster import Cluster
 
 from edge_agent.config import Mqtt
-from edge_agent.delivery.bus import MqttBus
+from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.pager.client import Page, Pager
 
 #: Each kiosk has six open files, and paho waits with select(), which knows no file beyond the 1,024th.
