@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from edge_agent import yaml_loader
-from edge_agent.errors import ConfigError
 from edge_agent.yaml_loader import InvalidValueError, option
 
 #: Partial configurations for places, named by the key `profile`.
@@ -100,11 +97,13 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Emotion:
-    """Which model judges a face, and how its labels are summed into groups."""
+    """Which model judges a face, and how its labels are summed into emotions."""
+
+    RENAMED: ClassVar = {"groups": "emotions"}
 
     model: str = option("fer-compact-3", pattern=r".+")
     trusted_keys: tuple[Path, ...] = option(())
-    groups: dict[str, tuple[str, ...]] = option(
+    emotions: dict[str, tuple[str, ...]] = option(
         factory=lambda: {
             "angry": ("angry",),
             "happy": ("happy",),
@@ -115,14 +114,14 @@ class Emotion:
     )
 
     def __post_init__(self) -> None:
-        if not self.groups:
-            raise InvalidValueError("name at least one group", "groups")
+        if not self.emotions:
+            raise InvalidValueError("name at least one emotion", "emotions")
         seen: dict[str, str] = {}
-        for group, labels in self.groups.items():
+        for emotion, labels in self.emotions.items():
             for label in labels:
                 if label in seen:
-                    raise InvalidValueError(f"label {label!r} is in {seen[label]!r} already", "groups", group)
-                seen[label] = group
+                    raise InvalidValueError(f"label {label!r} is in {seen[label]!r} already", "emotions", emotion)
+                seen[label] = emotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,20 +321,22 @@ class Config:
     logging: Logging = option(factory=Logging)
 
     def __post_init__(self) -> None:
-        known = ", ".join(self.emotion.groups)
+        known = ", ".join(self.emotion.emotions)
         for index, rule in enumerate(self.rules):
             for name in rule.emotions:
-                if name not in self.emotion.groups:
+                if name not in self.emotion.emotions:
                     raise InvalidValueError(
-                        f"{name!r} is not a group; emotion.groups has {known}", "rules", index, "emotions"
+                        f"{name!r} is not an emotion; emotion.emotions has {known}", "rules", index, "emotions"
                     )
             self._check_lawful(rule, index)
             for name in rule.zones:
                 if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
                     raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
         for name in self.summary.satisfied or ():
-            if name not in self.emotion.groups:
-                raise InvalidValueError(f"{name!r} is not a group; emotion.groups has {known}", "summary", "satisfied")
+            if name not in self.emotion.emotions:
+                raise InvalidValueError(
+                    f"{name!r} is not an emotion; emotion.emotions has {known}", "summary", "satisfied"
+                )
         _check_unique([rule.name for rule in self.rules], "rules")
         _check_unique([zone.name for zone in self.zones], "zones")
 
@@ -355,11 +356,11 @@ class Config:
                 "rules", index, "role",
             )  # fmt: skip
 
-    def satisfied_groups(self) -> tuple[str, ...]:
-        """Return the groups whose look counts as satisfied: the configured ones, or happy and neutral if they exist."""
+    def satisfied_emotions(self) -> tuple[str, ...]:
+        """Return the emotions that count as satisfied: the configured ones, or happy and neutral if they exist."""
         if self.summary.satisfied is not None:
             return self.summary.satisfied
-        return tuple(name for name in ("happy", "neutral") if name in self.emotion.groups)
+        return tuple(name for name in ("happy", "neutral") if name in self.emotion.emotions)
 
     def fingerprint(self) -> str:
         """Return a short hash that tells whether two devices run the same configuration."""
@@ -374,27 +375,6 @@ def load_config(path: Path) -> Config:
         ConfigError: the file does not fit.
     """
     return yaml_loader.load(path, Config, profiles=PROFILES)
-
-
-def read_password(mqtt: Mqtt) -> str | None:
-    """Return the broker password from systemd's credential `mqtt-password`, else from `mqtt.password_file`.
-
-    The service sees the credential; commands that are run beside it see the file.
-
-    Raises:
-        ConfigError: the file is named but cannot be read, or others than its owner may read it.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / "mqtt-password" if folder else None
-    path = credential if credential is not None and credential.exists() else mqtt.password_file
-    if path is None:
-        return None
-    try:
-        if path.stat().st_mode & stat.S_IROTH:
-            raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the password file {path}: {error}") from None
 
 
 def _check_polygons(polygons: tuple[Polygon, ...], key: str) -> None:

@@ -73,15 +73,15 @@ class Pipeline:
     def __init__(self, config: Config, *, new_id: Callable[[], str], zones: IgnoredZones | None = None) -> None:
         self.vision = Vision(config)
         self.zones = IgnoredZones(config.faces.ignore_zones) if zones is None else zones
-        self.groups = self.vision.grouping.names
+        self.emotions = self.vision.emotions.names
         self._tracker = Tracker(config.tracking, config.zones)
         #: Faces that are no customers.
         self.still_places = StillPlaces(config.tracking.still_after_s)
         self._frame_size = (1, 1)
         point = self.vision.classifier.bundle.manifest.operating_point
-        thresholds = thresholds_for(config.rules, config.emotion.groups, point)
+        thresholds = thresholds_for(config.rules, config.emotion.emotions, point)
         self.rules = RuleEngine(
-            config.rules, self.groups, thresholds=thresholds, new_id=new_id, tracking=config.tracking
+            config.rules, self.emotions, thresholds=thresholds, new_id=new_id, tracking=config.tracking
         )
 
     def process(self, frame: Frame) -> Decision:

@@ -3,7 +3,7 @@
 A dataclass is a mapping, its fields are the allowed keys, their types and `option(...)` limits the allowed
 values. Supported field types: bool, int, float, str, Literal of strings, Path, `X | None`, tuples of any of
 these (YAML sequences), `dict[str, X]` and dataclasses. A class variable `REMOVED` maps keys of earlier versions to
-what has taken their place.
+what has taken their place, `RENAMED` those that are still read to their new names.
 
 A file may build on another, named by its key `profile`: what it leaves out, the profile says; lists are taken whole.
 """
@@ -187,6 +187,9 @@ def _mapping_to_dataclass(node: yaml.Node, kind: Any, place: _Place, depth: int)
     for key, key_node, value in _items(node, place):
         if key in getattr(kind, "REMOVED", {}):
             raise place.fail(key_node, f"{key!r} is no longer an option: {kind.REMOVED[key]}")
+        key = getattr(kind, "RENAMED", {}).get(key, key)
+        if key in values:
+            raise place.fail(key_node, f"{key!r} is given twice, by its former name {key_node.value!r} too")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"

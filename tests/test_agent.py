@@ -143,7 +143,7 @@ def test_ping_and_rebirth_are_answered_and_junk_is_survived(edge_agent, listen, 
     ("change", "code", "says"),
     [
         ({"emotion": {"model": "/nonexistent"}}, 3, "is the model installed"),
-        ({"emotion": {"groups": {"angry": ["furious"]}}}, 2, "no label 'furious'"),
+        ({"emotion": {"emotions": {"angry": ["furious"]}}}, 2, "no label 'furious'"),
         ({"performance": {"cores": [1000]}}, 2, "this computer has the cores 0 to"),
         ({"faces": {"detector": "yunet", "yunet_weights": "none.onnx"}}, 3, "model zoo"),
         ({"outbox": {"state_dir": "/proc/nowhere"}}, 6, "outbox.state_dir"),

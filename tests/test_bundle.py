@@ -14,7 +14,7 @@ from edge_agent.config import Config
 from edge_agent.errors import BundleError, ConfigError
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import MODELS_DIR, load_bundle
-from edge_agent.vision.emotion import EmotionClassifier, Grouping
+from edge_agent.vision.emotion import EmotionClassifier, EmotionSums
 
 
 @pytest.fixture
@@ -170,13 +170,13 @@ def test_scores_do_not_depend_on_the_company_a_face_is_in(folder):
 
 def test_groups_are_sums_of_labels():
     labels = ("a", "b", "c")
-    grouping = Grouping.of({"x": ("a", "c"), "y": ("b",)}, labels)
+    grouping = EmotionSums.of({"x": ("a", "c"), "y": ("b",)}, labels)
     scores = np.array([[0.5, 0.3, 0.2]], dtype=np.float32)
     np.testing.assert_allclose(grouping.apply(scores), [[0.7, 0.3]])
     with pytest.raises(ConfigError, match="no label 'z'; it has a, b, c"):
-        Grouping.of({"x": ("z",)}, labels)
+        EmotionSums.of({"x": ("z",)}, labels)
 
 
 def test_the_default_groups_cover_every_label_of_the_shipped_model(folder):
-    grouping = Grouping.of(Config().emotion.groups, use(folder).labels)
+    grouping = EmotionSums.of(Config().emotion.emotions, use(folder).labels)
     np.testing.assert_array_equal(grouping.matrix.sum(axis=1), 1)

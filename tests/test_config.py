@@ -11,7 +11,8 @@ from conftest import REPOSITORY
 
 from edge_agent import yaml_loader
 from edge_agent.alerting.thresholds import thresholds_for
-from edge_agent.config import PROFILES, Config, Mqtt, load_config, read_password
+from edge_agent.config import PROFILES, Config, Mqtt, load_config
+from edge_agent.delivery.password import read_password
 from edge_agent.errors import ConfigError
 from edge_agent.vision.manifest import OperatingPoint
 
@@ -76,7 +77,8 @@ def test_an_empty_file_is_the_default(tmp_path):
         ),
         ("rules:\n- name: a\n  emotions: [mad]", 3, "angry, happy, neutral, sad, other"),
         ("rules:\n- name: a\n- name: a", 3, "used twice"),
-        ("emotion:\n  groups:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),
+        ("emotion:\n  emotions:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),
+        ("emotion:\n  emotions: {a: [x]}\n  groups: {a: [x]}", 3, "former name 'groups'"),
         ("faces:\n  ignore_zones: [[[0, 0], [1, 1]]]", 2, "three [x, y] corners"),
         ("faces:\n  ignore_zones:\n  - [[0, 0], [1, 1], [2, 0]]", 3, "'2' is not a number from 0 to 1"),
         ("faces:\n  confidence: .nan", 2, "a number from 0.05 to 0.99"),
@@ -104,6 +106,12 @@ def test_files_that_are_no_configuration_are_refused(tmp_path, content):
         load_config(path)
 
 
+def test_emotions_are_read_by_their_former_name_too(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("emotion:\n  groups: {angry: [angry, disgust]}\n")
+    assert load_config(path).emotion.emotions == {"angry": ("angry", "disgust")}
+
+
 def test_the_fingerprint_follows_the_configuration():
     other = yaml_loader.loads("site: {name: lobby}", Config)
     assert other.fingerprint() != Config().fingerprint() == Config().fingerprint()
@@ -115,7 +123,7 @@ def test_every_profile_is_a_configuration_with_a_rule(name, tmp_path):
     config = load_config(tmp_path / "c.yaml")
     assert config.rules
     point = OperatingPoint(emotions=("angry",), threshold=0.2)
-    assert thresholds_for(config.rules, config.emotion.groups, point)
+    assert thresholds_for(config.rules, config.emotion.emotions, point)
 
 
 def test_what_the_file_says_goes_before_its_profile(tmp_path):

@@ -147,7 +147,7 @@ def build_agent(
             observers.append(
                 Summarizer(
                     config,
-                    pipeline.groups,
+                    pipeline.emotions,
                     publish=channel.publish_summary,
                     unix=time.time,
                     monotonic=time.monotonic,

@@ -127,7 +127,7 @@ class RuleEngine:
     """All rules over all zones.
 
     Args:
-        groups: names of the columns of `Track.scores`.
+        emotions: names of the columns of `Track.scores`.
         thresholds: rule name → its thresholds.
         new_id: makes the id of a new alert.
         tracking: how long people are remembered, and how their own levels are learned.
@@ -136,7 +136,7 @@ class RuleEngine:
     def __init__(
         self,
         rules: Sequence[Rule],
-        groups: Sequence[str],
+        emotions: Sequence[str],
         *,
         thresholds: Mapping[str, Thresholds],
         new_id: Callable[[], str],
@@ -146,7 +146,7 @@ class RuleEngine:
         self._watches = {
             rule.name: _Watch(
                 rule,
-                People(rule, [groups.index(name) for name in rule.emotions], thresholds[rule.name], self._tracking),
+                People(rule, [emotions.index(name) for name in rule.emotions], thresholds[rule.name], self._tracking),
             )
             for rule in rules
         }

@@ -28,23 +28,23 @@ class Thresholds:
 
 
 def thresholds_for(
-    rules: Sequence[Rule], groups: Mapping[str, tuple[str, ...]], operating_point: OperatingPoint | None
+    rules: Sequence[Rule], emotions: Mapping[str, tuple[str, ...]], operating_point: OperatingPoint | None
 ) -> dict[str, Thresholds]:
     """Return rule name → thresholds.
 
     Args:
-        groups: group name → the model's labels it sums, as configured.
+        emotions: name → the model's labels it sums, as configured.
         operating_point: the model's, if it states one.
 
     Raises:
         ConfigError: a rule leaves its threshold to a model that states none for its emotions.
     """
-    return {rule.name: _thresholds(rule, groups, operating_point) for rule in rules}
+    return {rule.name: _thresholds(rule, emotions, operating_point) for rule in rules}
 
 
-def _thresholds(rule: Rule, groups: Mapping[str, tuple[str, ...]], point: OperatingPoint | None) -> Thresholds:
+def _thresholds(rule: Rule, emotions: Mapping[str, tuple[str, ...]], point: OperatingPoint | None) -> Thresholds:
     upper = rule.upper
-    labels = {label for group in rule.emotions for label in groups[group]}
+    labels = {label for name in rule.emotions for label in emotions[name]}
     if point is not None and (rule.watch != "presence" or labels != set(point.emotions)):
         point = None
     if upper is None:

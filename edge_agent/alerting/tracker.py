@@ -29,7 +29,7 @@ class Observation:
     """One face in one frame.
 
     Attributes:
-        scores: float32 (groups,), probabilities; None for a face that was seen but not judged.
+        scores: float32 (emotions,), probabilities; None for a face that was seen but not judged.
     """
 
     face: Face
@@ -41,7 +41,7 @@ class Track:
     """One person for as long as the camera keeps sight of them, short absences included; then they are forgotten.
 
     Attributes:
-        scores: float32 (groups,), smoothed.
+        scores: float32 (emotions,), smoothed.
         observations: faces judged so far.
         first_s, last_s: first and latest sighting.
         judged_s: when it was last judged.

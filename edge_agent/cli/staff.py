@@ -232,7 +232,7 @@ def _summary(options: argparse.Namespace) -> int:
     if not 0 < options.days < 4000:
         raise ConfigError("--days must be above 0 and below 4000")
     intervals = read(config.outbox.state_dir, since_s=time.time() - 86_400 * options.days)
-    groups = list(config.emotion.groups)
+    groups = list(config.emotion.emotions)
     if options.csv:
         print(as_csv(intervals, groups), end="")
         return 0
@@ -275,8 +275,8 @@ def _segment(option: str, value: str) -> str:
 
 
 def _bus(mqtt: Mqtt, client_id: str, subscriptions: list[str], wake: Callable[[], None] = lambda: None) -> MqttBus:
-    from edge_agent.config import read_password
     from edge_agent.delivery.mqtt import MqttBus
+    from edge_agent.delivery.password import read_password
 
     return MqttBus(
         mqtt,

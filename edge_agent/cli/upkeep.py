@@ -30,8 +30,9 @@ def _add_check_config(commands: Commands) -> None:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from edge_agent.config import load_config, read_password
+    from edge_agent.config import load_config
     from edge_agent.delivery.mqtt import MqttBus
+    from edge_agent.delivery.password import read_password
     from edge_agent.pipeline import Pipeline
     from edge_agent.vision.models import with_active_model
 

@@ -72,7 +72,7 @@ class MqttBus:
 
     Args:
         client_id: the same after a restart, so that the broker keeps what arrives meanwhile.
-        password: from `config.read_password`.
+        password: from `edge_agent.delivery.password.read_password`.
         subscriptions: topic filters, at QoS 1, renewed with every connection.
         subscriptions_qos0: topic filters at QoS 0; the broker keeps nothing on them while this client is away.
         will: published by the broker when this client vanishes.

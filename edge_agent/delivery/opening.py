@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge_agent.alerting.rules import Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
-from edge_agent.config import Config, read_password
+from edge_agent.config import Config
 from edge_agent.delivery.alerts import AlertPublisher, Answered
 from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.channel import Channel
@@ -17,6 +17,7 @@ from edge_agent.delivery.commands import Upkeep
 from edge_agent.delivery.messages import Composer, boot_id, new_ulid
 from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.password import read_password
 from edge_agent.delivery.relay import OutboxRelay
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
-from edge_agent.config import Config, read_password
+from edge_agent.config import Config
 from edge_agent.delivery.bus import Connected, Event, PublishResult
 from edge_agent.delivery.messages import Message, Topics
 from edge_agent.delivery.mqtt import MqttBus
+from edge_agent.delivery.password import read_password
 
 #: Topics below a device on which the broker keeps the last message.
 RETAINED_TOPICS = ("state", "health", "info", "alert/active")

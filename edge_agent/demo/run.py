@@ -89,7 +89,7 @@ class Demo:
                 privacy=config.Privacy(notice_posted=True),  # whoever runs the demo knows
             )
             agent = build_agent(settings, every_frame=self._every_frame, on_decision=self._watch)
-            self._timeline = Timeline(agent.pipeline.groups)
+            self._timeline = Timeline(agent.pipeline.emotions)
             self._say(f"camera {settings.camera.device}, broker on 127.0.0.1:{broker.port}, pager 'demo' beside it\n")
             self._show(agent, settings.mqtt)
         return self._summary(agent)
@@ -155,7 +155,7 @@ class Demo:
                 self._timeline.marks.append(clip_s)
         if clip_s >= self._next_line_s:
             self._next_line_s = clip_s - clip_s % _LINE_EVERY_S + _LINE_EVERY_S
-            self._say(_line(clip_s, decision, self._timeline.groups))
+            self._say(_line(clip_s, decision, self._timeline.emotions))
 
     def _summary(self, agent: Agent) -> dict[str, Any]:
         result = self._result
@@ -213,11 +213,11 @@ def as_text(summary: dict[str, Any], chart: str) -> str:
     )
 
 
-def _line(clip_s: float, decision: Decision, groups: Any) -> str:
+def _line(clip_s: float, decision: Decision, emotions: Any) -> str:
     people = []
     for track in decision.tracks:
         best = int(track.scores.argmax())
-        people.append(f"{groups[best]:8}{'█' * round(float(track.scores[best]) * 10):10}")
+        people.append(f"{emotions[best]:8}{'█' * round(float(track.scores[best]) * 10):10}")
     return f"{clip_s:6.1f} s  " + ("   ".join(people) or "nobody in view")
 
 

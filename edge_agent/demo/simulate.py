@@ -85,8 +85,8 @@ class Simulation:
         """
         settings, wake, raised = self._settings, threading.Event(), 0
         thresholds = {rule.name: Thresholds(upper=0.5, lower=0.3) for rule in settings.rules}
-        groups = tuple(settings.emotion.groups)
-        rules = RuleEngine(settings.rules, groups, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
+        emotions = tuple(settings.emotion.emotions)
+        rules = RuleEngine(settings.rules, emotions, thresholds=thresholds, new_id=new_ulid, tracking=settings.tracking)
 
         def stepped(alert: Alert) -> None:
             nonlocal raised
@@ -108,7 +108,7 @@ class Simulation:
 
     def _play(self, stop: threading.Event, wake: threading.Event, rules: RuleEngine, channel: Channel) -> None:
         start_s, told, reached = time.monotonic(), 0, False
-        columns = {name: column for column, name in enumerate(self._settings.emotion.groups)}
+        columns = {name: column for column, name in enumerate(self._settings.emotion.emotions)}
         emotions = [columns[rule.emotions[0]] for rule in self._settings.rules]
         end_s = max(visit.at_s + visit.stays_s for visit in self._visits) + 10
         while not stop.is_set():

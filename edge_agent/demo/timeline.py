@@ -17,18 +17,18 @@ class Timeline:
     """Smoothed scores of each frame, the highest of the people in view.
 
     Attributes:
-        groups: names of the score columns.
-        samples: (seconds, float32 (groups,)) pairs in order of time.
+        emotions: names of the score columns.
+        samples: (seconds, float32 (emotions,)) pairs in order of time.
         marks: seconds at which a page was raised.
     """
 
-    groups: Sequence[str]
+    emotions: Sequence[str]
     samples: list[tuple[float, npt.NDArray[np.float32]]] = field(default_factory=list)
     marks: list[float] = field(default_factory=list)
 
     def add(self, time_s: float, scores: Sequence[npt.NDArray[np.float32]]) -> None:
         """Add one frame's smoothed scores, one vector a person."""
-        highest = np.max(scores, axis=0) if scores else np.zeros(len(self.groups), dtype=np.float32)
+        highest = np.max(scores, axis=0) if scores else np.zeros(len(self.emotions), dtype=np.float32)
         self.samples.append((time_s, highest))
 
     def __str__(self) -> str:
@@ -39,7 +39,9 @@ class Timeline:
         for time_s, scores in self.samples:
             columns[self._column(time_s, end_s)].append(scores)
         means = [np.mean(column, axis=0) if column else None for column in columns]
-        lines = [f"{group:>8} │{''.join(_block(m, row) for m in means)}│" for row, group in enumerate(self.groups)]
+        lines = [
+            f"{emotion:>8} │{''.join(_block(m, row) for m in means)}│" for row, emotion in enumerate(self.emotions)
+        ]
         if self.marks:
             arrows = [" "] * _WIDTH
             for mark in self.marks:

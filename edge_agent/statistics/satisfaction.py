@@ -28,14 +28,14 @@ class Satisfaction:
     """Collects visits; `update` once a frame.
 
     Args:
-        groups: names of the columns of `Track.scores`.
+        emotions: names of the columns of `Track.scores`.
         satisfied: those that count as a satisfied last look.
         min_group: fewest visits that are reported.
     """
 
-    def __init__(self, groups: Sequence[str], *, satisfied: Sequence[str], min_group: int) -> None:
-        self._groups, self._min_group = groups, min_group
-        self._satisfied = {groups.index(name) for name in satisfied}
+    def __init__(self, emotions: Sequence[str], *, satisfied: Sequence[str], min_group: int) -> None:
+        self._emotions, self._min_group = emotions, min_group
+        self._satisfied = {emotions.index(name) for name in satisfied}
         self._present: dict[int, _Visit] = {}
         self._ended: dict[int, _Visit] = {}
 
@@ -64,7 +64,7 @@ class Satisfaction:
             return Summary(None, None, None)
         shares = {
             name: round(sum(v.looks.get(column, 0) / sum(v.looks.values()) for v in visits) / len(visits), 4)
-            for column, name in enumerate(self._groups)
+            for column, name in enumerate(self._emotions)
         }
         content = sum(visit.last in self._satisfied for visit in visits)
         return Summary(len(visits), shares, round(content / len(visits), 4))

@@ -45,7 +45,7 @@ class Summarizer(Observer):
     def __init__(
         self,
         config: Config,
-        groups: Sequence[str],
+        emotions: Sequence[str],
         *,
         publish: Callable[[Summary, float, float], None],
         unix: Callable[[], float],
@@ -54,7 +54,7 @@ class Summarizer(Observer):
         self._state_dir, self._interval_s = config.outbox.state_dir, config.summary.interval_s
         self._publish, self._unix, self._monotonic = publish, unix, monotonic
         self._satisfaction = Satisfaction(
-            groups, satisfied=config.satisfied_groups(), min_group=config.privacy.min_group
+            emotions, satisfied=config.satisfied_emotions(), min_group=config.privacy.min_group
         )
         self._began_s = monotonic()
 
@@ -99,13 +99,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=1.0)
 
 
-def as_csv(intervals: Iterable[Interval], groups: Sequence[str]) -> str:
-    """Return a table: times in UTC, visits, the share of each group, and of satisfied last looks."""
+def as_csv(intervals: Iterable[Interval], emotions: Sequence[str]) -> str:
+    """Return a table: times in UTC, visits, the share of each emotion, and of satisfied last looks."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["begin", "end", "visits", *groups, "satisfied"])
+    writer.writerow(["begin", "end", "visits", *emotions, "satisfied"])
     for one in intervals:
-        shares = [one.shares.get(name, "") for name in groups]
+        shares = [one.shares.get(name, "") for name in emotions]
         writer.writerow([rfc3339(one.begin_s), rfc3339(one.end_s), one.visits, *shares, one.satisfied])
     return out.getvalue()
 

@@ -44,7 +44,7 @@ class Classifier:
 
         Returns:
             image, width, height, and faces: each with box (x, y, width, height in pixels), confidence,
-            scores by group and scores by label; shares are 0..1.
+            scores by emotion and scores by label; shares are 0..1.
 
         Raises:
             CameraError: the picture cannot be read, or the copy cannot be written.
@@ -59,8 +59,8 @@ class Classifier:
         self._zones.mask(image)
         faces = self._find(image)
         probabilities = self._vision.classify(image, faces)
-        grouped = self._vision.grouping.apply(probabilities)
-        labels, groups = self._vision.classifier.labels, self._vision.grouping.names
+        grouped = self._vision.emotions.apply(probabilities)
+        labels, emotions = self._vision.classifier.labels, self._vision.emotions.names
         result = {
             "image": str(path),
             "width": width,
@@ -74,10 +74,10 @@ class Classifier:
                         "height": round(face.height / shrink),
                     },
                     "confidence": round(face.confidence, 3),
-                    "scores": {name: round(float(score), 4) for name, score in zip(groups, by_group, strict=True)},
+                    "scores": {name: round(float(score), 4) for name, score in zip(emotions, by_emotion, strict=True)},
                     "labels": {name: round(float(score), 4) for name, score in zip(labels, by_label, strict=True)},
                 }
-                for face, by_group, by_label in zip(faces, grouped, probabilities, strict=True)
+                for face, by_emotion, by_label in zip(faces, grouped, probabilities, strict=True)
             ],
         }
         if annotated is not None:

@@ -14,11 +14,12 @@ from edge_agent.agent.health import temperature_c
 from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
-from edge_agent.config import Config, read_password
+from edge_agent.config import Config
 from edge_agent.delivery.bus import FAILURE, Connected, Disconnected, Event, PublishResult, SubscriptionDenied
 from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.password import read_password
 from edge_agent.errors import AgentError, CameraError, StateError
 from edge_agent.pipeline import Pipeline
 from edge_agent.vision.models import with_active_model

@@ -12,7 +12,7 @@ from edge_agent.camera.frames import Image
 from edge_agent.config import Config
 from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
-from edge_agent.vision.emotion import EmotionClassifier, Grouping, Probabilities
+from edge_agent.vision.emotion import EmotionClassifier, EmotionSums, Probabilities
 from edge_agent.vision.faces import Face, FaceDetector, crop_face
 from edge_agent.vision.gates import box_reason, crop_reason
 from edge_agent.vision.yunet import YuNet
@@ -23,7 +23,7 @@ class Judgement:
     """One face of one frame.
 
     Attributes:
-        scores: float32 (groups,), probabilities of the configured groups; None when a gate kept it from being judged.
+        scores: float32 (emotions,), probabilities of the configured ones; None when a gate kept it from being judged.
         brightness: mean of its crop, 0..255; 0 when it was not judged.
     """
 
@@ -60,7 +60,7 @@ class Vision:
             )
         bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
         self.classifier = EmotionClassifier(bundle, threads=threads, runtime=runtime)
-        self.grouping = Grouping.of(config.emotion.groups, self.classifier.labels)
+        self.emotions = EmotionSums.of(config.emotion.emotions, self.classifier.labels)
         self._framing = self.classifier.framing(config.faces.detector)
 
     def find_faces(self, image: Image) -> list[Face]:
@@ -94,7 +94,7 @@ class Vision:
                 self.abstained[reason] += 1
                 judgements.append(Judgement(face, None, 0.0))
             else:
-                scores = self.grouping.apply(self.classifier.classify([crop]))[0]
+                scores = self.emotions.apply(self.classifier.classify([crop]))[0]
                 judgements.append(Judgement(face, scores, float(crop.mean())))
         return judgements
 

@@ -169,34 +169,34 @@ def _quantization(
 
 
 @dataclass(frozen=True, slots=True)
-class Grouping:
-    """Sums the model's labels into the groups that rules and people talk about.
+class EmotionSums:
+    """Sums the model's labels into the emotions that rules and people talk about.
 
     Attributes:
         names: group names, in the configuration's order.
-        matrix: float32 (labels, groups) of zeros and ones.
+        matrix: float32 (labels, emotions) of zeros and ones.
     """
 
     names: tuple[str, ...]
     matrix: Probabilities
 
     @classmethod
-    def of(cls, groups: dict[str, tuple[str, ...]], labels: tuple[str, ...]) -> Grouping:
+    def of(cls, emotions: dict[str, tuple[str, ...]], labels: tuple[str, ...]) -> EmotionSums:
         """Build from configuration.
 
         Raises:
             ConfigError: a group names a label the model does not have.
         """
-        matrix = np.zeros((len(labels), len(groups)), dtype=np.float32)
-        for column, (group, members) in enumerate(groups.items()):
+        matrix = np.zeros((len(labels), len(emotions)), dtype=np.float32)
+        for column, (name, members) in enumerate(emotions.items()):
             for label in members:
                 if label not in labels:
                     raise ConfigError(
-                        f"emotion.groups.{group}: the model has no label {label!r}; it has {', '.join(labels)}"
+                        f"emotion.emotions.{name}: the model has no label {label!r}; it has {', '.join(labels)}"
                     )
                 matrix[labels.index(label), column] = 1
-        return cls(tuple(groups), matrix)
+        return cls(tuple(emotions), matrix)
 
     def apply(self, probabilities: Probabilities) -> Probabilities:
-        """Return float32 (n, groups) from float32 (n, labels); labels in no group are left out."""
+        """Return float32 (n, emotions) from float32 (n, labels); labels in no emotion are left out."""
         return probabilities @ self.matrix

@@ -57,7 +57,7 @@ class LiveView(Observer):
     """Written by the agent's loop, read by the server's thread; each value is replaced whole, never changed."""
 
     def __init__(self, config: Config, pipeline: Pipeline) -> None:
-        self._config, self._pipeline, self._groups = config, pipeline, pipeline.groups
+        self._config, self._pipeline, self._emotions = config, pipeline, pipeline.emotions
         self._episodes: dict[str, _Episode] = {}
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._alerts_text = "[]"
@@ -96,7 +96,7 @@ class LiveView(Observer):
         people = []
         for track in decision.tracks:
             face = track.face
-            scores = {name: round(float(score), 3) for name, score in zip(self._groups, track.scores, strict=True)}
+            scores = {name: round(float(score), 3) for name, score in zip(self._emotions, track.scores, strict=True)}
             people.append({
                 "id": track.id, "zone": track.zone,
                 "box": [

@@ -82,8 +82,8 @@ class LiveServer(Observer):
         return web.json_response({
             "site": config.site.name, "device": config.site.device, "place": config.site.place,
             "camera": config.camera.source, "live": config.privacy.notice_posted, "blurred": config.web.blur_faces,
-            "state_dir": str(config.outbox.state_dir), "groups": list(config.emotion.groups),
-            "satisfied": config.satisfied_groups(), "min_group": config.privacy.min_group,
+            "state_dir": str(config.outbox.state_dir), "groups": list(config.emotion.emotions),
+            "satisfied": config.satisfied_emotions(), "min_group": config.privacy.min_group,
         })  # fmt: skip
 
     async def _alerts(self, _request: web.Request) -> web.Response:
@@ -97,7 +97,7 @@ class LiveServer(Observer):
         return web.json_response([asdict(one) for one in intervals])
 
     async def _summary_csv(self, _request: web.Request) -> web.Response:
-        text = as_csv(await asyncio.to_thread(self._intervals), list(self._config.emotion.groups))
+        text = as_csv(await asyncio.to_thread(self._intervals), list(self._config.emotion.emotions))
         headers = {"Content-Disposition": "attachment; filename=summary.csv"}
         return web.Response(text=text, content_type="text/csv", headers=headers)
 

@@ -46,7 +46,7 @@ class Kiosk:
         self._every_s, self._next_s, self._looks = every_s, time.monotonic() + random.uniform(0, every_s), 0
         self._raised = raised
         self.rules = RuleEngine(
-            (RULE,), tuple(config.emotion.groups), thresholds={"angry": Thresholds(0.5, 0.3)}, new_id=new_ulid
+            (RULE,), tuple(config.emotion.emotions), thresholds={"angry": Thresholds(0.5, 0.3)}, new_id=new_ulid
         )
         self.channel = open_channel(
             config, rules=self.rules, info=_INFO, alert_time_s=time.monotonic, stepped=self._note

@@ -82,13 +82,15 @@ def replay(
     """Return the pages of a visit under a rule that states its threshold.
 
     Args:
-        config: its groups are in the order of the columns of `Track.scores`.
+        config: its emotions are in the order of the columns of `Track.scores`.
         operating_point: the model's; people's own levels are told by it.
     """
     ids = (str(number) for number in itertools.count())
-    groups = config.emotion.groups
-    thresholds = thresholds_for([rule], groups, operating_point)
-    rules = RuleEngine([rule], list(groups), thresholds=thresholds, new_id=lambda: next(ids), tracking=config.tracking)
+    emotions = config.emotion.emotions
+    thresholds = thresholds_for([rule], emotions, operating_point)
+    rules = RuleEngine(
+        [rule], list(emotions), thresholds=thresholds, new_id=lambda: next(ids), tracking=config.tracking
+    )
     count = PageCount()
     for time_s, tracks in moments:
         count.note(rules.update(tracks, time_s), time_s)

@@ -93,9 +93,9 @@ class Evaluation:
         self.rule = config.rules[0]
         self._counter = self._make_pipeline()
         self.model = self._counter.vision.classifier.bundle.id
-        self.groups = self._counter.groups
+        self.emotions = self._counter.emotions
         self.operating_point = self._counter.vision.classifier.bundle.manifest.operating_point
-        self.upper = thresholds_for([self.rule], config.emotion.groups, self.operating_point)[self.rule.name].upper
+        self.upper = thresholds_for([self.rule], config.emotion.emotions, self.operating_point)[self.rule.name].upper
         self._counter_pages = PageCount()
         #: How long the calm visitors took, one after another, with gaps.
         self.counter_s = 0.0
