@@ -7,6 +7,8 @@ const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
 // The server says how things are every ten seconds at least.
 const SILENCE_MS = 25000;
+// A server that has just begun, or has its broker again, asks the kiosks what is open; until then it knows no page.
+const CATCH_UP_MS = 30000;
 const PAGING = ["raised", "escalated"];
 const ANSWERS = [
   ["on_my_way", "On my way"],
@@ -30,6 +32,8 @@ let pages = [];
 let socket = null;
 let sound = null;
 let heard = Date.now();
+// Since when the server of this connection has had its broker; null while it has none.
+let linked = null;
 // Alert id → revision that was rung for; survives a reload of the page, so that nothing rings twice.
 const rung = new Map(JSON.parse(sessionStorage.getItem("rung") ?? "[]"));
 // Answers that the server has not shown the effect of yet: alert id → answer and revision it was given to.
@@ -37,6 +41,7 @@ const waiting = new Map();
 
 function connect() {
   heard = Date.now();
+  linked = null;
   socket = openSocket();
   socket.onmessage = ({ data }) => {
     heard = Date.now();
@@ -70,9 +75,11 @@ function say(text, problem) {
 function show(state) {
   say(state.problem ? `No broker: ${state.problem}` : `Connected as ${name}`, Boolean(state.problem));
   pages = state.pages.sort((a, b) => isPaging(b) - isPaging(a));
+  linked = state.problem ? null : (linked ?? Date.now());
+  const complete = linked !== null && Date.now() - linked > CATCH_UP_MS;
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
-    if (!page || page.revision > answer.revision) waiting.delete(id);
+    if (page ? page.revision > answer.revision : complete) waiting.delete(id);
   }
   for (const page of pages) {
     if (!isPaging(page) || (rung.get(page.id) ?? 0) >= page.revision) continue;
