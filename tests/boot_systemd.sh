@@ -24,7 +24,8 @@ if [ ! -d "$tree/wheels" ]; then
     # shellcheck disable=SC2086
     python3 -m pip download --quiet --dest "$tree/wheels" --only-binary=:all: --python-version "$python" $platforms \
         --platform "manylinux2014_$(uname -m)" --platform any \
-        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography aiohttp prometheus_client setuptools wheel
+        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography aiohttp prometheus_client \
+        'setuptools>=77' wheel
 fi
 
 cat > "$tree/probe.sh" << 'END'
@@ -47,8 +48,10 @@ check "it says what it does" shows StatusText watching
 check "the outbox is where commands beside the service look for it" test -f /var/lib/edge-agent/outbox.sqlite3
 check "the live view answers" python3 -c "import urllib.request as u; assert b'edge-agent' in u.urlopen('http://127.0.0.1:8080/').read()"
 check "messages arrive" mosquitto_sub -h 127.0.0.1 -t 'kiosk/v1/site/kiosk-1/state' -C 1 -W 10
-check "it runs as its own user" sh -c "ps -o user= -p $(systemctl show edge-agent -p MainPID --value) 2>/dev/null | grep -q edge || stat -c %U /proc/$(systemctl show edge-agent -p MainPID --value) | grep -q edge-agent"
-check "it stays on the core it was given" grep -qx 'Cpus_allowed_list:	0' "/proc/$(systemctl show edge-agent -p MainPID --value)/status"
+pid=$(systemctl show edge-agent -p MainPID --value)
+check "it runs as its own user" sh -c "ps -o user= -p $pid 2>/dev/null | grep -q edge ||
+    stat -c %U /proc/$pid | grep -q edge-agent"
+check "it stays on the core it was given" grep -qx 'Cpus_allowed_list:	0' "/proc/$pid/status"
 mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized
 check "it believes the clock once timesyncd has set it" systemd-run --quiet --pipe --wait -p User=edge-agent -p ProtectClock=yes \
     -p SystemCallErrorNumber=EPERM -p SystemCallFilter=@system-service -p "SystemCallFilter=~@privileged @resources" \

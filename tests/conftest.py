@@ -315,3 +315,42 @@ def run_folder(drawn_data, tmp_path_factory):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return out
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=1000 * PATIENCE_S)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens pages, each in a browser of its own; fails on errors in scripts and requests to other hosts."""
+    problems: list[str] = []
+    contexts = []
+
+    def start(url: str, size: dict[str, int], *, clock: bool = False, script: str = "", **options):
+        context = browser.new_context(viewport=size, **options)
+        contexts.append(context)
+        page = context.new_page()
+        if clock:
+            page.clock.install()
+        page.add_init_script(script)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        host = url.split("/")[2]
+        page.on("request", lambda request: None if host in request.url else problems.append(request.url))
+        page.goto(url)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert [problem for problem in problems if not problem.startswith("blob:")] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 from conftest import REPOSITORY
@@ -11,6 +12,10 @@ from conftest import REPOSITORY
 from edge_agent.vision.manifest import JSON_SCHEMA
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+#: Longer lines cannot be read beside each other, as in a review. A dashboard is not read but imported.
+MAX_LINE = 199
+NOT_READ = {"docs/grafana/edge-agent.json"}
 
 
 def generator():
@@ -55,3 +60,15 @@ def test_its_commands_exist(page, run_command):
     makefile = (REPOSITORY / "Makefile").read_text()
     for target in set(re.findall(r"`(?:sudo )?make ([a-z0-9-]+)", text)):
         assert f"{target}:" in makefile or f" {target} " in makefile or f" {target}:" in makefile, target
+
+
+def test_no_line_is_too_long_to_read():
+    command = ["git", "ls-files", "-z"]
+    out = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    long = []
+    for name in set(filter(None, out.split("\0"))) - NOT_READ:
+        data = (REPOSITORY / name).read_bytes() if (REPOSITORY / name).is_file() else b""
+        if b"\0" not in data:
+            lines = enumerate(data.decode().splitlines(), 1)
+            long += [f"{name}:{number}: {len(line)}" for number, line in lines if len(line) > MAX_LINE]
+    assert long == []

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
 
 #: Room → rooms it may import from; what lies in `edge_agent` itself, BASE, may be imported by all.
 ALLOWED = {
@@ -70,10 +76,28 @@ def test_only_one_module_knows_paho():
     assert users == {"mqtt.py"}
 
 
+def tracked(*folders: str) -> list[str]:
+    command = ["git", "ls-files", "-z", *folders]
+    out = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    return [name for name in out.split("\0") if name]
+
+
+def test_the_package_is_the_agent_with_all_its_files_and_nothing_else():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["packages"]["find"]["include"] == ["edge_agent*"]
+    packaged = {
+        str(path.relative_to(REPOSITORY))
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in (REPOSITORY / package.replace(".", "/")).glob(pattern)
+    }
+    modules = {name for name in tracked("edge_agent") if name.endswith(".py")}
+    assert set(tracked("edge_agent")) <= packaged | modules
+    assert not [name for name in modules if not (REPOSITORY / name).with_name("__init__.py").exists()]
+
+
 def test_the_repository_holds_nothing_it_must_not():
-    files = subprocess.run(
-        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout.split()
+    files = tracked()
     models = {name for name in files if name.endswith((".tflite", ".keras", ".onnx", ".h5"))}
     assert models == {
         "edge_agent/models/blazeface-full-range/model.tflite",

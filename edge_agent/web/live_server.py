@@ -82,7 +82,7 @@ class LiveServer(Observer):
         return web.json_response({
             "site": config.site.name, "device": config.site.device, "place": config.site.place,
             "camera": config.camera.source, "live": config.privacy.notice_posted, "blurred": config.web.blur_faces,
-            "state_dir": str(config.outbox.state_dir), "groups": list(config.emotion.emotions),
+            "state_dir": str(config.outbox.state_dir), "emotions": list(config.emotion.emotions),
             "satisfied": config.satisfied_emotions(), "min_group": config.privacy.min_group,
         })  # fmt: skip
 

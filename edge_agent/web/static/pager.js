@@ -1,6 +1,8 @@
-// The staff pager: shows what the server says is open, rings once for each step that pages, sends answers until they count.
+// The staff pager: shows what the server says is open, rings once for each step that pages, sends answers until they
+// count.
 
-const RECONNECT_MS = 1000;
+import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
+
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
 // An answer is worth sending for so long, as the broker holds it.
@@ -8,10 +10,22 @@ const ANSWER_WORTH_MS = 600000;
 // The server says how things are every ten seconds at least.
 const SILENCE_MS = 25000;
 const PAGING = ["raised", "escalated"];
-const ANSWERS = [["on_my_way", "On my way"], ["ack", "Acknowledge"], ["resolve", "Resolved"], ["false_alarm", "False alarm"], ["snooze", "Snooze 10 minutes"]];
-const ENDED = { resolve: "resolved", false_alarm: "false alarm", snooze: "snoozed", calm: "calm again", out_of_view: "the customer left", stopped: "the kiosk stopped" };
+const ANSWERS = [
+  ["on_my_way", "On my way"],
+  ["ack", "Acknowledge"],
+  ["resolve", "Resolved"],
+  ["false_alarm", "False alarm"],
+  ["snooze", "Snooze 10 minutes"],
+];
+const ENDED = {
+  resolve: "resolved",
+  false_alarm: "false alarm",
+  snooze: "snoozed",
+  calm: "calm again",
+  out_of_view: "the customer left",
+  stopped: "the kiosk stopped",
+};
 
-const $ = (id) => document.getElementById(id);
 let name = localStorage.getItem("name") ?? "";
 let muted = false;
 let pages = [];
@@ -25,19 +39,15 @@ const waiting = new Map();
 // Alerts that the server has shown since it was connected to; one that has just started may not know of a page yet.
 let shown = new Set();
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
 function connect() {
   heard = Date.now();
   shown = new Set();
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
-  socket.onmessage = ({ data }) => { heard = Date.now(); show(JSON.parse(data)); };
-  socket.onopen = () => { for (const answer of waiting.values()) send(answer); };
+  socket = openSocket();
+  socket.onmessage = ({ data }) => {
+    heard = Date.now();
+    show(JSON.parse(data));
+  };
+  socket.onopen = sendWaiting;
   socket.onclose = async () => {
     say("No connection; trying again", true);
     // A session that ended shows as a refusal: ask for the token again.
@@ -64,22 +74,26 @@ function say(text, problem) {
 
 function show(state) {
   say(state.problem ? `No broker: ${state.problem}` : `Connected as ${name}`, Boolean(state.problem));
-  pages = state.pages.sort((a, b) => PAGING.includes(b.step) - PAGING.includes(a.step));
+  pages = state.pages.sort((a, b) => isPaging(b) - isPaging(a));
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
-    const over = shown.has(id) || Date.now() - answer.since > ANSWER_WORTH_MS || state.recent.some((one) => one.id === id && one.step === "cleared");
+    const cleared = state.recent.some((one) => one.id === id && one.step === "cleared");
+    const over = cleared || shown.has(id) || Date.now() - answer.since > ANSWER_WORTH_MS;
     if (page ? page.revision > answer.revision : over) waiting.delete(id);
   }
   for (const { id } of pages) shown.add(id);
   for (const page of pages) {
-    if (!PAGING.includes(page.step) || (rung.get(page.id) ?? 0) >= page.revision) continue;
+    if (!isPaging(page) || (rung.get(page.id) ?? 0) >= page.revision) continue;
     rung.set(page.id, page.revision);
     announce(page);
   }
   sessionStorage.setItem("rung", JSON.stringify([...rung].slice(-200)));
   draw();
-  $("recent").replaceChildren(...state.recent.map((page) => make("li", {}, `${new Date(page.unix_s * 1000).toLocaleTimeString()} ${place(page)}: ${what(page)}`)));
+  const recent = state.recent.map((page) => make("li", {}, `${time(page.unix_s)} ${place(page)}: ${what(page)}`));
+  $("recent").replaceChildren(...recent);
 }
+
+const isPaging = ({ step }) => PAGING.includes(step);
 
 const place = (page) => page.place + (page.zone === "view" ? "" : `, ${page.zone}`);
 
@@ -95,23 +109,36 @@ function what({ step, by, reason, groups, people }) {
 function draw() {
   $("calm").hidden = pages.length > 0;
   const focused = document.activeElement?.dataset?.key;
-  $("pages").replaceChildren(...pages.map((page) => {
-    const paging = PAGING.includes(page.step);
-    const answer = waiting.get(page.id);
-    const buttons = ANSWERS.filter(([action]) => paging || (action !== "ack" && action !== page.reason)).map(([action, text], index) => {
-      const button = make("button", { class: index === 0 && paging ? "main" : "", "data-key": `${page.id} ${action}` }, text);
-      button.addEventListener("click", () => reply(page, action));
-      return button;
-    });
-    return make("article", { class: paging ? "paging" : "", "data-id": page.id, "aria-label": `${page.message}, ${place(page)}` },
-      make("h2", {}, page.message), make("p", { class: "place" }, place(page)),
-      make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), `${crowd(page) && ` · ${crowd(page)}`} · ${page.severity} · ${page.emotions.join("/")} ${Math.round(100 * page.score)} %`),
-      make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
-      make("p", { class: "quiet" }, answer ? "Sending your answer …" : page.device),
-      make("div", { class: "answers" }, ...buttons));
-  }));
+  $("pages").replaceChildren(...pages.map(card));
   if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
   tick();
+}
+
+function card(page) {
+  const paging = isPaging(page);
+  const label = `${page.message}, ${place(page)}`;
+  const seen = `${page.emotions.join("/")} ${percent(page.score)}`;
+  const about = [crowd(page), page.severity, seen].filter(Boolean).map((text) => ` · ${text}`);
+  return make(
+    "article",
+    { class: paging ? "paging" : "", "data-id": page.id, "aria-label": label },
+    make("h2", {}, page.message),
+    make("p", { class: "place" }, place(page)),
+    make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ...about),
+    make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
+    make("p", { class: "quiet" }, waiting.has(page.id) ? "Sending your answer …" : page.device),
+    make("div", { class: "answers" }, ...buttons(page, paging)),
+  );
+}
+
+function buttons(page, paging) {
+  const possible = ANSWERS.filter(([action]) => paging || (action !== "ack" && action !== page.reason));
+  return possible.map(([action, text], index) => {
+    const main = index === 0 && paging;
+    const button = make("button", { class: main ? "main" : "", "data-key": `${page.id} ${action}` }, text);
+    button.addEventListener("click", () => reply(page, action));
+    return button;
+  });
 }
 
 function tick() {
@@ -132,6 +159,10 @@ function send(answer) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(answer));
 }
 
+function sendWaiting() {
+  for (const answer of waiting.values()) send(answer);
+}
+
 async function announce(page) {
   if (!name) return;
   const where = [place(page), crowd(page)].filter(Boolean).join(", ");
@@ -140,7 +171,13 @@ async function announce(page) {
   document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
   if (document.hidden && globalThis.Notification?.permission === "granted") {
     const worker = await navigator.serviceWorker?.ready;
-    worker?.showNotification(page.message, { body: where, tag: page.id, renotify: true, icon: "/icon-192.png", requireInteraction: true });
+    worker?.showNotification(page.message, {
+      body: where,
+      tag: page.id,
+      renotify: true,
+      icon: "/icon-192.png",
+      requireInteraction: true,
+    });
   }
 }
 
@@ -159,6 +196,12 @@ function ring() {
   }
 }
 
+// Browsers want a touch before a page may play sound.
+function allowSound() {
+  sound ??= new AudioContext();
+  sound.resume();
+}
+
 function onDuty(on) {
   $("shift").hidden = on;
   $("duty").hidden = !on;
@@ -175,8 +218,7 @@ $("shift").addEventListener("submit", (event) => {
   name = $("name").value.trim();
   if (!name) return;
   localStorage.setItem("name", name);
-  sound ??= new AudioContext();
-  sound.resume();
+  allowSound();
   globalThis.Notification?.requestPermission?.();
   onDuty(true);
   say(`Connected as ${name}`);
@@ -186,16 +228,25 @@ $("mute").addEventListener("click", () => {
   $("mute").setAttribute("aria-pressed", muted);
   $("mute").textContent = muted ? "Sound is off" : "Sound is on";
 });
-$("end").addEventListener("click", () => { name = ""; localStorage.removeItem("name"); sound?.suspend(); onDuty(false); });
+$("end").addEventListener("click", () => {
+  name = "";
+  localStorage.removeItem("name");
+  sound?.suspend();
+  onDuty(false);
+});
 
 $("name").value = name;
 onDuty(Boolean(name));
-// After a reload the browser wants a touch before it plays sound.
-addEventListener("pointerdown", () => { if (name) { sound ??= new AudioContext(); sound.resume(); } });
+// After a reload, on whatever is touched first.
+addEventListener("pointerdown", () => name && allowSound());
 document.addEventListener("visibilitychange", stayAwake);
 setInterval(tick, 1000);
-setInterval(() => { if (socket.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp(); }, 1000);
-setInterval(() => { if (name && pages.some(({ step, id }) => PAGING.includes(step) && !waiting.has(id))) ring(); }, RING_MS);
-setInterval(() => { for (const answer of waiting.values()) send(answer); }, ANSWER_AGAIN_MS);
+setInterval(() => {
+  if (socket.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp();
+}, 1000);
+setInterval(() => {
+  if (name && pages.some((page) => isPaging(page) && !waiting.has(page.id))) ring();
+}, RING_MS);
+setInterval(sendWaiting, ANSWER_AGAIN_MS);
 navigator.serviceWorker?.register("/worker.js").catch(() => {});
 connect();

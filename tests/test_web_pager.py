@@ -1,0 +1,162 @@
+"""The staff pager's page in real browsers, with the real agent, a real broker and the demo clip behind it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+from browser import PHONE, accessible, screenshot
+from conftest import PATIENCE_S
+from playwright.sync_api import Page, expect
+from test_staff import TWO_ANGRY, exercise
+
+from edge_agent.demo import CLIPS
+from edge_agent.demo.simulate import Visit
+from edge_agent.testing import free_port
+
+
+class TestStaffPager:
+    @pytest.fixture
+    def pager(self, edge_agent, broker, site):
+        def start(*options: str, port: int | None = None):
+            process = edge_agent(
+                "pager", "--web", "--listen", "127.0.0.1:0", "--port", port or broker.port, "--site", site, *options
+            )
+            return process, next(line for line in process.stdout if "staff pager at" in line).split()[-1]
+
+        return start
+
+    @pytest.fixture
+    def watch(self, edge_agent, write_config):
+        """Starts an agent that raises one page, and keeps it open however long the browsers take."""
+
+        def start() -> None:
+            config_file = write_config(
+                camera={"device": str(CLIPS["one"]), "loop": True},
+                rules=[{"name": "angry-customer", "off_delay_s": 60, "cooldown_s": 600}],
+            )
+            agent = edge_agent("run", "--config", config_file)
+            next(line for line in agent.stderr if "camera delivers frames" in line)
+
+        return start
+
+    def on_duty(self, open_page, url: str, name: str) -> Page:
+        page = open_page(url, PHONE, has_touch=True, is_mobile=True)
+        page.get_by_label("Your name").fill(name)
+        page.get_by_role("button", name="Start shift").click()
+        expect(page.locator("#link")).to_have_text(f"Connected as {name}")
+        return page
+
+    def test_staff_see_a_page_and_who_took_it(self, pager, open_page, listen, site, watch):
+        listener = listen(f"kiosk/v1/{site}/#")
+        _, url = pager()
+        kim, lee = self.on_duty(open_page, url, "Kim"), self.on_duty(open_page, url, "Lee")
+        accessible(kim)
+        watch()
+        for page in (kim, lee):
+            expect(page.locator("article.paging")).to_contain_text("Please send assistance")
+            expect(page.locator("article")).to_contain_text("till")
+            expect(page.locator("#news")).to_contain_text("Please send assistance")
+        screenshot(kim, "pager")
+        accessible(kim)
+        kim.reload()  # a reload rings for nothing twice
+        kim.get_by_role("button", name="On my way").click()
+        assert listener.wait_for_json("/alert/0", step="acked", by="Kim")["reason"] == "on_my_way"
+        expect(lee.locator("article")).to_contain_text("Kim is on the way")
+        expect(lee.locator("article.paging")).to_have_count(0)
+        screenshot(lee, "pager-taken")
+        lee.get_by_role("button", name="Resolved").click()
+        listener.wait_for_json("/alert/0", step="cleared", by="Lee", reason="resolve")
+        expect(kim.locator("article")).to_have_count(0)
+        expect(kim.locator("#recent li").first).to_contain_text("resolved, Lee")
+        assert kim.evaluate("document.body.dataset.rings ?? '0'") == "0"
+        assert lee.evaluate("document.body.dataset.rings") == "1"
+
+    def test_a_second_person_rings_again_and_must_be_answered_anew(self, pager, open_page, listen, site, write_config):
+        listener = listen(f"kiosk/v1/{site}/#")
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        with exercise(write_config, TWO_ANGRY):
+            kim.get_by_role("button", name="On my way").click()
+            listener.wait_for_json("/alert/0", step="acked", people=1)
+            expect(kim.locator("article")).to_contain_text("Kim is on the way")
+            expect(kim.locator("article.paging")).to_contain_text("2 people")
+            expect(kim.locator("article")).to_contain_text("Nobody has answered yet")
+            expect(kim.locator("#news")).to_contain_text("2 people")
+            assert kim.evaluate("document.body.dataset.rings") == "2"
+            screenshot(kim, "pager-two")
+            accessible(kim)
+            kim.get_by_role("button", name="Acknowledge").click()
+            listener.wait_for_json("/alert/0", step="acked", people=2)
+            expect(kim.locator("article.paging")).to_have_count(0)
+            assert kim.evaluate("document.body.dataset.rings") == "2"
+
+    @pytest.mark.parametrize("broker_away", [False, True], ids=["at once", "before the broker"])
+    def test_an_answer_given_while_the_server_is_away_counts_later(
+        self, pager, open_page, edge_agent, listen, site, write_config, plug_in, broker, broker_away
+    ):
+        listener = listen(f"kiosk/v1/{site}/#")
+        process, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        with exercise(write_config, [Visit(0.2, 600.0, 0.9, "one")]):  # until it is answered
+            expect(kim.locator("article.paging")).to_be_visible()
+            process.kill()
+            process.wait()
+            expect(kim.locator("#link")).to_contain_text("No connection")
+            kim.get_by_role("button", name="Resolved").click()
+            expect(kim.locator("article")).to_contain_text("Sending your answer")
+            port = free_port() if broker_away else broker.port
+            address = url.removeprefix("http://").rstrip("/")
+            again = edge_agent("pager", "--web", "--listen", address, "--port", port, "--site", site)
+            assert "staff pager at" in next(iter(again.stdout))
+            if broker_away:
+                # It tells the browser how things are before it knows of any page.
+                expect(kim.locator("#link")).to_contain_text("No broker")
+                expect(kim.locator("article")).to_have_count(0)
+                plug_in(port)
+            listener.wait_for_json("/alert/0", step="cleared", by="Kim")
+        assert kim.evaluate("document.body.dataset.rings") == "1"
+
+    def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, open_page):
+        _, url = pager()
+        count_locks = (
+            "navigator.wakeLock.request = () => { window.locks = (window.locks ?? 0) + 1; return Promise.resolve(); }"
+        )
+        page = open_page(url, PHONE, clock=True, script=count_locks)
+        page.get_by_label("Your name").fill("Kim")
+        page.get_by_role("button", name="Start shift").click()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        assert page.evaluate("window.locks") == 2
+        with page.expect_websocket() as again:
+            page.clock.fast_forward(30_000)
+        expect(page.locator("#link")).to_have_text("Connected as Kim")
+        # The server says how things are also when nothing is new.
+        for _ in range(2):
+            again.value.wait_for_event("framereceived", timeout=1000 * PATIENCE_S)
+
+    def test_it_can_be_installed_and_opens_without_the_server(self, pager, open_page):
+        process, url = pager()
+        page = open_page(url, PHONE)
+        assert page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        with urllib.request.urlopen(url + "manifest.webmanifest", timeout=PATIENCE_S) as answer:
+            manifest = json.load(answer)
+        assert manifest["display"] == "standalone"
+        for icon in manifest["icons"]:
+            with urllib.request.urlopen(url.rstrip("/") + icon["src"], timeout=PATIENCE_S) as answer:
+                assert answer.headers["Content-Type"].startswith(icon["type"])
+        process.kill()
+        process.wait()
+        page.reload()
+        expect(page.locator("#link")).to_contain_text("No connection")
+
+    def test_what_cannot_work_is_said(self, run_command):
+        for options, says in (
+            (["--listen", "nowhere"], "HOST:PORT"),
+            (["--listen", "0.0.0.0:0"], "--token-file"),
+            (["--tls-cert", "a.pem"], "belong together"),
+            (["--tls-cert", "a.pem", "--tls-key", "b.pem", "--listen", "127.0.0.1:0"], "cannot use the certificate"),
+            (["--listen", "192.0.2.1:80", "--token-file", "/nowhere"], "cannot read the token"),
+        ):
+            result = run_command("pager", "--web", *options)
+            assert (result.code, says in result.err) == (2, True), result.err
