@@ -12,7 +12,7 @@ from pathlib import Path
 from converter.errors import ConversionError
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, USAGES
+from trainer.data.datasets import ALL, USAGES
 from trainer.errors import TrainerError
 
 
@@ -109,8 +109,8 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _parity(options: argparse.Namespace) -> int:
     from converter.parity import compare
-    from trainer.evaluate import load_for
-    from trainer.judges import load_judge
+    from trainer.evaluation.evaluate import load_for
+    from trainer.evaluation.predictors import load_judge
 
     before, after = load_judge(options.keras), load_judge(options.bundle)
     if before.columns != after.columns:

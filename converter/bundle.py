@@ -25,9 +25,9 @@ from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
-from trainer.datasets import VOTE_LABELS, load_data, to_input
-from trainer.judges import load_judge, load_keras
-from trainer.photos import FRAMING
+from trainer.data.datasets import VOTE_LABELS, load_data, to_input
+from trainer.data.photos import FRAMING
+from trainer.evaluation.predictors import load_judge, load_keras
 from trainer.runs import read_run, recipe_of, require_same_split, split
 
 GOLDEN_TOLERANCE_STEPS = 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import FaceDataset
-from trainer.metrics import answers_of, judge
+from trainer.data.datasets import FaceDataset
+from trainer.evaluation.metrics import answers_of, judge
 
 _ANGRY_AP = "angry_average_precision"
 

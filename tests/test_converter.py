@@ -18,8 +18,8 @@ from converter.errors import ConversionError
 from converter.parity import compare
 from edge_agent.vision.bundle import MODELS_DIR, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
-from trainer.datasets import load_fer2013
-from trainer.metrics import with_temperature
+from trainer.data.datasets import load_fer2013
+from trainer.evaluation.metrics import with_temperature
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from drawn import draw, votes_for, write_data
 
-from trainer.augment import augment, blend_pairs, patch_pairs
-from trainer.batches import FaceBatches
-from trainer.cleaning import clean_training, split_validation
-from trainer.datasets import FaceDataset, load_fer2013
+from trainer.data.augment import augment, blend_pairs, patch_pairs
+from trainer.data.cleaning import clean_training, split_validation
+from trainer.data.datasets import FaceDataset, load_fer2013
+from trainer.data.targets import ferplus_majority
 from trainer.errors import DatasetError
-from trainer.judges import Judge
+from trainer.evaluation.predictors import Judge
+from trainer.fit.batches import FaceBatches
+from trainer.fit.distillation import Taught
 from trainer.recipe import Recipe
-from trainer.targets import ferplus_majority
-from trainer.views import Taught
 
 
 def test_rows_and_votes_are_read_in_order(drawn_data):

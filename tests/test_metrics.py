@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.datasets import LABELS, VOTE_COLUMNS, VOTE_LABELS, FaceDataset
-from trainer.metrics import calibration_error, fit_temperature, judge, operating_point, rated
-from trainer.targets import class_weights, ferplus_majority, targets_for
+from trainer.data.datasets import LABELS, VOTE_COLUMNS, VOTE_LABELS, FaceDataset
+from trainer.data.targets import class_weights, ferplus_majority, targets_for
+from trainer.evaluation.metrics import calibration_error, fit_temperature, judge, operating_point, rated
 
 
 class TestTargets:

@@ -12,8 +12,8 @@ from drawn import trainer
 
 from edge_agent.demo import CLIPS
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.cleaning import near_duplicate_groups
-from trainer.datasets import load_data
+from trainer.data.cleaning import near_duplicate_groups
+from trainer.data.datasets import load_data
 from trainer.errors import DatasetError
 
 

@@ -17,7 +17,7 @@ from drawn import draw, trainer, write_data
 
 from edge_agent.config import Config
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.datasets import LABELS
+from trainer.data.datasets import LABELS
 from trainer.zoo import NETWORKS
 
 SHIPPED = MODELS_DIR / Config().emotion.model
@@ -103,7 +103,7 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
 def test_patience_outlives_an_interruption():
     import keras
 
-    from trainer.callbacks import StopEarly
+    from trainer.fit.callbacks import StopEarly
 
     for earlier, epochs in (([], 4), ([0.5], 3), ([0.3, 0.5, 0.4, 0.5], 1)):
         stop = StopEarly(patience=3, earlier=earlier)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.datasets import LABELS
+from trainer.data.datasets import LABELS
 from trainer.errors import TrainerError
 
 #: Stochastic gradient descent with Nesterov momentum 0.9, and AdamW.

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.cleaning import CleaningCounts, clean_training, split_validation
-from trainer.datasets import VOTE_LABELS, FaceDataset
+from trainer.data.cleaning import CleaningCounts, clean_training, split_validation
+from trainer.data.datasets import VOTE_LABELS, FaceDataset
+from trainer.data.targets import ferplus_majority
 from trainer.errors import TrainerError
-from trainer.metrics import answers_of, calibrated, fit_temperature, judge, rated
+from trainer.evaluation.metrics import answers_of, calibrated, fit_temperature, judge, rated
 from trainer.recipe import Recipe
-from trainer.targets import ferplus_majority
 
 #: Of the second answer in what rules see: half, their plain geometric mean.
 VOTE_WEIGHT = 0.5

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trainer.datasets import FOUR
+from trainer.data.datasets import FOUR
 from trainer.errors import TrainerError
 from trainer.recipe import Recipe
 

@@ -134,7 +134,7 @@ def load_data(folder: Path, *, classes: tuple[str, ...] = (), already_cropped: b
     Raises:
         DatasetError: it is neither, or cannot be read.
     """
-    from trainer.photos import load_photos
+    from trainer.data.photos import load_photos
 
     photos = _photo_folders(folder)
     data = load_photos(folder, already_cropped=already_cropped) if photos else load_fer2013(folder)
@@ -161,7 +161,7 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _photo_folders(folder: Path) -> list[Path]:
-    from trainer.photos import class_folders
+    from trainer.data.photos import class_folders
 
     return [] if (folder / "fer2013.csv").exists() else class_folders(folder)
 

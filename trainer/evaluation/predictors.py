@@ -14,9 +14,9 @@ from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import LABELS, SIDE_PX, VOTE_LABELS, to_input
+from trainer.data.datasets import LABELS, SIDE_PX, VOTE_LABELS, to_input
 from trainer.errors import ModelError, TrainerError, first_line
-from trainer.metrics import Probabilities, calibrated
+from trainer.evaluation.metrics import Probabilities, calibrated
 from trainer.runs import read_run
 
 Score = Callable[[npt.NDArray[np.uint8]], Probabilities]

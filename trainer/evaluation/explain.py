@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import to_input
-from trainer.judges import Score
+from trainer.data.datasets import to_input
+from trainer.evaluation.predictors import Score
 
 MAX_LAYERS = 64
 

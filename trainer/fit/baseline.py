@@ -18,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from trainer.datasets import FaceDataset, load_data, origin
+from trainer.data.datasets import FaceDataset, load_data, origin
 from trainer.errors import TrainerError
-from trainer.metrics import with_temperature
+from trainer.evaluation.metrics import with_temperature
+from trainer.evaluation.report import write_report
 from trainer.recipe import Recipe
-from trainer.report import write_report
 from trainer.runs import claim, describe, split, versions, write_run
 
 _COMPONENTS = 120

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainer.augment import augment
-from trainer.batches import Faces, Targets
+from trainer.data.augment import augment
 from trainer.errors import TrainerError
-from trainer.judges import Judge, load_judge
+from trainer.evaluation.predictors import Judge, load_judge
+from trainer.fit.batches import Faces, Targets
 
 
 def load_teachers(folders: Sequence[Path], classes: tuple[str, ...], *, votes: bool) -> list[Judge]:

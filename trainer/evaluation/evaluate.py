@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from trainer.cleaning import near_copies
-from trainer.datasets import ALL, LABELS, FaceDataset, load_data
-from trainer.judges import Judge, load_judge
-from trainer.metrics import Probabilities, judge
+from trainer.data.cleaning import near_copies
+from trainer.data.datasets import ALL, LABELS, FaceDataset, load_data
+from trainer.evaluation.metrics import Probabilities, judge
+from trainer.evaluation.predictors import Judge, load_judge
 
 
 def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool = False) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from trainer import plots
-from trainer.augment import augment
-from trainer.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
-from trainer.explain import activations, occlusion
-from trainer.judges import as_judge
-from trainer.metrics import operating_point, rated
+from trainer.data.augment import augment
+from trainer.data.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
+from trainer.evaluation import plots
+from trainer.evaluation.explain import activations, occlusion
+from trainer.evaluation.metrics import operating_point, rated
+from trainer.evaluation.predictors import as_judge
 from trainer.runs import read_history
 
 #: What the page says under each picture, in its order.

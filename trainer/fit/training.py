@@ -16,16 +16,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches, Lessons, Together
-from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
-from trainer.datasets import FaceDataset, load_data, origin, to_input
+from trainer.data.datasets import FaceDataset, load_data, origin, to_input
+from trainer.data.portraits import CROP_PX, FACE_PX, load_portraits
+from trainer.data.targets import class_weights, targets_for
 from trainer.errors import ModelError, TrainerError, first_line
-from trainer.judges import load_keras
-from trainer.metrics import answers_of, with_temperature
-from trainer.optimizer import compile_to_learn
-from trainer.portraits import CROP_PX, FACE_PX, load_portraits
+from trainer.evaluation.metrics import answers_of, with_temperature
+from trainer.evaluation.predictors import load_keras
+from trainer.evaluation.report import write_report
+from trainer.fit.batches import Augmented, FaceBatches, Lessons, Together
+from trainer.fit.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
+from trainer.fit.distillation import Taught, load_teachers
+from trainer.fit.optimizer import compile_to_learn
 from trainer.recipe import Recipe
-from trainer.report import write_report
 from trainer.runs import (
     HISTORY,
     claim,
@@ -37,8 +39,6 @@ from trainer.runs import (
     versions,
     write_run,
 )
-from trainer.targets import class_weights, targets_for
-from trainer.views import Taught, load_teachers
 from trainer.zoo import build, build_to_train, prepare
 from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import layer_index, unfreeze_from

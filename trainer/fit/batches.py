@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from trainer.augment import augment, blend_pairs, patch_pairs
-from trainer.datasets import to_input
+from trainer.data.augment import augment, blend_pairs, patch_pairs
+from trainer.data.datasets import to_input
 from trainer.recipe import Recipe
 
 Faces = npt.NDArray[np.uint8]

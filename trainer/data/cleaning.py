@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import FaceDataset
+from trainer.data.datasets import FaceDataset
 
 #: From this correlation of their pixels two pictures are taken for copies; two of one person hardly reach .95.
 NEAR_COPY = 0.97

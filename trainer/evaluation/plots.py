@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from trainer.datasets import FaceDataset
-from trainer.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
+from trainer.data.datasets import FaceDataset
+from trainer.evaluation.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
