@@ -25,10 +25,13 @@ from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import SCHEMA, find_bundle, load_bundle
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.runtime import load_interpreter
-from trainer.data.datasets import VOTE_LABELS, load_data, to_input
+from trainer.data.datasets import to_input
+from trainer.data.load import load_data
 from trainer.data.photos import FRAMING
+from trainer.data.split import require_same_split, split
 from trainer.evaluation.predictors import load_judge, load_keras
-from trainer.runs import read_run, recipe_of, require_same_split, split
+from trainer.labels import VOTE_LABELS
+from trainer.runs import read_run, recipe_of
 
 GOLDEN_TOLERANCE_STEPS = 1
 _GOLDEN_FACES = 8

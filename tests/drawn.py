@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from trainer.data.datasets import VOTE_COLUMNS
+from trainer.labels import VOTE_COLUMNS
 
 
 def draw(label: int, random: np.random.Generator) -> np.ndarray:

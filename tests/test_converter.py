@@ -18,7 +18,7 @@ from converter.errors import ConversionError
 from converter.parity import compare
 from edge_agent.vision.bundle import MODELS_DIR, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
-from trainer.data.datasets import load_fer2013
+from trainer.data.fer2013 import load_fer2013
 from trainer.evaluation.metrics import with_temperature
 
 

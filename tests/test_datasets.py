@@ -7,8 +7,10 @@ import pytest
 from drawn import draw, votes_for, write_data
 
 from trainer.data.augment import augment, blend_pairs, patch_pairs
-from trainer.data.cleaning import clean_training, split_validation
-from trainer.data.datasets import FaceDataset, load_fer2013
+from trainer.data.cleaning import clean_training
+from trainer.data.datasets import FaceDataset
+from trainer.data.fer2013 import load_fer2013
+from trainer.data.split import split_validation
 from trainer.data.targets import ferplus_majority
 from trainer.errors import DatasetError
 from trainer.evaluation.predictors import Judge

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.data.datasets import LABELS, VOTE_COLUMNS, VOTE_LABELS, FaceDataset
+from trainer.data.datasets import FaceDataset
 from trainer.data.targets import class_weights, ferplus_majority, targets_for
 from trainer.evaluation.metrics import calibration_error, fit_temperature, judge, operating_point, rated
+from trainer.labels import LABELS, VOTE_COLUMNS, VOTE_LABELS
 
 
 class TestTargets:

@@ -13,7 +13,7 @@ from drawn import trainer
 from edge_agent.demo import CLIPS
 from edge_agent.vision.bundle import MODELS_DIR
 from trainer.data.cleaning import near_duplicate_groups
-from trainer.data.datasets import load_data
+from trainer.data.load import load_data
 from trainer.errors import DatasetError
 
 

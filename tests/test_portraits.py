@@ -14,10 +14,10 @@ from drawn import draw, trainer
 from edge_agent.config import Config, Rule
 from edge_agent.vision.bundle import MODELS_DIR
 from trainer.data.augment import augment
-from trainer.data.datasets import LABELS, VOTE_LABELS, VOTE_NAMES
 from trainer.data.portraits import PARTS, load_portraits
 from trainer.errors import DatasetError
 from trainer.evaluation.visits import RATE_HZ, VISIT_S, Visit, paged_up_to, share_by_person
+from trainer.labels import LABELS, VOTE_LABELS, VOTE_NAMES
 
 
 @pytest.fixture

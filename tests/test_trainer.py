@@ -17,7 +17,7 @@ from drawn import draw, trainer, write_data
 
 from edge_agent.config import Config
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.data.datasets import LABELS
+from trainer.labels import LABELS
 from trainer.zoo import NETWORKS
 
 SHIPPED = MODELS_DIR / Config().emotion.model

@@ -12,17 +12,12 @@ from typing import Any
 
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.data.datasets import (
-    ALL,
-    LABELS,
-    MAX_FALSE_ALARMS,
-    MAX_PEOPLE_PAGED,
-    USAGES,
-    class_names,
-    has_votes,
-    load_data,
-)
+from trainer.data.datasets import ALL, USAGES
+from trainer.data.fer2013 import has_votes
+from trainer.data.load import class_names, load_data
 from trainer.errors import TrainerError
+from trainer.evaluation.limits import MAX_FALSE_ALARMS, MAX_PEOPLE_PAGED
+from trainer.labels import LABELS
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
 

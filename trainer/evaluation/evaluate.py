@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from trainer.data.cleaning import near_copies
-from trainer.data.datasets import ALL, LABELS, FaceDataset, load_data
+from trainer.data.datasets import ALL, FaceDataset
+from trainer.data.load import load_data
 from trainer.evaluation.metrics import Probabilities, judge
 from trainer.evaluation.predictors import Judge, load_judge
+from trainer.labels import LABELS
 
 
 def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool = False) -> dict[str, Any]:

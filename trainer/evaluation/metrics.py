@@ -9,8 +9,9 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from edge_agent.vision.emotion import combine
-from trainer.data.datasets import FOUR, VOTE_LABELS, FaceDataset
+from trainer.data.datasets import FaceDataset
 from trainer.data.targets import ferplus_majority, without_contempt
+from trainer.labels import FOUR, VOTE_LABELS
 
 CALIBRATION_BINS = 15
 Probabilities = npt.NDArray[np.float32]

@@ -14,9 +14,10 @@ from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.data.datasets import LABELS, SIDE_PX, VOTE_LABELS, to_input
+from trainer.data.datasets import SIDE_PX, to_input
 from trainer.errors import ModelError, TrainerError, first_line
 from trainer.evaluation.metrics import Probabilities, calibrated
+from trainer.labels import LABELS, VOTE_LABELS
 from trainer.runs import read_run
 
 Score = Callable[[npt.NDArray[np.uint8]], Probabilities]

@@ -15,11 +15,13 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from trainer.data.augment import augment
-from trainer.data.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
+from trainer.data.datasets import FaceDataset
 from trainer.evaluation import plots
 from trainer.evaluation.explain import activations, occlusion
+from trainer.evaluation.limits import MAX_FALSE_ALARMS
 from trainer.evaluation.metrics import operating_point, rated
 from trainer.evaluation.predictors import as_judge
+from trainer.labels import FOUR
 from trainer.runs import read_history
 
 #: What the page says under each picture, in its order.

@@ -13,13 +13,15 @@ from edge_agent.errors import AgentError
 from edge_agent.statistics.intervals import wilson_interval
 from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
-from trainer.data.datasets import FOUR, VOTE_LABELS, load_data
+from trainer.data.load import load_data
 from trainer.data.portraits import Portraits, load_portraits
+from trainer.data.split import require_same_split, split
 from trainer.errors import ModelError, TrainerError
 from trainer.evaluation.metrics import operating_point, seen_by_rules
 from trainer.evaluation.predictors import load_judge
 from trainer.evaluation.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
-from trainer.runs import recipe_of, require_same_split, split, write_json
+from trainer.labels import FOUR, VOTE_LABELS
+from trainer.runs import recipe_of, write_json
 
 #: Whose share of paged visits is limited. Happy people would make it look smaller than it is.
 CALM = "neutral"

@@ -16,8 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.data.datasets import FaceDataset, load_data, origin, to_input
+from trainer.data.datasets import FaceDataset, to_input
+from trainer.data.load import load_data, origin
 from trainer.data.portraits import CROP_PX, FACE_PX, load_portraits
+from trainer.data.split import require_same_split, split
 from trainer.data.targets import class_weights, targets_for
 from trainer.errors import ModelError, TrainerError, first_line
 from trainer.evaluation.metrics import answers_of, with_temperature
@@ -27,18 +29,9 @@ from trainer.fit.batches import Augmented, FaceBatches, Lessons, Together
 from trainer.fit.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
 from trainer.fit.distillation import Taught, load_teachers
 from trainer.fit.optimizer import compile_to_learn
+from trainer.fit.run_folder import claim, describe, versions
 from trainer.recipe import Recipe
-from trainer.runs import (
-    HISTORY,
-    claim,
-    describe,
-    read_history,
-    read_run,
-    require_same_split,
-    split,
-    versions,
-    write_run,
-)
+from trainer.runs import HISTORY, read_history, read_run, write_run
 from trainer.zoo import build, build_to_train, prepare
 from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import layer_index, unfreeze_from

@@ -12,13 +12,15 @@ import keras
 import keras_tuner
 import numpy as np
 
-from trainer.data.datasets import load_data, to_input
+from trainer.data.datasets import to_input
+from trainer.data.load import load_data
+from trainer.data.split import split
 from trainer.data.targets import class_weights, targets_for
 from trainer.errors import TrainerError, first_line
 from trainer.fit.batches import Augmented, FaceBatches
 from trainer.fit.optimizer import compile_to_learn
+from trainer.fit.run_folder import claim
 from trainer.recipe import Recipe
-from trainer.runs import claim, split
 from trainer.zoo import NETWORKS, build_to_train
 
 UNITS = (16, 512, 16)
