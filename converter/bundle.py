@@ -29,7 +29,7 @@ from trainer.data.datasets import to_input
 from trainer.data.load import load_data
 from trainer.data.photos import FRAMING
 from trainer.data.split import require_same_split, split
-from trainer.evaluation.predictors import load_judge, load_keras
+from trainer.evaluation.predictors import load_keras, load_predictor
 from trainer.labels import VOTE_LABELS
 from trainer.runs import read_run, recipe_of
 
@@ -86,7 +86,7 @@ def convert(
         folder = Path(temporary) / out.name
         folder.mkdir()
         _write(folder, content, description, calibration)
-        parity = compare(load_judge(run)(validation.faces), load_judge(folder)(validation.faces), validation)
+        parity = compare(load_predictor(run)(validation.faces), load_predictor(folder)(validation.faces), validation)
         say(str(parity))
         for lost, limit, what in (
             (parity.accuracy_loss, max_accuracy_loss, "accuracy"),

@@ -20,7 +20,7 @@ from trainer.evaluation import plots
 from trainer.evaluation.explain import activations, occlusion
 from trainer.evaluation.limits import MAX_FALSE_ALARMS
 from trainer.evaluation.metrics import operating_point, rated
-from trainer.evaluation.predictors import as_judge
+from trainer.evaluation.predictors import score_with
 from trainer.labels import FOUR
 from trainer.runs import read_history
 
@@ -82,7 +82,7 @@ def write_report(
         best = [_surest(probabilities, truth, code) for code in range(len(classes))]
         shown = validation.take(np.array([row for row in best if row is not None], dtype=np.int64))
         # A label's code is its column; a second answer's columns come after.
-        score = as_judge(model)
+        score = score_with(model)
         maps = [occlusion(score, face, int(label)) for face, label in zip(shown.faces, shown.labels, strict=True)]
         plots.attention(shown, maps, out / "attention.png")
         (out / "activations").mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from trainer.data.datasets import FaceDataset
 from trainer.data.split import fingerprint
 from trainer.data.targets import ferplus_majority
 from trainer.errors import TrainerError
-from trainer.evaluation.metrics import answers_of, calibrated, fit_temperature, judge, rated
+from trainer.evaluation.metrics import answers_of, calibrated, figures_of, fit_temperature, rated
 from trainer.labels import VOTE_LABELS
 from trainer.recipe import Recipe
 from trainer.runs import read_json, recipe_of, write_json
@@ -78,7 +78,7 @@ def describe(
         "validation_sha256": fingerprint(validation),
         "temperature": temperature,
         **second,
-        "validation": judge(
+        "validation": figures_of(
             calibrated(probabilities, len(validation.classes), (temperature, vote_temperature)),
             validation,
             vote_weight=VOTE_WEIGHT,

@@ -56,8 +56,8 @@ def search(
     claim(out / "search", recipe, training, validation)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = targets_for(training, votes=False, label_smoothing=recipe.label_smoothing)
-    lessons = Augmented(training.faces, targets)
-    batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
+    source = Augmented(training.faces, targets)
+    batches = FaceBatches(source, class_weights(training, recipe.class_balance), recipe)
 
     def hypermodel(choices: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)
