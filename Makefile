@@ -22,7 +22,7 @@ RUNS ?= runs
 MODEL := fer-compact-3
 BUNDLE := edge_agent/models/$(MODEL)
 PRECISION ?= float32
-# Everyday faces to learn from as well, and to choose the operating point on: see trainer/portraits.py.
+# Everyday faces to learn from as well, and to choose the operating point on: see trainer/data/portraits.py.
 PORTRAITS ?=
 KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer

@@ -12,7 +12,7 @@ from pathlib import Path
 from converter.errors import ConversionError
 from edge_agent.errors import AgentError
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, USAGES
+from trainer.data.datasets import ALL, USAGES
 from trainer.errors import TrainerError
 
 
@@ -109,10 +109,10 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _parity(options: argparse.Namespace) -> int:
     from converter.parity import compare
-    from trainer.evaluate import load_for
-    from trainer.judges import load_judge
+    from trainer.evaluation.evaluate import load_for
+    from trainer.evaluation.predictors import load_predictor
 
-    before, after = load_judge(options.keras), load_judge(options.bundle)
+    before, after = load_predictor(options.keras), load_predictor(options.bundle)
     if before.columns != after.columns:
         raise ConversionError(f"{options.keras} and {options.bundle} do not tell the same classes apart")
     data = load_for(after, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped)

@@ -34,10 +34,13 @@ from edge_agent.vision.manifest import (
     Votes,
 )
 from edge_agent.vision.runtime import load_interpreter
-from trainer.datasets import VOTE_LABELS, load_data, to_input
-from trainer.judges import load_judge, load_keras
-from trainer.photos import FRAMING
-from trainer.runs import read_run, recipe_of, require_same_split, split
+from trainer.data.datasets import to_input
+from trainer.data.load import load_data
+from trainer.data.photos import FRAMING
+from trainer.data.split import require_same_split, split
+from trainer.evaluation.predictors import load_keras, load_predictor
+from trainer.labels import VOTE_LABELS
+from trainer.runs import read_run, recipe_of
 
 GOLDEN_TOLERANCE_STEPS = 1
 _GOLDEN_FACES = 8
@@ -92,7 +95,7 @@ def convert(
         folder = Path(temporary) / out.name
         folder.mkdir()
         _write(folder, content, description, calibration)
-        parity = compare(load_judge(run)(validation.faces), load_judge(folder)(validation.faces), validation)
+        parity = compare(load_predictor(run)(validation.faces), load_predictor(folder)(validation.faces), validation)
         say(str(parity))
         for lost, limit, what in (
             (parity.accuracy_loss, max_accuracy_loss, "accuracy"),

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import FaceDataset
-from trainer.metrics import answers_of, judge
+from trainer.data.datasets import FaceDataset
+from trainer.evaluation.metrics import answers_of, figures_of
 
 _ANGRY_AP = "angry_average_precision"
 
@@ -19,7 +19,7 @@ class Parity:
     """Float and int8 on the same faces; shares are 0..1.
 
     Attributes:
-        figures: name of a figure of `metrics.judge` → (float, int8).
+        figures: name of a figure of `metrics.figures_of` → (float, int8).
         recall: label → (float, int8).
         agreement: faces that both give the same label.
         drift_p99: 99th percentile of the largest change of any probability of a face.
@@ -72,7 +72,7 @@ def compare(
         float_probabilities, int8_probabilities: float32 (n, classes), or (n, classes + 8) with the second answer,
             columns in data.classes order, at the same temperatures.
     """
-    before, after = judge(float_probabilities, data), judge(int8_probabilities, data)
+    before, after = figures_of(float_probabilities, data), figures_of(int8_probabilities, data)
     names = (
         f"accuracy{len(data.classes)}", "macro_f1", _ANGRY_AP, "accuracy4", "ferplus_accuracy", "ferplus_anger_ap",
         "ferplus_anger_recall_at_1pct",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 
-from trainer.datasets import VOTE_COLUMNS
+from converter.__main__ import main as converter_main
+from trainer.__main__ import main as trainer_main
+from trainer.labels import VOTE_COLUMNS
 
 
 def draw(label: int, random: np.random.Generator) -> np.ndarray:
@@ -37,12 +45,35 @@ def votes_for(label: int) -> list[int]:
     return [8 if column == names[label] else 1 if column in ("neutral", "unknown") else 0 for column in VOTE_COLUMNS]
 
 
-def trainer(*arguments, **options):
-    command = [sys.executable, "-m", "trainer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+def trainer(*arguments) -> subprocess.CompletedProcess[str]:
+    """Run `python -m trainer` in this process: a process of its own would import TensorFlow again."""
+    return _run_here(trainer_main, arguments)
 
 
-def converter(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "converter", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def converter(*arguments) -> subprocess.CompletedProcess[str]:
+    """Run `python -m converter` in this process."""
+    return _run_here(converter_main, arguments)
+
+
+def in_a_process(module: str, *arguments) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module`, as people do: what native code writes is seen as well."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _run_here(main: Callable[[list[str]], int], arguments) -> subprocess.CompletedProcess[str]:
+    if keras := sys.modules.get("keras"):
+        keras.utils.clear_session()  # layers are numbered from the start, as in a new process
+    command, out, err = [*map(str, arguments)], io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # Keras warns about things that are not ours
+        try:
+            code = main(command)
+        except SystemExit as left:  # argparse
+            code = left.code
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from drawn import draw, votes_for, write_data
 
-from trainer.augment import augment, blend_pairs, patch_pairs
-from trainer.batches import FaceBatches
-from trainer.cleaning import clean_training, split_validation
-from trainer.datasets import FaceDataset, load_fer2013
+from trainer.data.augment import augment, blend_pairs, patch_pairs
+from trainer.data.cleaning import clean_training
+from trainer.data.datasets import FaceDataset
+from trainer.data.fer2013 import load_fer2013
+from trainer.data.split import split_validation
+from trainer.data.targets import ferplus_majority
 from trainer.errors import DatasetError
-from trainer.judges import Judge
+from trainer.evaluation.predictors import Predictor
+from trainer.fit.batches import FaceBatches
+from trainer.fit.distillation import Taught
 from trainer.recipe import Recipe
-from trainer.targets import ferplus_majority
-from trainer.views import Taught
 
 
 def test_rows_and_votes_are_read_in_order(drawn_data):
@@ -130,9 +132,9 @@ class TestBatches:
     FACES = np.repeat(np.arange(64, dtype=np.uint8), 48 * 48).reshape(64, 48, 48)
     TARGETS = np.eye(2, dtype=np.float32)[np.arange(64) % 2]
 
-    def batches(self, lessons=None, **recipe):
+    def batches(self, source=None, **recipe):
         recipe = Recipe(classes=("angry", "happy"), batch_size=64, seed=3, **recipe)
-        return FaceBatches(lessons or Unchanged(self.FACES, self.TARGETS), np.ones(64, np.float32), recipe)
+        return FaceBatches(source or Unchanged(self.FACES, self.TARGETS), np.ones(64, np.float32), recipe)
 
     @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
     def test_faces_are_mixed_as_the_recipe_says(self, mixup, cutmix):
@@ -158,21 +160,21 @@ class TestBatches:
 
         random = np.random.default_rng(0)
         faces = random.integers(0, 255, (64, 1, 48), np.uint8).repeat(48, axis=1)
-        teacher = Judge(dark, ("angry", "happy"))
+        teacher = Predictor(dark, ("angry", "happy"))
         labels = np.eye(2, dtype=np.float32)[np.zeros(64, np.int64)]
         for weight in (1.0, 0.25):
-            lessons = Taught(
+            source = Taught(
                 faces, labels, [teacher], folder=tmp_path, count=2, weight=weight, seed=1, say=lambda _: None
             )
             for epoch in (0, 1):
-                seen, targets = lessons.draw(np.arange(64), epoch, random)
+                seen, targets = source.draw(np.arange(64), epoch, random)
                 np.testing.assert_allclose(targets, weight * dark(seen) + (1 - weight) * labels, atol=2e-3)
                 mirrored = (seen == np.load(_view(tmp_path, epoch))["faces"][:, :, ::-1]).all(axis=(1, 2))
                 assert 10 < mirrored.sum() < 54
 
 
 class Unchanged:
-    """Lessons as they come."""
+    """A training source that changes nothing."""
 
     def __init__(self, faces, targets):
         self.faces, self.targets = faces, targets

@@ -29,6 +29,14 @@ ALLOWED = {
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
 }
 BASE = {"errors", "config", "yaml_loader", "logs", "clock"}
+#: The same of the trainer: what is learned from, the networks, what a model is worth, and training, which asks that.
+TRAINER = {
+    "data": {"data"},
+    "zoo": {"zoo", "data"},
+    "evaluation": {"evaluation", "data"},
+    "fit": {"fit", "evaluation", "zoo", "data"},
+}
+TRAINER_BASE = {"errors", "labels", "recipe", "runs"}
 
 
 def imports(path) -> set[str]:
@@ -41,8 +49,8 @@ def imports(path) -> set[str]:
     return found
 
 
-def rooms_used(path) -> set[str]:
-    return {name.split(".")[1] for name in imports(path) if name.startswith("edge_agent.")}
+def rooms_used(path, package="edge_agent") -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith(f"{package}.")}
 
 
 def modules(*rooms: str) -> list[Path]:
@@ -63,6 +71,34 @@ def test_the_agent_needs_neither_trainer_nor_converter():
         assert not {
             name for name in imports(path) if name.split(".")[0] in ("trainer", "converter", "tensorflow", "keras")
         }
+
+
+@pytest.mark.parametrize("room", TRAINER)
+def test_a_part_of_the_trainer_imports_only_from_those_before_it(room):
+    for path in (REPOSITORY / "trainer" / room).rglob("*.py"):
+        assert rooms_used(path, "trainer") <= TRAINER[room] | TRAINER_BASE, path
+
+
+def test_what_all_of_the_trainer_shares_knows_none_of_its_parts():
+    top = {path.stem: path for path in (REPOSITORY / "trainer").glob("*.py")}
+    assert set(top) == TRAINER_BASE | {"__init__", "__main__"}
+    for name in TRAINER_BASE:
+        assert rooms_used(top[name], "trainer") <= TRAINER_BASE, name
+
+
+def test_no_module_of_the_trainer_imports_itself_by_way_of_others():
+    """Imports within functions count: they put a circle off, they do not break it."""
+    used = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): imports(path)
+        for path in (REPOSITORY / "trainer").rglob("*.py")
+    }
+    # `from module import name` reads as module.name, which is a module itself or something in one.
+    left = {
+        name: {m for full in names for m in (full, full.rpartition(".")[0])} & set(used) for name, names in used.items()
+    }
+    while free := {name for name, modules in left.items() if not modules & set(left)}:
+        left = {name: modules for name, modules in left.items() if name not in free}
+    assert left == {}, "a circle, and what hangs on it"
 
 
 def test_alerting_is_pure():

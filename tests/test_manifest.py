@@ -23,7 +23,7 @@ from edge_agent.vision.manifest import (
     OperatingPoint,
 )
 from edge_agent.vision.typed_json import plain
-from trainer.photos import FRAMING
+from trainer.data.photos import FRAMING
 
 SHIPPED = sorted(path.parent.name for path in MODELS_DIR.glob(f"*/{FILE}"))
 CLASSIFIER, DETECTOR = "fer-compact-3", "blazeface-short-range"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.datasets import LABELS, VOTE_COLUMNS, VOTE_LABELS, FaceDataset
-from trainer.metrics import calibration_error, fit_temperature, judge, operating_point, rated
-from trainer.targets import class_weights, ferplus_majority, targets_for
+from trainer.data.datasets import FaceDataset
+from trainer.data.targets import class_weights, ferplus_majority, targets_for
+from trainer.evaluation.metrics import calibration_error, figures_of, fit_temperature, operating_point, rated
+from trainer.labels import LABELS, VOTE_COLUMNS, VOTE_LABELS
 
 
 class TestTargets:
@@ -46,7 +47,7 @@ class TestMetrics:
         for row, name in enumerate(("anger", "anger", "neutral", "contempt")):
             votes[row, VOTE_COLUMNS.index(name)] = 10
         data = FaceDataset(np.zeros((4, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 4), votes)
-        result = judge(scores, data, vote_weight=0.5, angry_threshold=0.5)
+        result = figures_of(scores, data, vote_weight=0.5, angry_threshold=0.5)
         assert result["accuracy7"] == pytest.approx(3 / 4)  # of the first answer alone
         assert result["ferplus_accuracy"] == 1
         assert result["ferplus_anger_ap"] == result["ferplus_anger_recall_at_1pct"] == 1
@@ -62,7 +63,9 @@ class TestMetrics:
         scores[4, disgust] = 0.9
         votes = np.zeros((5, 10), np.uint8)
         votes[:, VOTE_COLUMNS.index("anger")] = 10
-        result = judge(scores, FaceDataset(np.zeros((5, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 5), votes))
+        result = figures_of(
+            scores, FaceDataset(np.zeros((5, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 5), votes)
+        )
         assert result["n"] == 5
         assert result["accuracy7"] == pytest.approx(3 / 5)
         assert result["accuracy4"] == pytest.approx(3 / 4)  # disgust is left out, and cannot win
@@ -77,7 +80,7 @@ class TestMetrics:
         truth = np.array([LABELS.index("disgust"), LABELS.index("fear")] * 3)
         data = FaceDataset(np.zeros((6, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 6))
         scores = np.full((6, 7), 1 / 7, dtype=np.float32)
-        result = judge(scores, data, angry_threshold=0.5)
+        result = figures_of(scores, data, angry_threshold=0.5)
         assert {name for name, value in result.items() if value is None} == {
             "accuracy4", "angry_precision4", "angry_recall4", "calibration_error4", "angry_average_precision",
         }  # fmt: skip
@@ -101,7 +104,7 @@ class TestMetrics:
         scores = np.full((5, 7), 0.01, dtype=np.float32)
         scores[:, angry] = [0.5, 0.2, 0.4, 0.1, 0.9]
         data = FaceDataset(np.zeros((5, 48, 48), np.uint8), truth, np.array(["PublicTest"] * 5))
-        result = judge(scores, data, angry_threshold=0.3)
+        result = figures_of(scores, data, angry_threshold=0.3)
         assert result["angry_recall4_at_threshold"] == pytest.approx(1 / 2)
         assert result["angry_precision4_at_threshold"] == pytest.approx(1 / 2)
 

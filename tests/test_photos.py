@@ -12,9 +12,12 @@ from drawn import trainer
 
 from edge_agent.demo import CLIPS
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.cleaning import near_duplicate_groups
-from trainer.datasets import load_data
+from trainer.data.cleaning import near_duplicate_groups
+from trainer.data.load import load_data
 from trainer.errors import DatasetError
+
+#: Pictures of each burst; of three expressions, two clips and two lights there are twelve.
+SHOTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def photos(tmp_path_factory):
         for clip, path in CLIPS.items():
             capture = cv2.VideoCapture(str(path))
             capture.set(cv2.CAP_PROP_POS_MSEC, first_s * 1000)
-            for shot in range(12):
+            for shot in range(SHOTS):
                 _, frame = capture.read()
                 light = np.linspace(0.3, 1.0, frame.shape[1])[:, None]
                 for place, picture in (("left", frame * light), ("right", cv2.flip(frame, 1) * light[::-1])):
@@ -38,7 +41,7 @@ def photos(tmp_path_factory):
 def test_faces_are_cropped_as_the_agent_crops_them(photos):
     data = load_data(photos)
     assert data.classes == ("angry", "happy", "neutral")
-    assert data.faces.shape == (144, 48, 48)
+    assert data.faces.shape == (12 * SHOTS, 48, 48)
     assert set(data.usage) <= {"Training", "PublicTest"}
     assert data.faces.std(axis=(1, 2)).min() > 10
 
@@ -65,7 +68,7 @@ def test_a_chain_of_near_duplicates_is_one_group():
 def test_a_network_is_trained_on_them(photos, tmp_path):
     result = trainer(
         "fit", "--model", "two_conv", "--data", photos, "--classes", "angry,neutral", "--out", tmp_path / "run",
-        "--epochs", 2, "--batch-size", 8, "--seed", 3,
+        "--epochs", 1, "--batch-size", 8, "--seed", 3,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["labels"] == ["angry", "neutral"]
@@ -77,12 +80,12 @@ def test_a_model_that_knows_more_expressions_is_judged_on_them_all(photos, tmp_p
     result = trainer("evaluate", bundle, "--data", photos, "--usage", "all", "--json")
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout)
-    assert figures["n"] == 144
+    assert figures["n"] == 12 * SHOTS
     assert [sum(row) > 0 for row in figures["confusion"]] == [
         label in ("angry", "happy", "neutral") for label in figures["labels"]
     ]
     result = trainer("threshold", bundle, "--data", photos, "--unseen", "--json")
-    assert json.loads(result.stdout)["chosen_on"].startswith("144 unseen faces"), result.stderr
+    assert json.loads(result.stdout)["chosen_on"].startswith(f"{12 * SHOTS} unseen faces"), result.stderr
 
 
 def test_pictures_of_one_scene_cannot_be_kept_apart(tmp_path):
@@ -112,7 +115,7 @@ def test_pictures_that_cannot_be_used_are_named(photos, tmp_path):
     cv2.imwrite(str(broken / "happy" / "wall.png"), np.full((300, 400, 3), 120, np.uint8))
     with pytest.raises(DatasetError, match=r"no face was found in any picture of .*happy"):
         load_data(broken)
-    assert len(load_data(broken, already_cropped=True)) == 97
+    assert len(load_data(broken, already_cropped=True)) == 8 * SHOTS + 1
 
 
 def test_what_is_kept_for_testing_stays_so_when_pictures_are_added(tmp_path):
@@ -140,5 +143,5 @@ def test_a_picture_without_a_face_does_not_spoil_what_a_program_reads(photos, tm
     cv2.imwrite(str(mixed / "happy" / "wall.png"), np.full((300, 400, 3), 120, np.uint8))
     command = ["evaluate", MODELS_DIR / "fer-compact-3", "--data", mixed, "--usage", "all", "--json"]
     result = trainer(*command)
-    assert json.loads(result.stdout)["n"] == 144
-    assert "no face found in 1 of 145 pictures" in result.stderr
+    assert json.loads(result.stdout)["n"] == 12 * SHOTS
+    assert f"no face found in 1 of {12 * SHOTS + 1} pictures" in result.stderr

@@ -13,11 +13,11 @@ from drawn import draw, trainer
 
 from edge_agent.config import Config, Rule
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.augment import augment
-from trainer.datasets import LABELS, VOTE_LABELS, VOTE_NAMES
+from trainer.data.augment import augment
+from trainer.data.portraits import PARTS, load_portraits
 from trainer.errors import DatasetError
-from trainer.portraits import PARTS, load_portraits
-from trainer.visits import RATE_HZ, VISIT_S, Visit, paged_up_to, share_by_person
+from trainer.evaluation.visits import RATE_HZ, VISIT_S, Visit, paged_up_to, share_by_person
+from trainer.labels import LABELS, VOTE_LABELS, VOTE_NAMES
 
 
 @pytest.fixture

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 
 import cv2
-import h5py
 import numpy as np
 import pytest
-from drawn import draw, trainer, write_data
+from drawn import draw, in_a_process, trainer, write_data
 
 from edge_agent.config import Config
 from edge_agent.vision.bundle import MODELS_DIR
-from trainer.datasets import LABELS
+from trainer.labels import LABELS
 from trainer.zoo import NETWORKS
 
 SHIPPED = MODELS_DIR / Config().emotion.model
@@ -29,7 +24,7 @@ def test_training_leaves_a_run_folder_and_learns(run_folder):
     run = json.loads((run_folder / "run.json").read_text())
     assert run["validation"]["accuracy7"] > 0.5
     assert run["recipe"]["seed"] == 1
-    assert run["training_faces"] == 300
+    assert run["training_faces"] == 256
     assert run["validation_faces"] > 0
 
 
@@ -50,72 +45,19 @@ def test_an_impossible_recipe_is_refused_in_one_line(drawn_data, tmp_path, optio
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_process_that_loads_tensorflow_says_nothing_but_the_refusal(drawn_data, tmp_path):
+    options = ["--data", drawn_data, "--out", tmp_path / "run", "--model", "vgg16", "--weights", "none.h5"]
+    result = in_a_process("trainer", "fit", *options)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("trainer: no weights at none.h5")
+
+
 def test_a_finished_run_is_not_overwritten(run_folder, drawn_data):
     result = trainer("fit", "--data", drawn_data, "--out", run_folder)
     assert result.returncode == 2
     assert "holds a finished run" in result.stderr
-
-
-def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
-    command = [sys.executable, "-u", "-m", "trainer", "fit", "--data", str(drawn_data), "--out", str(tmp_path / "r")]
-    command += ["--epochs", "4", "--batch-size", "32"]
-
-    def stop_in(epoch: int, number: int) -> tuple[int, str]:
-        training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        next(line for line in training.stdout if line.startswith(f"Epoch {epoch}/4"))
-        training.send_signal(number)
-        return training.wait(), training.communicate()[1]
-
-    code, err = stop_in(3, signal.SIGINT)
-    assert code == 130
-    assert "continues where it was" in err
-    assert "Traceback" not in err
-    stop_in(4, signal.SIGKILL)
-    [kept] = (tmp_path / "r" / "checkpoints").glob("epoch-*")
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:1000])
-    spoilt = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert spoilt.returncode == 2
-    assert f"{kept} cannot be resumed from" in spoilt.stderr
-    kept.write_bytes(whole)
-    other = subprocess.run([*command, "--seed", "9"], capture_output=True, text=True, check=False)
-    assert other.returncode == 2
-    assert "was begun with another recipe" in other.stderr
-    (tmp_path / "fewer").mkdir()
-    for name in ("fer2013.csv", "fer2013new.csv"):
-        rows = (drawn_data / name).read_text().splitlines(keepends=True)
-        (tmp_path / "fewer" / name).write_text("".join([rows[0], *rows[2:]]))
-    fewer = [tmp_path / "fewer" if part == str(drawn_data) else part for part in command]
-    refused = subprocess.run(fewer, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "was begun with other faces" in refused.stderr
-    last = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert last.returncode == 0, last.stderr
-    assert [line for line in last.stdout.splitlines() if line.startswith("Epoch")] == ["Epoch 4/4"]
-    history = (tmp_path / "r" / "history.csv").read_text().splitlines()[1:]
-    assert {int(row.split(",")[0]) for row in history} == {0, 1, 2, 3}
-    [kept] = (tmp_path / "r" / "checkpoints").glob("epoch-4*")
-    steps = json.loads((tmp_path / "r" / "run.json").read_text())["training_faces"] // 32
-    with h5py.File(kept) as file:
-        assert int(file["optimizer/vars/0"][()]) == 4 * steps
-
-
-def test_patience_outlives_an_interruption():
-    import keras
-
-    from trainer.callbacks import StopEarly
-
-    for earlier, epochs in (([], 4), ([0.5], 3), ([0.3, 0.5, 0.4, 0.5], 1)):
-        stop = StopEarly(patience=3, earlier=earlier)
-        model = keras.Sequential()
-        model.stop_training = False
-        stop.set_model(model)
-        stop.on_train_begin()
-        lived = 0
-        while not model.stop_training:
-            stop.on_epoch_end(len(earlier) + lived, {"val_accuracy": 0.5 if not (earlier or lived) else 0.4})
-            lived += 1
-        assert lived == epochs
 
 
 def test_a_keras_file_and_a_bundle_are_judged_alike(run_folder, drawn_data):
@@ -162,11 +104,6 @@ def test_inspect_counts_faces(drawn_data):
     assert "PublicTest: 70 faces" in out
 
 
-@pytest.fixture(autouse=True)
-def _quiet_tensorflow(monkeypatch):
-    monkeypatch.setitem(os.environ, "TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 def test_the_report_can_be_looked_at(run_folder):
     report = run_folder / "report"
     page = (report / "index.html").read_text()
@@ -190,9 +127,8 @@ def test_a_small_network_learns_from_a_teacher_and_resumes_with_the_same_views(
     tmp_path,
 ):
     command = [
-        "fit", "--model", "two_conv", "--classes", "angry,disgust,fear,happy,sad,surprise,neutral", "--data",
-        drawn_data, "--teachers", run_folder, "--views", 2, "--epochs", 2, "--batch-size", 32, "--out",
-        tmp_path / "student",
+        "fit", "--model", "happy_sad_shallow", "--classes", ",".join(LABELS), "--data", drawn_data, "--teachers",
+        run_folder, "--views", 2, "--epochs", 2, "--batch-size", 32, "--max-faces", 64, "--out", tmp_path / "student",
     ]  # fmt: skip
     first = trainer(*command)
     assert first.returncode == 0, first.stderr
@@ -206,7 +142,7 @@ def test_a_small_network_learns_from_a_teacher_and_resumes_with_the_same_views(
 
 def test_a_run_goes_on_from_where_another_ended(drawn_data, run_folder, tmp_path):
     options = ["--data", drawn_data, "--epochs", 1, "--batch-size", 32, "--learning-rate", 1e-6, "--start-from"]
-    result = trainer("fit", *options, run_folder, "--max-faces", 300, "--out", tmp_path / "more")
+    result = trainer("fit", *options, run_folder, "--max-faces", 64, "--out", tmp_path / "more")
     assert result.returncode == 0, result.stderr
     before, after = (json.loads((run / "run.json").read_text()) for run in (run_folder, tmp_path / "more"))
     assert after["recipe"]["start_from"] == run_folder.name
@@ -228,7 +164,7 @@ def test_a_teacher_of_other_classes_is_refused(drawn_data, run_folder, tmp_path)
 
 
 def test_an_svm_is_fitted_to_the_same_split_and_compared(drawn_data, run_folder, tmp_path):
-    for model, more in (("svm", []), ("happy_base", ["--epochs", 1, "--batch-size", 32])):
+    for model, more in (("svm", []), ("happy_base", ["--epochs", 1, "--batch-size", 32, "--max-faces", 64])):
         result = trainer(
             "fit", "--model", model, "--classes", "happy,not_happy", "--data", drawn_data, "--out",
             tmp_path / model, *more,
@@ -244,42 +180,6 @@ def test_an_svm_is_fitted_to_the_same_split_and_compared(drawn_data, run_folder,
     rows = [line.split(" | ")[0] for line in result.stdout.splitlines()[2:]]
     assert rows == ["| drawn", "| svm", "| happy_base"]
     assert cv2.imread(str(tmp_path / "compare.png")) is not None
-
-
-def test_a_network_of_one_convolution_is_reported_on(drawn_data, tmp_path):
-    result = trainer(
-        "fit", "--model", "happy_sad_shallow", "--data", drawn_data, "--out", tmp_path / "run", "--epochs", 1,
-        "--batch-size", 16,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    drawn = [path.name for path in sorted((tmp_path / "run" / "report" / "activations").iterdir())]
-    assert [name.split("-")[1].split("_")[0] for name in drawn][:2] == ["conv2d", "max"]
-    assert "dense" in drawn[-2]
-    row = (tmp_path / "run" / "history.csv").read_text().splitlines()
-    assert float(row[1].split(",")[row[0].split(",").index("seconds")]) > 0
-
-
-def test_a_search_finds_a_width_and_trains_with_it(drawn_data, tmp_path):
-    result = trainer(
-        "tune", "--model", "two_conv", "--data", drawn_data, "--out", tmp_path / "tuned", "--trials", 2,
-        "--trial-epochs", 1, "--epochs", 1, "--batch-size", 32,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    trials = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
-    assert len(trials) == 2
-    assert trials[0]["validation_loss"] <= trials[1]["validation_loss"]
-    assert "trial 2 of 2: dense_units" in result.stdout
-    run = json.loads((tmp_path / "tuned" / "run.json").read_text())
-    assert run["recipe"]["dense_units"] == trials[0]["dense_units"]
-    again = trainer("tune", "--model", "two_conv", "--data", drawn_data, "--out", tmp_path / "tuned")
-    assert again.returncode == 2
-    assert "holds a finished run" in again.stderr
-    other = trainer("tune", "--model", "svm", "--data", drawn_data, "--out", tmp_path / "other")
-    assert other.returncode == 2
-    assert "no dense layer to search" in other.stderr
-    own = trainer("tune", "--dense-units", 16, "--data", drawn_data, "--out", tmp_path / "other")
-    assert own.returncode == 2
-    assert "leave --dense-units out" in own.stderr
 
 
 def test_the_operating_point_is_written_in_the_manifest(drawn_data, tmp_path):
@@ -342,17 +242,6 @@ def test_what_learned_other_faces_or_classes_is_no_start_and_no_teacher(run_fold
         assert result.returncode == 2
         assert says in result.stderr
         assert not (tmp_path / "run").exists()
-
-
-def test_an_svm_does_without_a_class_that_nobody_shows(tmp_path):
-    random = np.random.default_rng(6)
-    write_data(tmp_path, [(label, draw(label, random), "Training") for _ in range(40) for label in (0, 3, 6)])
-    result = trainer("fit", "--model", "svm", "--data", tmp_path, "--out", tmp_path / "run")
-    assert result.returncode == 0, result.stderr
-    figures = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]
-    confusion = np.array(figures["confusion"])
-    assert confusion[:, [0, 3, 6]].sum() == figures["n"]
-    assert confusion.sum() == figures["n"]
 
 
 def test_a_file_in_the_way_is_named_in_one_line(drawn_data, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edge_agent.vision.runtime import load_interpreter
 from trainer.errors import ModelError, TrainerError
 from trainer.zoo import NETWORKS, build, recipe_for
 from trainer.zoo.mirrored import mirrored
+from trainer.zoo.pretrained import layer_index
 
 PUBLISHED_PARAMETERS = {"happy_base": 1_023_170, "happy_tuned": 24_358_450}
 PRETRAINED = [name for name, network in NETWORKS.items() if "weights" in network.options]
@@ -37,6 +39,8 @@ def test_every_network_turns_faces_into_probabilities_of_its_classes(name):
     model = build(chosen)
     if name in PUBLISHED_PARAMETERS:
         assert model.count_params() == PUBLISHED_PARAMETERS[name]
+    if "frozen_epochs" in NETWORKS[name].recipe:
+        assert layer_index(model, import_module(f"trainer.zoo.{name}").FINE_TUNE_FROM) > 0
     faces = np.random.default_rng(0).random((2, 48, 48, 1)).astype(np.float32)
     scores = np.asarray(model(faces, training=False))
     answers = [scores[:, : len(chosen.classes)], scores[:, len(chosen.classes) :]]
@@ -88,7 +92,8 @@ class TestPretrained:
     def test_a_base_is_trained_frozen_first_and_fine_tuned_then(self, drawn_data, tmp_path):
         result = trainer(
             "fit", "--model", "efficientnetb0", "--weights", "random", "--data", drawn_data, "--out", tmp_path / "run",
-            "--epochs", 2, "--frozen-epochs", 1, "--batch-size", 16, "--max-faces", 32, "--classes", "angry,happy",
+            "--epochs", 2, "--frozen-epochs", 1, "--fine-tune-from", "top_conv", "--batch-size", 8, "--max-faces", 8,
+            "--classes", "angry,happy",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         assert "Epoch 2/2" in result.stdout

@@ -1,6 +1,6 @@
-"""From public face data to a judged Keras model.
+"""From public face data to an evaluated Keras model.
 
-A reader follows the data: `datasets` reads FER2013 and the FER+ votes, `cleaning` drops what would
-mislead, `targets` turns labels and votes into training targets, `augment` varies the faces, `zoo` holds
-the networks, `fit` trains one and `evaluate` judges any of them, `.keras` file or int8 bundle alike.
+A reader follows the data: `data` reads, cleans, splits and augments faces, `zoo` holds the networks, `evaluation` says
+what any model, `.keras` file or int8 bundle alike, is worth, and `fit` trains one and has it evaluated. Each imports
+from those before it only; `errors`, `labels`, `recipe` and `runs` are everybody's.
 """

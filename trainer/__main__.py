@@ -13,8 +13,12 @@ from typing import Any
 from edge_agent.errors import AgentError
 from edge_agent.vision.manifest import OperatingPoint
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import ALL, LABELS, MAX_FALSE_ALARMS, MAX_PEOPLE_PAGED, USAGES, class_names, has_votes, load_data
+from trainer.data.datasets import ALL, USAGES
+from trainer.data.fer2013 import has_votes
+from trainer.data.load import class_names, load_data
 from trainer.errors import TrainerError
+from trainer.evaluation.limits import MAX_FALSE_ALARMS, MAX_PEOPLE_PAGED
+from trainer.labels import LABELS
 from trainer.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from trainer.zoo import NETWORKS, recipe_for
 
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--start-from", type=Path, metavar="RUN", help="begin with the weights of this finished run")
     fit.add_argument(
         "--portraits", type=Path, metavar="DIR", dest="portraits_dir",
-        help="learn from everyday faces as well: portraits-NN.webp and labels.csv, see trainer/portraits.py",
+        help="learn from everyday faces as well: portraits-NN.webp and labels.csv, see trainer/data/portraits.py",
     )  # fmt: skip
     _recipe_arguments(fit)
     fit.set_defaults(run=_fit)
@@ -102,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     chosen_on = threshold.add_mutually_exclusive_group(required=True)
     chosen_on.add_argument(
         "--portraits", type=Path, metavar="DIR",
-        help="everyday faces of people told apart, see trainer/portraits.py; each is a visit through the agent's rules",
+        help="everyday faces of people told apart, see trainer/data/portraits.py; each is a visit through the rules",
     )  # fmt: skip
     chosen_on.add_argument("--data", type=Path, help="folder as for fit: FER2013, or photographs by class")
     threshold.add_argument(
@@ -222,7 +226,7 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from trainer.cleaning import clean_training
+    from trainer.data.cleaning import clean_training
 
     data = load_data(options.data, already_cropped=options.already_cropped)
     cleaned, counts = clean_training(data)
@@ -239,7 +243,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     recipe = _recipe(options, model=options.model)
     if recipe.model == _SVM:
-        from trainer.baseline import fit_svm
+        from trainer.fit.baseline import fit_svm
 
         return _fitted(
             fit_svm(recipe, data_dir=options.data, out=options.out),
@@ -250,7 +254,7 @@ def _fit(options: argparse.Namespace) -> int:
 
 def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
     _import_quietly("keras")
-    from trainer.fit import fit
+    from trainer.fit.training import fit
 
     result = fit(
         recipe,
@@ -264,7 +268,7 @@ def _fit_network(recipe: Recipe, options: argparse.Namespace) -> int:
 
 
 def _fitted(result: dict[str, Any], out: Path) -> int:
-    from trainer.evaluate import as_text
+    from trainer.evaluation.evaluate import as_text
 
     print(f"\nvalidation, best epoch: {as_text(result['validation'])}")
     print(f"\nwritten to {out}; look at {out / 'report' / 'index.html'}")
@@ -274,7 +278,7 @@ def _fitted(result: dict[str, Any], out: Path) -> int:
 def _tune(options: argparse.Namespace) -> int:
     _import_quietly("keras")
     try:
-        from trainer.tune import search
+        from trainer.fit.tune import search
     except ImportError:
         raise ImportError("KerasTuner is missing") from None
     from dataclasses import replace
@@ -290,7 +294,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from trainer.evaluate import as_text, evaluate
+    from trainer.evaluation.evaluate import as_text, evaluate
 
     result = evaluate(
         options.model, data_dir=options.data, usage=options.usage, already_cropped=options.already_cropped
@@ -301,7 +305,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _threshold(options: argparse.Namespace) -> int:
     from edge_agent.vision.typed_json import plain
-    from trainer.threshold import threshold_by_person, threshold_by_photograph
+    from trainer.evaluation.threshold import threshold_by_person, threshold_by_photograph
 
     for name in ("max_false_alarms", "max_people_paged"):
         if not 0 < getattr(options, name) < 1:
@@ -345,7 +349,7 @@ def _by_person(point: OperatingPoint) -> str:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from trainer.compare import as_markdown, compare, draw
+    from trainer.evaluation.compare import as_markdown, compare, draw
 
     rows = compare(options.runs)
     print(as_markdown(rows))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.datasets import LABELS
 from trainer.errors import TrainerError
+from trainer.labels import LABELS
 
 #: Stochastic gradient descent with Nesterov momentum 0.9, and AdamW.
 OPTIMIZERS = ("sgd", "adamw")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trainer.datasets import FOUR
 from trainer.errors import TrainerError
+from trainer.labels import FOUR
 from trainer.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from trainer.datasets import to_input
+from trainer.data.datasets import to_input
 from trainer.errors import ModelError
 from trainer.zoo.plain import face_input, finish
 from trainer.zoo.pretrained import RANDOM

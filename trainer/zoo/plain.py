@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from trainer.datasets import VOTE_LABELS
+from trainer.labels import VOTE_LABELS
 
 INPUT_SHAPE = (48, 48, 1)
 

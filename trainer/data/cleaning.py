@@ -1,4 +1,4 @@
-"""Drop the faces that would mislead training, count them, and split off a validation set.
+"""Drop the faces that would mislead training, count them, and find those that are nearly the same.
 
 A face that is present twice teaches twice; a face that is present with two labels teaches nothing; a
 training face that is also a test face makes the test a lie.
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import FaceDataset
+from trainer.data.datasets import FaceDataset
 
 #: From this correlation of their pixels two pictures are taken for copies; two of one person hardly reach .95.
 NEAR_COPY = 0.97
@@ -68,24 +68,6 @@ def clean_training(data: FaceDataset) -> tuple[FaceDataset, CleaningCounts]:
             duplicates += len(rows) - 1
     counts = CleaningCounts(len(training), blank, duplicates, conflicting, also_in_test, len(keep))
     return training.take(np.array(sorted(keep), dtype=np.int64)), counts
-
-
-def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[FaceDataset, FaceDataset]:
-    """Split into (training, validation) so that near-duplicates stay on one side.
-
-    Near-duplicates are faces with the same 64-bit difference hash (the sign of horizontal differences
-    of the face shrunk to 9x8), which differ by data.scene_bits at most; FER2013 holds many re-compressed copies.
-
-    Args:
-        fraction: share of hash groups that goes to validation, 0..1.
-    """
-    group = near_duplicate_groups(data.faces, bits=data.scene_bits)
-    random = np.random.default_rng(seed)
-    chosen = random.random(int(group.max()) + 1) < fraction
-    if not chosen.any() and len(chosen) > 1:
-        chosen[random.integers(len(chosen))] = True  # of a few groups chance may take none
-    in_validation = chosen[group]
-    return data.take(~in_validation), data.take(in_validation)
 
 
 def near_duplicate_groups(faces: npt.NDArray[np.uint8], *, bits: int) -> npt.NDArray[np.int64]:

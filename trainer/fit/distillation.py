@@ -14,40 +14,40 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainer.augment import augment
-from trainer.batches import Faces, Targets
+from trainer.data.augment import augment
 from trainer.errors import TrainerError
-from trainer.judges import Judge, load_judge
+from trainer.evaluation.predictors import Predictor, load_predictor
+from trainer.fit.batches import Faces, Targets
 
 
-def load_teachers(folders: Sequence[Path], classes: tuple[str, ...], *, votes: bool) -> list[Judge]:
+def load_teachers(folders: Sequence[Path], classes: tuple[str, ...], *, votes: bool) -> list[Predictor]:
     """Load the models of finished runs.
 
     Raises:
         TrainerError: a folder holds no finished run, or one with other classes or without the second answer.
         ModelError: a model cannot be loaded.
     """
-    judges = []
+    teachers = []
     for folder in folders:
         if not (folder / "model.keras").is_file():
             raise TrainerError(f"{folder} is not a finished run to learn from")
-        judge = load_judge(folder)
-        if judge.classes != classes:
-            raise TrainerError(f"{folder} tells {', '.join(judge.classes)} apart, not {', '.join(classes)}")
-        if votes and judge.vote_weight is None:
+        teacher = load_predictor(folder)
+        if teacher.classes != classes:
+            raise TrainerError(f"{folder} tells {', '.join(teacher.classes)} apart, not {', '.join(classes)}")
+        if votes and teacher.vote_weight is None:
             raise TrainerError(f"{folder} has no second answer, to FER+ votes, to teach; add --no-votes")
-        judges.append(judge)
-    return judges
+        teachers.append(teacher)
+    return teachers
 
 
-def judge_both_ways(judges: Sequence[Judge], faces: Faces, *, columns: int) -> Targets:
-    """Return the mean of the judges' probabilities for faces and their mirror images, float32 (n, columns).
+def predict_both_ways(teachers: Sequence[Predictor], faces: Faces, *, columns: int) -> Targets:
+    """Return the mean of the teachers' probabilities for faces and their mirror images, float32 (n, columns).
 
     Args:
         columns: of the network that is taught; without a second answer it learns from their first alone.
     """
     mirrored = np.ascontiguousarray(faces[:, :, ::-1])
-    scores = [judge(view)[:, :columns] for judge in judges for view in (faces, mirrored)]
+    scores = [teacher(view)[:, :columns] for teacher in teachers for view in (faces, mirrored)]
     return np.asarray(np.mean(scores, axis=0), dtype=np.float32)
 
 
@@ -63,12 +63,12 @@ class Taught:
     """
 
     def __init__(
-        self, faces: Faces, targets: Targets, judges: Sequence[Judge],
+        self, faces: Faces, targets: Targets, teachers: Sequence[Predictor],
         *, folder: Path, count: int, weight: float, seed: int, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         origin = hashlib.sha256(faces.tobytes())
-        for judge in judges:
-            origin.update(judge(faces[:64]).tobytes())
+        for teacher in teachers:
+            origin.update(teacher(faces[:64]).tobytes())
         folder = folder / f"views-{seed}-{origin.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         self._targets, self._weight = targets, weight
@@ -81,7 +81,7 @@ class Taught:
                 view = augment(faces, np.random.default_rng([seed, number]))
                 temporary = path.with_suffix(".tmp")
                 with temporary.open("wb") as file:
-                    probabilities = judge_both_ways(judges, view, columns=targets.shape[1])
+                    probabilities = predict_both_ways(teachers, view, columns=targets.shape[1])
                     np.savez(file, faces=view, probabilities=probabilities.astype(np.float16))
                 temporary.replace(path)
             with np.load(path) as kept:
@@ -92,7 +92,7 @@ class Taught:
         return len(self._targets)
 
     def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
-        """See batches.Lessons."""
+        """See batches.TrainingSource."""
         number = epoch % len(self._views)
         faces = self._views[number][rows]
         mirrored = random.random(len(rows)) < 0.5

@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import LABELS, SIDE_PX, VOTE_LABELS, VOTE_NAMES
+from trainer.data.datasets import SIDE_PX
+from trainer.data.targets import smoothed
 from trainer.errors import DatasetError
-from trainer.targets import smoothed
+from trainer.labels import LABELS, VOTE_LABELS, VOTE_NAMES
 
 #: Side of a crop, and of the part of it that the agent would cut out.
 CROP_PX, FACE_PX = 96, 64

@@ -16,29 +16,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches, Lessons, Together
-from trainer.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
-from trainer.datasets import FaceDataset, load_data, origin, to_input
+from trainer.data.datasets import FaceDataset, to_input
+from trainer.data.load import load_data, origin
+from trainer.data.portraits import CROP_PX, FACE_PX, load_portraits
+from trainer.data.split import require_same_split, split
+from trainer.data.targets import class_weights, targets_for
 from trainer.errors import ModelError, TrainerError, first_line
-from trainer.judges import load_keras
-from trainer.metrics import answers_of, with_temperature
-from trainer.optimizer import compile_to_learn
-from trainer.portraits import CROP_PX, FACE_PX, load_portraits
+from trainer.evaluation.metrics import answers_of, with_temperature
+from trainer.evaluation.predictors import load_keras
+from trainer.evaluation.report import write_report
+from trainer.fit.batches import Augmented, FaceBatches, Together, TrainingSource
+from trainer.fit.callbacks import KeepBest, KeepLast, StopAfterBatch, StopEarly, Stopwatch, save_weights, weights_after
+from trainer.fit.distillation import Taught, load_teachers
+from trainer.fit.optimizer import compile_to_learn
+from trainer.fit.run_folder import claim, describe, versions
 from trainer.recipe import Recipe
-from trainer.report import write_report
-from trainer.runs import (
-    HISTORY,
-    claim,
-    describe,
-    read_history,
-    read_run,
-    require_same_split,
-    split,
-    versions,
-    write_run,
-)
-from trainer.targets import class_weights, targets_for
-from trainer.views import Taught, load_teachers
+from trainer.runs import HISTORY, read_history, read_run, write_run
 from trainer.zoo import build, build_to_train, prepare
 from trainer.zoo.mirrored import mirrored
 from trainer.zoo.pretrained import layer_index, unfreeze_from
@@ -71,7 +64,7 @@ def fit(
         TrainerError: there is no such network, a teacher or start_from was trained on another split, or `out` belongs
             to a run with another recipe or a finished one.
     """
-    judges = load_teachers(teachers, recipe.classes, votes=recipe.votes)
+    predictors = load_teachers(teachers, recipe.classes, votes=recipe.votes)
     phases = _phases(recipe)
     keras.utils.set_random_seed(recipe.seed)
     model = build_to_train(recipe)
@@ -103,17 +96,17 @@ def fit(
     if start_from is None:
         prepare(recipe, model, training.faces)
     targets = targets_for(training, votes=recipe.votes, label_smoothing=recipe.label_smoothing)
-    lessons: Lessons = Augmented(training.faces, targets)
-    if judges:
-        lessons = Taught(
-            training.faces, targets, judges, folder=out / "checkpoints", count=recipe.views,
+    source: TrainingSource = Augmented(training.faces, targets)
+    if predictors:
+        source = Taught(
+            training.faces, targets, predictors, folder=out / "checkpoints", count=recipe.views,
             weight=recipe.teacher_weight, seed=recipe.seed, say=say,
         )  # fmt: skip
     weights = class_weights(training, recipe.class_balance)
     if everyday is not None:
-        lessons = Together(lessons, Augmented(everyday.crops, everyday.targets(), margin_px=(CROP_PX - FACE_PX) // 2))
+        source = Together(source, Augmented(everyday.crops, everyday.targets(), margin_px=(CROP_PX - FACE_PX) // 2))
         weights = np.concatenate([weights, np.full(len(everyday), recipe.portraits_weight, dtype=np.float32)])
-    batches = FaceBatches(lessons, weights, recipe)
+    batches = FaceBatches(source, weights, recipe)
     for phase in phases:
         _train(model, recipe, phase, batches, validation, out=out)
 

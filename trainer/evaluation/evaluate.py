@@ -1,4 +1,4 @@
-"""Judge a model, `.keras` or int8 bundle, on one usage of a data set."""
+"""Evaluate a model, `.keras` or int8 bundle, on one usage of a data set."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from trainer.cleaning import near_copies
-from trainer.datasets import ALL, LABELS, FaceDataset, load_data
-from trainer.judges import Judge, load_judge
-from trainer.metrics import Probabilities, judge
+from trainer.data.cleaning import near_copies
+from trainer.data.datasets import ALL, FaceDataset
+from trainer.data.load import load_data
+from trainer.evaluation.metrics import Probabilities, figures_of
+from trainer.evaluation.predictors import Predictor, load_predictor
+from trainer.labels import LABELS
 
 
 def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool = False) -> dict[str, Any]:
-    """Return the figures of `metrics.judge`; every face of the usage counts, none is cleaned away.
+    """Return the figures of `metrics.figures_of`; every face of the usage counts, none is cleaned away.
 
     For test rows of FER2013 that have Training rows beside them, each figure is there again with `_dedup` at the end of
     its name: without the faces that are near-copies of Training's (`cleaning.near_copies`).
@@ -23,7 +25,7 @@ def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool =
         ModelError: the model cannot be used.
         DatasetError: the data cannot be used.
     """
-    scores = load_judge(model)
+    scores = load_predictor(model)
     data = load_for(scores, data_dir=data_dir, usage=usage, already_cropped=already_cropped)
     chosen = data.only(usage)
     probabilities = scores(chosen.faces)
@@ -36,11 +38,11 @@ def evaluate(model: Path, *, data_dir: Path, usage: str, already_cropped: bool =
     return result | {f"{name}_dedup": value for name, value in without.items() if name not in ("labels", "confusion")}
 
 
-def _figures(model: Judge, probabilities: Probabilities, data: FaceDataset) -> dict[str, Any]:
-    return judge(probabilities, data, vote_weight=model.vote_weight, angry_threshold=model.angry_threshold)
+def _figures(model: Predictor, probabilities: Probabilities, data: FaceDataset) -> dict[str, Any]:
+    return figures_of(probabilities, data, vote_weight=model.vote_weight, angry_threshold=model.angry_threshold)
 
 
-def load_for(model: Judge, *, data_dir: Path, usage: str, already_cropped: bool) -> FaceDataset:
+def load_for(model: Predictor, *, data_dir: Path, usage: str, already_cropped: bool) -> FaceDataset:
     """Return all faces that a model can be judged on, coded in its order of classes.
 
     Photographs are cut into the same faces as for the model's training, since it is those that were kept for testing;

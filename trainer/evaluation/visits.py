@@ -17,8 +17,8 @@ from edge_agent.alerting.thresholds import LOWER_SHARE, Thresholds
 from edge_agent.alerting.tracker import Observation, Tracker
 from edge_agent.config import Rule, Tracking
 from edge_agent.vision.faces import Face
-from trainer.datasets import SIDE_PX
-from trainer.portraits import CROP_PX, FACE_PX
+from trainer.data.datasets import SIDE_PX
+from trainer.data.portraits import CROP_PX, FACE_PX
 
 #: A visit, and how often the face is judged meanwhile.
 VISIT_S, RATE_HZ = 15.0, 5.0

@@ -8,16 +8,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from trainer.augment import augment, blend_pairs, patch_pairs
-from trainer.datasets import to_input
+from trainer.data.augment import augment, blend_pairs, patch_pairs
+from trainer.data.datasets import to_input
 from trainer.recipe import Recipe
 
 Faces = npt.NDArray[np.uint8]
 Targets = npt.NDArray[np.float32]
 
 
-class Lessons(Protocol):
-    """What a batch is made from; `Augmented` here and `views.Taught`."""
+class TrainingSource(Protocol):
+    """What batches are drawn from; `Augmented` and `Together` here, `distillation.Taught`."""
 
     def __len__(self) -> int:
         """Return the number of faces."""
@@ -40,7 +40,7 @@ class Augmented:
         return len(self._faces)
 
     def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
-        """See Lessons."""
+        """See TrainingSource."""
         del epoch
         return augment(self._faces[rows], random, margin_px=self._margin_px), self._targets[rows]
 
@@ -48,14 +48,14 @@ class Augmented:
 class Together:
     """Two sources as one: the rows of the second follow those of the first."""
 
-    def __init__(self, first: Lessons, second: Lessons) -> None:
+    def __init__(self, first: TrainingSource, second: TrainingSource) -> None:
         self._first, self._second = first, second
 
     def __len__(self) -> int:
         return len(self._first) + len(self._second)
 
     def draw(self, rows: npt.NDArray[np.int64], epoch: int, random: np.random.Generator) -> tuple[Faces, Targets]:
-        """See Lessons."""
+        """See TrainingSource."""
         mine = rows < len(self._first)
         parts = []
         if mine.any():
@@ -76,24 +76,24 @@ class FaceBatches(keras.utils.PyDataset):
         recipe: says how large batches are, how many of them are mixed and how, and what all is drawn from.
     """
 
-    def __init__(self, lessons: Lessons, weights: Targets, recipe: Recipe) -> None:
+    def __init__(self, source: TrainingSource, weights: Targets, recipe: Recipe) -> None:
         super().__init__()
-        self._lessons, self._weights, self._recipe = lessons, weights, recipe
+        self._source, self._weights, self._recipe = source, weights, recipe
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the order of one epoch, so that a resumed run continues where it was."""
         self._epoch = epoch
-        self._order = np.random.default_rng([self._recipe.seed, epoch]).permutation(len(self._lessons))
+        self._order = np.random.default_rng([self._recipe.seed, epoch]).permutation(len(self._source))
 
     def __len__(self) -> int:
-        return len(self._lessons) // self._recipe.batch_size
+        return len(self._source) // self._recipe.batch_size
 
     def __getitem__(self, index: int) -> tuple[Targets, Targets, Targets]:
         size = self._recipe.batch_size
         rows = self._order[index * size : (index + 1) * size]
         random = np.random.default_rng([self._recipe.seed, self._epoch, index])
-        faces, targets = self._lessons.draw(rows, self._epoch, random)
+        faces, targets = self._source.draw(rows, self._epoch, random)
         inputs, weights = to_input(faces), self._weights[rows]
         chance = random.random()
         if chance < self._recipe.mixup:

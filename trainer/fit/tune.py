@@ -12,13 +12,15 @@ import keras
 import keras_tuner
 import numpy as np
 
-from trainer.batches import Augmented, FaceBatches
-from trainer.datasets import load_data, to_input
+from trainer.data.datasets import to_input
+from trainer.data.load import load_data
+from trainer.data.split import split
+from trainer.data.targets import class_weights, targets_for
 from trainer.errors import TrainerError, first_line
-from trainer.optimizer import compile_to_learn
+from trainer.fit.batches import Augmented, FaceBatches
+from trainer.fit.optimizer import compile_to_learn
+from trainer.fit.run_folder import claim
 from trainer.recipe import Recipe
-from trainer.runs import claim, split
-from trainer.targets import class_weights, targets_for
 from trainer.zoo import NETWORKS, build_to_train
 
 UNITS = (16, 512, 16)
@@ -54,8 +56,8 @@ def search(
     claim(out / "search", recipe, training, validation)
     say(f"{counts}\nsearching dense_units in {trials} trials of {recipe.epochs} epochs ...")
     targets = targets_for(training, votes=False, label_smoothing=recipe.label_smoothing)
-    lessons = Augmented(training.faces, targets)
-    batches = FaceBatches(lessons, class_weights(training, recipe.class_balance), recipe)
+    source = Augmented(training.faces, targets)
+    batches = FaceBatches(source, class_weights(training, recipe.class_balance), recipe)
 
     def hypermodel(choices: Any) -> keras.Model:
         keras.utils.set_random_seed(recipe.seed)

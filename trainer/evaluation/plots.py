@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from trainer.datasets import FaceDataset
-from trainer.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
+from trainer.data.datasets import FaceDataset
+from trainer.evaluation.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -161,19 +161,21 @@ def _sheet(
     pictures: Sequence[npt.NDArray[Any]], titles: Sequence[str],
     *, columns: int, path: Path, spread: bool = False, heading: str = "",
 ) -> None:  # fmt: skip
-    """Draw pictures in a grid; `spread` uses each one's own range of grey."""
+    """Draw square pictures in a grid; `spread` uses each one's own range of grey."""
     rows = max(1, -(-len(pictures) // columns))
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(1.2 * columns, 1.45 * rows + 0.3), layout="constrained", squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, picture, title in zip(axes.flat, pictures, titles, strict=False):
-        limits = {} if spread else {"vmin": 0, "vmax": 255}
-        axis.imshow(picture, cmap="gray", **limits)
-        axis.set_title(title, fontsize=7)
+    width_in, height_in = 1.2 * columns, 1.45 * rows + 0.3
+    figure = pyplot.figure(figsize=(width_in, height_in))
+    # One axis in inches holds them all: with one for each of 32 pictures a sheet takes many times as long.
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(0, width_in), ylim=(height_in, 0))
+    axis.axis("off")
+    limits = {} if spread else {"vmin": 0, "vmax": 255}
+    for number, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = 1.2 * column + 0.05, 1.45 * row + 0.6
+        axis.imshow(picture, cmap="gray", extent=(left, left + 1.1, top + 1.1, top), **limits)
+        axis.text(left + 0.55, top - 0.04, title, fontsize=7, horizontalalignment="center")
     if heading:
-        figure.suptitle(heading, fontsize=9)
+        figure.suptitle(heading, fontsize=9, y=1 - 0.12 / height_in)
     _save(figure, path)
 
 

@@ -18,12 +18,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from trainer.datasets import FaceDataset, load_data, origin
+from trainer.data.datasets import FaceDataset
+from trainer.data.load import load_data, origin
+from trainer.data.split import split
 from trainer.errors import TrainerError
-from trainer.metrics import with_temperature
+from trainer.evaluation.metrics import with_temperature
+from trainer.evaluation.report import write_report
+from trainer.fit.run_folder import claim, describe, versions
 from trainer.recipe import Recipe
-from trainer.report import write_report
-from trainer.runs import claim, describe, split, versions, write_run
+from trainer.runs import write_run
 
 _COMPONENTS = 120
 

@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from trainer import plots
-from trainer.augment import augment
-from trainer.datasets import FOUR, MAX_FALSE_ALARMS, FaceDataset
-from trainer.explain import activations, occlusion
-from trainer.judges import as_judge
-from trainer.metrics import operating_point, rated
+from trainer.data.augment import augment
+from trainer.data.datasets import FaceDataset
+from trainer.evaluation import plots
+from trainer.evaluation.explain import activations, occlusion
+from trainer.evaluation.limits import MAX_FALSE_ALARMS
+from trainer.evaluation.metrics import operating_point, rated
+from trainer.evaluation.predictors import score_with
+from trainer.labels import FOUR
 from trainer.runs import read_history
 
 #: What the page says under each picture, in its order.
@@ -80,7 +82,7 @@ def write_report(
         best = [_surest(probabilities, truth, code) for code in range(len(classes))]
         shown = validation.take(np.array([row for row in best if row is not None], dtype=np.int64))
         # A label's code is its column; a second answer's columns come after.
-        score = as_judge(model)
+        score = score_with(model)
         maps = [occlusion(score, face, int(label)) for face, label in zip(shown.faces, shown.labels, strict=True)]
         plots.attention(shown, maps, out / "attention.png")
         (out / "activations").mkdir(exist_ok=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import LABELS, VOTE_COLUMNS, VOTE_INDEX, VOTE_LABELS, FaceDataset
+from trainer.data.datasets import FaceDataset
+from trainer.labels import LABELS, VOTE_COLUMNS, VOTE_INDEX, VOTE_LABELS
 
 
 def targets_for(data: FaceDataset, *, votes: bool, label_smoothing: float) -> npt.NDArray[np.float32]:

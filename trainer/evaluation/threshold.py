@@ -14,13 +14,15 @@ from edge_agent.statistics.intervals import wilson_interval
 from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.manifest import ClassifierManifest, OperatingPoint, PagedPeople
-from trainer.datasets import FOUR, VOTE_LABELS, load_data
+from trainer.data.load import load_data
+from trainer.data.portraits import Portraits, load_portraits
+from trainer.data.split import require_same_split, split
 from trainer.errors import ModelError, TrainerError
-from trainer.judges import load_judge
-from trainer.metrics import operating_point, seen_by_rules
-from trainer.portraits import Portraits, load_portraits
-from trainer.runs import recipe_of, require_same_split, split
-from trainer.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
+from trainer.evaluation.metrics import operating_point, seen_by_rules
+from trainer.evaluation.predictors import load_predictor
+from trainer.evaluation.visits import THRESHOLDS, VISIT_S, Visit, cuts, looks, paged_up_to, share_by_person
+from trainer.labels import FOUR, VOTE_LABELS
+from trainer.runs import recipe_of
 
 #: Whose share of paged visits is limited. Happy people would make it look smaller than it is.
 CALM = "neutral"
@@ -121,28 +123,28 @@ def threshold_by_photograph(
         TrainerError: it was trained on other data.
         DatasetError: the data cannot be read.
     """
-    judge = load_judge(bundle_path)
-    if not set(FOUR) <= set(judge.classes):
+    predictor = load_predictor(bundle_path)
+    if not set(FOUR) <= set(predictor.classes):
         raise ModelError(f"{bundle_path} does not tell {', '.join(FOUR)} apart")
     bundle = _bundle(bundle_path)
     if unseen:
-        validation = load_data(data_dir, already_cropped=already_cropped).for_model(judge.classes)
+        validation = load_data(data_dir, already_cropped=already_cropped).for_model(predictor.classes)
     else:
         training = bundle.manifest.training
         if training is None:
             raise ModelError(f"{bundle_path} does not say how it was trained")
         recipe = recipe_of(training)
-        data = load_data(data_dir, classes=judge.classes, already_cropped=recipe.already_cropped or already_cropped)
+        data = load_data(data_dir, classes=predictor.classes, already_cropped=recipe.already_cropped or already_cropped)
         _, validation, _ = split(data, recipe)
         try:
             require_same_split(training, validation, whose=str(bundle_path))
         except TrainerError as error:
             raise TrainerError(f"{error}; if it never saw any of this data, add --unseen") from None
-    validation = validation.take(np.isin(validation.labels, [judge.classes.index(name) for name in FOUR]))
-    angry = judge.classes.index("angry")
+    validation = validation.take(np.isin(validation.labels, [predictor.classes.index(name) for name in FOUR]))
+    angry = predictor.classes.index("angry")
     if not 0 < int((validation.labels == angry).sum()) < len(validation):
         raise ModelError(f"{data_dir} has no angry faces among others to choose on")
-    seen = seen_by_rules(judge(validation.faces), len(judge.classes), judge.vote_weight)
+    seen = seen_by_rules(predictor(validation.faces), len(predictor.classes), predictor.vote_weight)
     point = operating_point(seen[:, angry], validation.labels == angry, max_false_alarms=max_false_alarms)
     stated_point = OperatingPoint(
         emotions=("angry",),

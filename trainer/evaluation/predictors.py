@@ -1,4 +1,4 @@
-"""Loads anything that can judge faces: a `.keras` file or an int8 bundle, through the agent's own code."""
+"""Loads whatever can score faces: a `.keras` file or an int8 bundle, through the agent's own code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from edge_agent.errors import AgentError
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier
 from edge_agent.vision.runtime import native_messages_hidden
-from trainer.datasets import LABELS, SIDE_PX, VOTE_LABELS, to_input
+from trainer.data.datasets import SIDE_PX, to_input
 from trainer.errors import ModelError, TrainerError, first_line
-from trainer.metrics import Probabilities, calibrated
+from trainer.evaluation.metrics import Probabilities, calibrated
+from trainer.labels import LABELS, VOTE_LABELS
 from trainer.runs import read_run
 
 Score = Callable[[npt.NDArray[np.uint8]], Probabilities]
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Predictor:
     """Scores faces when called: uint8 (n, 48, 48), grey → float32 (n, classes), calibrated probabilities.
 
     A model with a second answer, to what voters saw, has 8 more columns, VOTE_LABELS.
@@ -51,8 +52,8 @@ class Judge:
         return self.score(faces)
 
 
-def load_judge(path: Path) -> Judge:
-    """Return the model at `path` as a judge.
+def load_predictor(path: Path) -> Predictor:
+    """Return the model at `path` as a predictor.
 
     Args:
         path: a `.keras` file, a run folder that holds one, a bundle folder, or the id of a shipped bundle.
@@ -63,7 +64,7 @@ def load_judge(path: Path) -> Judge:
     if (path / "model.keras").is_file():
         path = path / "model.keras"
     if path.suffix == ".keras":
-        return _keras_judge(path)
+        return _keras_predictor(path)
     try:
         bundle = load_bundle(find_bundle(str(path)), kind="emotion-classifier")
         classifier = EmotionClassifier(bundle)
@@ -81,7 +82,7 @@ def load_judge(path: Path) -> Judge:
         return first if answers.votes is None else np.concatenate([first, answers.votes[:, vote_columns]], axis=1)
 
     stated = bundle.manifest
-    return Judge(
+    return Predictor(
         score,
         labels,
         stated.votes.weight if stated.votes else None,
@@ -90,7 +91,7 @@ def load_judge(path: Path) -> Judge:
     )
 
 
-def as_judge(model: Any) -> Score:
+def score_with(model: Any) -> Score:
     """Return a function that scores faces with a Keras model of the zoo."""
 
     def score(faces: npt.NDArray[np.uint8]) -> Probabilities:
@@ -116,7 +117,7 @@ def load_keras(path: Path) -> Any:
         raise ModelError(f"{path} is not a Keras model: {first_line(error)}") from None
 
 
-def _keras_judge(path: Path) -> Judge:
+def _keras_predictor(path: Path) -> Predictor:
     model = load_keras(path)
     run: dict[str, Any] = {}
     if (path.parent / "run.json").exists():
@@ -131,11 +132,11 @@ def _keras_judge(path: Path) -> Judge:
             f"{path} maps {model.input_shape[1:]} to {model.output_shape[1:]}; "
             f"expected {(SIDE_PX, SIDE_PX, 1)} to {(wide,)}; is its run.json beside it?"
         )
-    score = as_judge(model)
+    score = score_with(model)
     temperatures = (float(run.get("temperature", 1.0)), float(votes["temperature"]) if votes else 1.0)
     classes = LABELS if sorted(labels) == sorted(LABELS) else labels
     columns = [*(labels.index(name) for name in classes), *range(len(labels), wide)]
-    return Judge(
+    return Predictor(
         lambda faces: calibrated(score(faces)[:, columns], len(labels), temperatures),
         classes,
         float(votes["weight"]) if votes else None,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import SIDE_PX
+from trainer.data.datasets import SIDE_PX
 
 Faces = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

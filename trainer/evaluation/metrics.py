@@ -1,4 +1,4 @@
-"""The figures a judge of faces is judged by."""
+"""The figures by which a model's predictions are compared."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from edge_agent.vision.emotion import combine
-from trainer.datasets import FOUR, VOTE_LABELS, FaceDataset
-from trainer.targets import ferplus_majority, without_contempt
+from trainer.data.datasets import FaceDataset
+from trainer.data.targets import ferplus_majority, without_contempt
+from trainer.labels import FOUR, VOTE_LABELS
 
 CALIBRATION_BINS = 15
 Probabilities = npt.NDArray[np.float32]
@@ -30,7 +31,7 @@ def seen_by_rules(probabilities: Probabilities, classes: int, vote_weight: float
     return combine(labels, votes[:, :classes], vote_weight=vote_weight)
 
 
-def judge(
+def figures_of(
     probabilities: Probabilities,
     data: FaceDataset,
     *,
@@ -149,7 +150,7 @@ def four_class(probabilities: Probabilities, data: FaceDataset) -> tuple[Probabi
 
 
 def rated(probabilities: Probabilities, data: FaceDataset) -> tuple[Probabilities, npt.NDArray[np.int64]]:
-    """Return what a calibration is judged by: `four_class` where there are such classes and faces, all elsewhere.
+    """Return what a calibration is measured on: `four_class` where there are such classes and faces, all elsewhere.
 
     Args:
         probabilities: float32 (n, classes), columns in data.classes order.

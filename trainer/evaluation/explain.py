@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.datasets import to_input
-from trainer.judges import Score
+from trainer.data.datasets import to_input
+from trainer.evaluation.predictors import Score
 
 MAX_LAYERS = 64
 
@@ -54,14 +54,14 @@ def _parts(model: Any, inputs: npt.NDArray[np.float32]) -> Iterator[tuple[Any, A
 
 
 def occlusion(
-    judge: Score, face: npt.NDArray[np.uint8], label: int, *, patch_px: int = 10, step_px: int = 3
+    score: Score, face: npt.NDArray[np.uint8], label: int, *, patch_px: int = 10, step_px: int = 3
 ) -> npt.NDArray[np.float32]:
     """Return how much the probability of a label falls when a grey patch covers each part of a face.
 
     After Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks" (2013).
 
     Args:
-        judge: takes uint8 (n, 48, 48), returns float32 (n, classes).
+        score: takes uint8 (n, 48, 48), returns float32 (n, classes).
         face: uint8 (48, 48), grey.
         label: code of the class that is watched.
 
@@ -74,7 +74,7 @@ def occlusion(
     covered = np.repeat(face[None], len(places) + 1, axis=0)
     for number, (top, left) in enumerate(places, start=1):
         covered[number, top : top + patch_px, left : left + patch_px] = int(face.mean())
-    scores = judge(covered)[:, label]
+    scores = score(covered)[:, label]
     total, times = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
     for fall, (top, left) in zip(scores[0] - scores[1:], places, strict=True):
         total[top : top + patch_px, left : left + patch_px] += fall

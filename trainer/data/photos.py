@@ -19,8 +19,8 @@ from edge_agent.vision.blazeface import BlazeFace
 from edge_agent.vision.bundle import find_bundle, load_bundle
 from edge_agent.vision.faces import crop_face
 from edge_agent.vision.manifest import Framing
-from trainer.cleaning import near_duplicate_groups
-from trainer.datasets import SIDE_PX, FaceDataset
+from trainer.data.cleaning import near_duplicate_groups
+from trainer.data.datasets import SIDE_PX, FaceDataset
 from trainer.errors import DatasetError
 
 #: How each detector's box becomes FER2013's framing: side in box widths, downward shift in box heights.

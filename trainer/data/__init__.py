@@ -1,0 +1,1 @@
+"""Faces, from the published files to what a network is trained on."""

@@ -1,0 +1,82 @@
+"""Which faces are learned from, and which are left aside to choose on: the same for the same data and recipe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainer.data.cleaning import CleaningCounts, clean_training, near_duplicate_groups
+from trainer.data.datasets import FaceDataset
+from trainer.errors import TrainerError
+from trainer.recipe import Recipe
+
+
+def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, CleaningCounts]:
+    """Return the run's training and validation faces, the same for the same data and recipe.
+
+    Raises:
+        TrainerError: there are too few of either.
+    """
+    cleaned, counts = clean_training(data)
+    if not len(cleaned):
+        raise TrainerError(f"cleaning leaves no face: {counts}")
+    training, validation = split_validation(cleaned, fraction=recipe.validation_fraction, seed=recipe.split_seed)
+    if recipe.max_faces is not None:
+        chosen = np.random.default_rng(recipe.seed).permutation(len(training))[: recipe.max_faces]
+        training = training.take(np.sort(chosen))
+    if not len(validation) and data.scene_bits:
+        raise TrainerError(
+            "all photographs look like one scene, so none can be kept apart to judge on: add some of other people, "
+            "places and days"
+        )
+    if len(training) < recipe.batch_size or not len(validation):
+        raise TrainerError(
+            f"{len(training)} training and {len(validation)} validation faces are too few "
+            f"for batches of {recipe.batch_size}"
+        )
+    return training, validation, counts
+
+
+def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[FaceDataset, FaceDataset]:
+    """Split into (training, validation) so that near-duplicates stay on one side.
+
+    Near-duplicates are faces with the same 64-bit difference hash (the sign of horizontal differences
+    of the face shrunk to 9x8), which differ by data.scene_bits at most; FER2013 holds many re-compressed copies.
+
+    Args:
+        fraction: share of hash groups that goes to validation, 0..1.
+    """
+    group = near_duplicate_groups(data.faces, bits=data.scene_bits)
+    random = np.random.default_rng(seed)
+    chosen = random.random(int(group.max()) + 1) < fraction
+    if not chosen.any() and len(chosen) > 1:
+        chosen[random.integers(len(chosen))] = True  # of a few groups chance may take none
+    in_validation = chosen[group]
+    return data.take(~in_validation), data.take(in_validation)
+
+
+def fingerprint(data: FaceDataset) -> str:
+    """Return what tells one split from another: the SHA-256 of its faces."""
+    return hashlib.sha256(data.faces.tobytes()).hexdigest()
+
+
+def require_same_split(stated: Mapping[str, Any], validation: FaceDataset, *, whose: str) -> None:
+    """Refuse a model that left other faces aside: it may have learned those that it is about to be judged on.
+
+    Args:
+        stated: run.json, or `training` of a bundle's manifest.
+        whose: names the model in the error.
+
+    Raises:
+        TrainerError: it left other faces aside, or does not say which.
+    """
+    if "validation_sha256" not in stated:
+        raise TrainerError(f"{whose} does not say which faces it left aside: it was made by an older version")
+    if stated["validation_sha256"] != fingerprint(validation):
+        raise TrainerError(
+            f"{whose} was trained on other data, or with another split of it: it may have learned the "
+            f"{len(validation)} faces that are left aside here"
+        )

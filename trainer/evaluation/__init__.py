@@ -1,0 +1,1 @@
+"""What a model is worth: predictions, figures, reports, and the operating point."""

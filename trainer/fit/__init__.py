@@ -1,0 +1,1 @@
+"""Training: a network of the zoo, or a baseline, from a recipe to a finished run folder."""
