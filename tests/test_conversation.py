@@ -161,3 +161,24 @@ def test_only_commands_that_there_are_are_obeyed(desk):
     assert "unknown command" in details["explode"][0]
     assert "unknown command" in details[""][0]
     assert details["reload/now"] == []
+
+
+def test_what_the_next_run_must_know_is_renewed_while_an_alert_is_open_and_while_somebody_is_muted(desk, monkeypatch):
+    monkeypatch.setattr("edge_agent.delivery.channel._NOTE_S", 0.0)
+
+    def noted() -> dict:
+        return json.loads(desk.outbox.note("episodes"))
+
+    desk.show(1.2, 1)
+    assert noted()["mutes"] == []
+    for _ in range(2):
+        before = noted()["alerts"][0]["age_s"]
+        desk.clock.advance(5)
+        desk.turn()
+        assert noted()["alerts"][0]["age_s"] == pytest.approx(before + 5)
+    desk.answer("resolve")
+    assert noted()["alerts"] == []
+    before = noted()["mutes"][0][-1]
+    desk.clock.advance(2)
+    desk.turn()
+    assert noted()["mutes"][0][-1] == pytest.approx(before - 2)
