@@ -198,3 +198,41 @@ def test_a_page_that_nobody_is_subscribed_to_climbs_at_once_and_one_that_is_over
     assert [step for step, *_ in desk.told()][3:] == ["cleared"]
     assert "nobody is subscribed" not in caplog.text
     desk.channel.close()
+
+
+def test_only_commands_that_there_are_are_obeyed(desk):
+    details = {}
+    for verb in ("ping", "snooze", "rebirth", "selftest", "reload", "explode", "reload/now", ""):
+        body = {"schema": "command", "version": 1, "request_id": f"r-{verb[:3]}-{len(verb)}"}
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/cmd/{verb}", json.dumps(body).encode())
+        before = len(desk.bus.published)
+        desk.turn()
+        said = [m for m in desk.bus.published[before:] if m.topic.endswith(f"/rsp/{body['request_id']}")]
+        details[verb] = [json.loads(message.payload)["detail"] for message in said]
+    exercise = ["this is an exercise, not a device"]  # where nobody keeps a device up
+    assert (details["ping"], details["selftest"], details["reload"]) == (["pong"], exercise, exercise)
+    assert details["snooze"] == ["no new alert for 600 s"]
+    assert "unknown command" in details["explode"][0]
+    assert "unknown command" in details[""][0]
+    assert details["reload/now"] == []
+
+
+def test_what_the_next_run_must_know_is_renewed_while_an_alert_is_open_and_while_somebody_is_muted(desk, monkeypatch):
+    monkeypatch.setattr("edge_agent.delivery.alerts._NOTE_S", 0.0)
+
+    def noted() -> dict:
+        return json.loads(desk.channel.relay.note("episodes"))
+
+    desk.show(1.2, 1)
+    assert noted()["mutes"] == []
+    for _ in range(2):
+        before = noted()["alerts"][0]["age_s"]
+        desk.clock.advance(5)
+        desk.turn()
+        assert noted()["alerts"][0]["age_s"] == pytest.approx(before + 5)
+    desk.answer("resolve")
+    assert noted()["alerts"] == []
+    before = noted()["mutes"][0][-1]
+    desk.clock.advance(2)
+    desk.turn()
+    assert noted()["mutes"][0][-1] == pytest.approx(before - 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from messages import ULID, alert, composer
 from scene import face_at
 
 from edge_agent.alerting.rules import RuleEngine
+from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import ZONE_HOLD_S, Observation, Track, Tracker
 from edge_agent.config import Escalation, Rule, Tracking, Zone
@@ -76,6 +78,25 @@ def test_a_face_is_lost_after_more_than_the_time_and_not_at_it():
     tracker.update([seen], time_s=50.0, width=640, height=480)
     assert len(tracker.age(51.0)) == 1
     assert tracker.age(51.01) == ()
+
+
+def test_who_is_seen_again_just_in_time_was_never_lost_and_is_judged_by_both_looks():
+    tracker = Tracker(Tracking(lost_after_s=1.0, smoothing_s=1.0))
+    for time_s, score in ((50.0, 0.0), (51.0, 1.0)):
+        tracker.age(time_s)
+        seen = Observation(face_at(100), np.array([score], dtype=np.float32))
+        [track] = tracker.update([seen], time_s=time_s, width=640, height=480)
+    assert float(track.scores[0]) == pytest.approx(1 - math.exp(-1))
+
+
+@pytest.mark.parametrize(("share_px", "same"), [(60, True), (40, False)])
+def test_a_false_alarm_is_about_the_place_that_more_than_half_of_the_box_overlaps(share_px, same):
+    places = StillPlaces(20.0)
+    looks = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
+    for tenth in range(30):
+        places.update([(0.2, 0.2, 0.3, 0.3)], lambda _: looks, 50 + tenth / 10, width=1000)
+    # A box inside it, of so many hundredths of its area.
+    assert places.false_alarm((0.2, 0.2, 0.3, 0.2 + share_px / 1000), 53.0) is same
 
 
 @pytest.mark.parametrize(("reason", "refused"), [(127, False), (128, True)])
