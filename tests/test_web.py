@@ -353,7 +353,9 @@ class TestStaffPager:
         _, url = pager()
         kim, lee = self.on_duty(open_page, url, "Kim"), self.on_duty(open_page, url, "Lee")
         accessible(kim)
-        edge_agent("run", "--config", write_config())
+        # However long the browsers take, the page is still open.
+        rules = [{"name": "angry-customer", "off_delay_s": 600}]
+        edge_agent("run", "--config", write_config(camera={"device": str(CLIPS["one"]), "loop": True}, rules=rules))
         for page in (kim, lee):
             expect(page.locator("article.paging")).to_contain_text("Please send assistance")
             expect(page.locator("article")).to_contain_text("till")
