@@ -232,18 +232,18 @@ def _summary(options: argparse.Namespace) -> int:
     if not 0 < options.days < 4000:
         raise ConfigError("--days must be above 0 and below 4000")
     intervals = read(config.outbox.state_dir, since_s=time.time() - 86_400 * options.days)
-    groups = list(config.emotion.emotions)
+    emotions = list(config.emotion.emotions)
     if options.csv:
-        print(as_csv(intervals, groups), end="")
+        print(as_csv(intervals, emotions), end="")
         return 0
     if not intervals:
         print(f"no summary in {options.days:g} days; one is kept after each interval with enough visits")
         return 1
-    print("day         visits  satisfied  " + "  ".join(f"{name:>8}" for name in groups))
+    print("day         visits  satisfied  " + "  ".join(f"{name:>8}" for name in emotions))
     for day, members in itertools.groupby(intervals, lambda i: time.strftime("%Y-%m-%d", time.localtime(i.begin_s))):
         one = joined(members)
         assert one is not None
-        shares = "  ".join(f"{100 * one.shares.get(name, 0):6.0f} %" for name in groups)
+        shares = "  ".join(f"{100 * one.shares.get(name, 0):6.0f} %" for name in emotions)
         print(f"{day}  {one.visits:6}  {100 * one.satisfied:7.0f} %  {shares}")
     return 0
 
