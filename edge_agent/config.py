@@ -218,10 +218,17 @@ class Mqtt:
     topic_root: str = option("kiosk/v1", pattern=r"[A-Za-z0-9_./-]{1,100}")
     username: str | None = option(None)
     password_file: Path | None = option(None)
-    keepalive_s: int = option(30, low=5, high=3600)
+    keepalive_s: int = option(10, low=5, high=3600)
     connect_retry_max_s: float = option(60.0, low=1, high=3600)
     keep_session: bool = option(default=True)
     tls: Tls = option(factory=Tls)
+
+    def __post_init__(self) -> None:
+        # A slash too many would make a level without a name, on which no pager listens.
+        root = "/".join(level for level in self.topic_root.split("/") if level)
+        if not root:
+            raise InvalidValueError("needs a name, such as kiosk/v1", "topic_root")
+        object.__setattr__(self, "topic_root", root)
 
 
 @dataclass(frozen=True, slots=True)

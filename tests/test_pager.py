@@ -8,7 +8,8 @@ import re
 import pytest
 from messages import ULID, alert, composer
 
-from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Page, Pager, Refusal
+from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Nonsense, Pager, Refusal
+from edge_agent.pager.page import Page
 from edge_agent.testing import FakeBus, FakeClock
 
 
@@ -28,8 +29,9 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     bus.receive(topic, json.dumps(body).encode())
     bus.receive(topic, b"junk")
     bus.receive(topic.replace(ULID, "active"), b"{}", retained=True)
-    link, page = pager.poll()
+    link, page, nonsense = pager.poll()
     assert isinstance(link, Link)
+    assert (type(nonsense), nonsense.topic) == (Nonsense, topic)
     assert isinstance(page, Page)
     assert page.message == "help?[2J"
     bus.lose()

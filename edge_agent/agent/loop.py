@@ -134,7 +134,6 @@ class Agent:
         if ended or (frame is None and parts.clock.blind_s() > MAX_GAP_S):
             parts.channel.report(self.pipeline.without_frame(parts.clock.now_s()))
         parts.channel.report(self.pipeline.rules.escalate_due(parts.clock.now_s()))
-        parts.channel.pump()
         parts.channel.set_problem(
             parts.camera.problem
             or self._frame_problem
@@ -142,6 +141,7 @@ class Agent:
             or (parts.pacer.problem if parts.pacer is not None else "")
             or parts.channel.deaf
         )
+        parts.channel.pump()
         parts.watchdog.turn(
             frames=0 if parts.camera.frozen else self.health.frames + self.health.skipped,
             network_turned_s=parts.channel.bus.turned_s,

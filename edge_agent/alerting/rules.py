@@ -294,6 +294,12 @@ class RuleEngine:
         """Raise nothing new until then, whatever the rule and zone."""
         self._snoozed_until_s = until_s
 
+    def lift_snoozes(self) -> None:
+        """Raise again from now on what staff snoozed."""
+        self._snoozed_until_s = float("-inf")
+        for card in self._cards():
+            card.snoozed_until_s = float("-inf")
+
     def quiet(self) -> dict[tuple[str, str], float]:
         """Return (rule, zone), or EVERYWHERE, → the time until which staff snoozed it."""
         quiet = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import re
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from edge_agent.pager.client import Pager
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
+
+#: Seconds; a link that swallows packets is noticed after twice as many.
+PAGER_KEEPALIVE_S = 5
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -62,7 +66,7 @@ def _add_pager(commands: Commands) -> None:
 
 
 def _pager(options: argparse.Namespace) -> int:
-    from edge_agent.pager.client import Pager
+    from edge_agent.pager.client import TOPICS, Pager
 
     mqtt = _broker(options)
     site, device = _segment("--site", options.site), _segment("--device", options.device)
@@ -73,7 +77,9 @@ def _pager(options: argparse.Namespace) -> int:
         raise ConfigError("--name must be 1 to 64 printable characters")
     wake, stop = threading.Event(), threading.Event()
     client_id = f"pager-{socket.gethostname()}-{name}-{secrets.token_hex(3)}"
-    bus = _bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/alert/+"], wake.set)
+    # Whoever carries it must learn within seconds that it hears nothing any more.
+    mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
+    bus = _bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
     pages = Pager(bus, name=name, group=options.group)
     serve: Callable[[], None]
     if options.web:
@@ -250,8 +256,6 @@ def _summary(options: argparse.Namespace) -> int:
 
 def _broker(options: argparse.Namespace) -> Mqtt:
     """Return the broker's settings from --config, --host and --port."""
-    import dataclasses
-
     from edge_agent.config import Config, load_config
 
     mqtt = (load_config(options.config) if options.config else Config()).mqtt

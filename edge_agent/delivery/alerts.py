@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.rules import EVERYWHERE, Alert, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
-from edge_agent.delivery.messages import Composer, Message, MessageError, boot_id, parse_ack
+from edge_agent.delivery.messages import Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.logs import fields
 
@@ -68,6 +68,8 @@ class AlertPublisher:
         self._rules, self._stepped, self._answered = rules, stepped, answered
         self._alert_time_s, self._unix, self._monotonic = alert_time_s, unix, monotonic
         self._live = config.privacy.notice_posted
+        #: (rule, zone), or EVERYWHERE, → who snoozed it.
+        self._snoozed_by: dict[tuple[str, str], str] = {}
         self._next_note_s = 0.0
         self._active_changed = False
         #: Pages that shadow mode kept back.
@@ -83,6 +85,7 @@ class AlertPublisher:
         if not self._live:
             return  # what a live run left is over; pagers close what their agent no longer names
         self._rules.restore(episodes.alerts, episodes.quiet, episodes.mutes)
+        self._snoozed_by.update(episodes.snoozed_by)
         for alert in episodes.alerts:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
         self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
@@ -166,13 +169,32 @@ class AlertPublisher:
             return
         if ack.action in ("resolve", "false_alarm"):
             self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
+        if ack.action == "snooze":
+            self._snoozed_by[changed.rule.name, changed.zone] = ack.by
         self.report([changed])
 
-    def snooze(self, seconds: float) -> None:
-        """Raise no new alert for so long, whatever the rule and the zone."""
-        self._rules.snooze(self._alert_time_s() + seconds)
+    def snooze(self, seconds: float, by: str) -> None:
+        """Raise no new alert for so long, whatever the rule and the zone; 0 lifts this and all other snoozes."""
+        if seconds:
+            self._rules.snooze(self._alert_time_s() + seconds)
+            self._snoozed_by[EVERYWHERE] = by
+        else:
+            self._rules.lift_snoozes()
         self.write_note()
-        log.warning("snoozed", extra=fields(snooze_s=seconds))
+        log.warning("snoozed" if seconds else "snoozes lifted", extra=fields(snooze_s=seconds, by=by))
+
+    def snoozed(self) -> dict[tuple[str, str], float]:
+        """Return what staff keep from paging now: (rule, zone), or EVERYWHERE, → until when on the alerting clock."""
+        now_s = self._alert_time_s()
+        return {place: until_s for place, until_s in self._rules.quiet().items() if until_s > now_s}
+
+    def snoozes(self) -> list[Snooze]:
+        """Return the same for people, with who said so."""
+        ahead_s = self._unix() - self._alert_time_s()
+        return [
+            Snooze(*place, until_s + ahead_s, self._snoozed_by.get(place, ""))
+            for place, until_s in self.snoozed().items()
+        ]
 
     def repeat(self) -> None:
         """Publish what is open once more, for pagers that subscribed later; others know it by id and revision."""
@@ -203,7 +225,13 @@ class AlertPublisher:
         self._relay.write_note(_EPISODES, self._note_text())
 
     def _note_text(self) -> str:
-        episodes = Episodes(self.open_alerts(), self._rules.quiet(), self._rules.mutes(), self._composer.raised_unix_s)
+        episodes = Episodes(
+            self.open_alerts(),
+            self._rules.quiet(),
+            self._rules.mutes(),
+            self._composer.raised_unix_s,
+            self._snoozed_by,
+        )
         return to_text(episodes, now=self._now())
 
     def _now(self) -> Now:

@@ -45,6 +45,7 @@ class Channel:
         self._commands = Commands(composer, rebirth=self._rebirth, snooze=alerts.snooze, upkeep=upkeep)
         self._ended = False
         self.bus, self.relay, self.topic = bus, relay, composer.topic
+        self._said: tuple[State, str, dict[tuple[str, str], float]] | None = None
         self.state: State = "online"
         #: Why the state is degraded; empty while it is not.
         self.problem = ""
@@ -78,10 +79,8 @@ class Channel:
         self._alerts.publish_active()
 
     def set_problem(self, problem: str) -> None:
-        """Publish the state if it changed; empty for none."""
-        if problem != self.problem:
-            self.state, self.problem = "degraded" if problem else "online", problem
-            self.bus.publish(self._composer.state(self.state, problem))
+        """Note what is wrong, empty for nothing; `pump` publishes the state if it changed."""
+        self.state, self.problem = "degraded" if problem else "online", problem
 
     def pump(self) -> None:
         """Hand over what waits, and report what expired; of an alert that is still open it is sent anew."""
@@ -95,6 +94,15 @@ class Channel:
             log.error("message expired", extra=fields(topic=message.topic))
         self._alerts.note_expired(expired)
         self._alerts.refresh()
+        if self._said is not None and self._said != self._now():
+            self._publish_state()
+
+    def _now(self) -> tuple[State, str, dict[tuple[str, str], float]]:
+        return self.state, self.problem, self._alerts.snoozed()
+
+    def _publish_state(self) -> None:
+        self._said = self._now()
+        self.bus.publish(self._composer.state(self.state, self.problem, self._alerts.snoozes()))
 
     def handle(self, event: Event) -> None:
         """Answer what came from the broker; messages that are none are logged and ignored."""
@@ -127,7 +135,7 @@ class Channel:
                 self.bus.publish(self._commands.obey(verb, event.payload))
 
     def _birth(self) -> None:
-        self.bus.publish(self._composer.state(self.state, self.problem))
+        self._publish_state()
         self.bus.publish(self._composer.info(self._info))
         if self._config.home_assistant.enabled:
             for message in discovery(self._config, self.topic, version=self._info["agent_version"]):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from edge_agent.delivery.messages import Composer, Message, MessageError, parse_object, parse_snooze
+from edge_agent.delivery.messages import Composer, Message, MessageError, is_name, parse_object, parse_snooze
 
 _EXERCISE_ONLY = "this is an exercise, not a device"
 
@@ -29,7 +29,7 @@ class Commands:
 
     Args:
         rebirth: publishes state, info and open alerts again.
-        snooze: raises no new alert for so many seconds.
+        snooze: raises no new alert for so many seconds, 0 for at once, because somebody said so.
         upkeep: does what the agent itself must do; None where there is nothing to keep up.
     """
 
@@ -38,7 +38,7 @@ class Commands:
         composer: Composer,
         *,
         rebirth: Callable[[], None],
-        snooze: Callable[[float], None],
+        snooze: Callable[[float, str], None],
         upkeep: Upkeep | None,
     ) -> None:
         self._composer, self._rebirth_now, self._snooze_for, self._upkeep = composer, rebirth, snooze, upkeep
@@ -75,9 +75,12 @@ class Commands:
         return True, "state, info and open alerts published"
 
     def _snooze(self, body: dict[str, Any]) -> tuple[bool, str]:
-        snooze_s = parse_snooze(body)
-        self._snooze_for(snooze_s)
-        return True, f"no new alert for {snooze_s:g} s"
+        snooze_s = parse_snooze(body, may_lift=True)
+        by = body.get("by", "")
+        if by != "" and not is_name(by):
+            raise MessageError("'by' must be a name of 1 to 64 printable characters")
+        self._snooze_for(snooze_s, by)
+        return True, f"no new alert for {snooze_s:g} s" if snooze_s else "nothing is snoozed any more"
 
     def _self_test(self, _: dict[str, Any]) -> tuple[bool, str]:
         problem = self._upkeep.self_test() if self._upkeep else _EXERCISE_ONLY

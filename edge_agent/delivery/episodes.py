@@ -48,12 +48,14 @@ class Episodes:
         quiet: (rule, zone) → time until which staff snoozed it.
         mutes: people who are not to be paged for, by where they were.
         raised_unix_s: alert id → wall-clock time of its page, which all its messages carry.
+        snoozed_by: (rule, zone) → who snoozed it.
     """
 
     alerts: Sequence[Alert]
     quiet: Mapping[tuple[str, str], float]
     mutes: Sequence[Mute]
     raised_unix_s: Mapping[str, float]
+    snoozed_by: Mapping[tuple[str, str], str]
 
 
 def to_text(episodes: Episodes, *, now: Now) -> str:
@@ -79,7 +81,9 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
         for alert in episodes.alerts
     ]
     quiet = [
-        [rule, zone, until_s - now.alert_s] for (rule, zone), until_s in episodes.quiet.items() if until_s > now.alert_s
+        [rule, zone, until_s - now.alert_s, episodes.snoozed_by.get((rule, zone), "")]
+        for (rule, zone), until_s in episodes.quiet.items()
+        if until_s > now.alert_s
     ]
     mutes = [
         [mute.rule, *mute.box, mute.until_s - now.alert_s] for mute in episodes.mutes if mute.until_s > now.alert_s
@@ -102,6 +106,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
     over: list[Alert] = []
     raised_unix_s: dict[str, float] = {}
     quiet: dict[tuple[str, str], float] = {}
+    snoozed_by: dict[tuple[str, str], str] = {}
     mutes: list[Mute] = []
     try:
         body = json.loads(text)
@@ -133,13 +138,14 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])
             watched = rule is not None and (not rule.zones or alert.zone in rule.zones)
             (kept if watched and recent else over).append(alert)
-        for name, zone, left_s in body["quiet"]:
+        for name, zone, left_s, *by in body["quiet"]:
             left_s = min(float(left_s), MAX_QUIET_S) - gap_s
             if left_s > 0:
                 quiet[str(name), str(zone)] = now.alert_s + left_s
+                snoozed_by[str(name), str(zone)] = "".join(str(who) for who in by)
         for name, x, y, width, height, left_s in body.get("mutes", ()) if recent else ():
             box = (float(x), float(y), float(width), float(height))
             mutes.append(Mute(str(name), box, now.alert_s + min(float(left_s), MAX_QUIET_S) - gap_s))
     except (ValueError, KeyError, TypeError, OverflowError):
-        return Episodes((), {}, (), {}), []
-    return Episodes(kept, quiet, mutes, raised_unix_s), over
+        return Episodes((), {}, (), {}, {}), []
+    return Episodes(kept, quiet, mutes, raised_unix_s, snoozed_by), over

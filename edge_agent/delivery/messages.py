@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from edge_agent import config
 from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
@@ -31,6 +31,10 @@ SUMMARY_EXPIRY_S = 7 * 24 * 3600.0
 State = Literal["online", "degraded", "stopped", "offline"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 MAX_SNOOZE_S = 24 * 3600.0
+#: So many are listed in `state`.
+MAX_SNOOZES = 20
+#: So many open alerts are repeated whole in `alert/active`.
+MAX_BODIES = 12
 
 
 class Priority(IntEnum):
@@ -90,7 +94,7 @@ class Topics:
     """The topic tree of one device: `<root>/<site>/<device>/…`."""
 
     def __init__(self, mqtt: config.Mqtt, *, site: str, device: str) -> None:
-        self.base = f"{mqtt.topic_root.strip('/')}/{site}/{device}"
+        self.base = f"{mqtt.topic_root}/{site}/{device}"
         #: Staff's answers, which the broker keeps for a device that is away.
         self.answers = (self("ack", "+"),)
         #: Commands, which the broker does not keep for a device that is away: they are obeyed now or not at all.
@@ -103,6 +107,21 @@ class Topics:
     def below(self, topic: str) -> list[str]:
         """Return the levels after the device, or an empty list for foreign topics."""
         return topic[len(self.base) + 1 :].split("/") if topic.startswith(self.base + "/") else []
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """What staff keep from paging for a while.
+
+    Attributes:
+        rule, zone: empty for all rules in all zones.
+        by: who said so; empty where nobody knows.
+    """
+
+    rule: str
+    zone: str
+    until_unix_s: float
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +165,17 @@ class Composer:
         self._health_interval_s = settings.logging.health_interval_s
         self.topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
 
-    def state(self, state: State, problem: str = "") -> Message:
-        """Retained: is the device watching? `problem` says why it is degraded."""
-        body = {"state": state, "mode": self._mode, "problem": problem[:300]}
+    def state(self, state: State, problem: str = "", snoozes: Sequence[Snooze] = ()) -> Message:
+        """Retained: is the device watching? `problem` says why it is degraded, `snoozes` what is kept from paging."""
+        body = {
+            "state": state,
+            "mode": self._mode,
+            "problem": problem[:300],
+            "snoozed": [
+                {"rule": one.rule, "zone": one.zone, "until": rfc3339(one.until_unix_s), "by": one.by}
+                for one in snoozes[:MAX_SNOOZES]
+            ],
+        }
         return self._message("state", self.topic("state"), body, retain=True)
 
     def info(self, facts: Mapping[str, str]) -> Message:
@@ -156,8 +183,9 @@ class Composer:
         return self._message("info", self.topic("info"), facts, retain=True)
 
     def health(self, figures: Mapping[str, Any]) -> Message:
-        """Retained: rates, latencies, depths."""
-        return self._message("health", self.topic("health"), figures, retain=True, expiry_s=3 * self._health_interval_s)
+        """Retained: rates, latencies, depths; the next one comes after `interval_s`."""
+        body = {**figures, "interval_s": self._health_interval_s}
+        return self._message("health", self.topic("health"), body, retain=True, expiry_s=3 * self._health_interval_s)
 
     def alert(self, alert: Alert, *, repeated: bool = False) -> Message:
         """One step of an alert, the whole of it each time; when it was raised stays as it was first said.
@@ -165,8 +193,16 @@ class Composer:
         Args:
             repeated: it was published before; sent again for pagers that subscribed later.
         """
-        raised_unix_s = self.raised_unix_s.setdefault(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
-        body = {
+        self.raised_unix_s.setdefault(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
+        body = {**self._alert_body(alert), **({"repeated": True} if repeated else {})}
+        if alert.step == "cleared":
+            del self.raised_unix_s[alert.id]
+        message = self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
+        return replace(message, priority=Priority.ALERT, alert_id=alert.id)
+
+    def _alert_body(self, alert: Alert) -> dict[str, Any]:
+        raised_unix_s = self.raised_unix_s.get(alert.id, self._unix() - (alert.changed_s - alert.raised_s))
+        return {
             "id": alert.id,
             "revision": alert.revision,
             "step": alert.step,
@@ -184,12 +220,7 @@ class Composer:
             "expires_at": rfc3339(self._unix() + self.alert_expiry_s(alert)),
             "by": alert.by,
             "reason": alert.reason,
-            **({"repeated": True} if repeated else {}),
         }
-        if alert.step == "cleared":
-            del self.raised_unix_s[alert.id]
-        message = self._message("alert", self.topic("alert", alert.id), body, expiry_s=self.alert_expiry_s(alert))
-        return replace(message, priority=Priority.ALERT, alert_id=alert.id)
 
     @staticmethod
     def alert_expiry_s(alert: Alert) -> float:
@@ -198,8 +229,14 @@ class Composer:
         return alert.rule.expiry_s if paging else max(alert.rule.expiry_s, CLOSING_EXPIRY_S)
 
     def active(self, alerts: Sequence[Alert]) -> Message:
-        """Retained: ids of the alerts now open."""
-        body = {"ids": [alert.id for alert in alerts]}
+        """Retained: ids of the alerts now open, and the first MAX_BODIES whole.
+
+        Whoever begins to listen when this device is gone knows its pages from here.
+        """
+        body = {
+            "ids": [alert.id for alert in alerts],
+            "alerts": [self._alert_body(alert) for alert in alerts[:MAX_BODIES]],
+        }
         # It is renewed with every health report.
         expiry_s = max(600.0, 3 * self._health_interval_s)
         return self._message("active", self.topic("alert", "active"), body, retain=True, expiry_s=expiry_s)
@@ -283,6 +320,11 @@ def _encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
+def is_name(value: Any) -> TypeGuard[str]:
+    """Tell whether somebody may call themselves so."""
+    return isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()
+
+
 def is_ulid(text: str) -> bool:
     """Tell whether text has the form of a ULID."""
     return re.fullmatch("[0-9A-HJKMNP-TV-Z]{26}", text) is not None
@@ -298,7 +340,7 @@ def parse_ack(payload: bytes) -> Ack:
     action, by, alert_id = body.get("action"), body.get("by"), body.get("id")
     if action not in ACTIONS:
         raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(ACTIONS)}")
-    if not isinstance(by, str) or not 0 < len(by) <= 64 or not by.isprintable():
+    if not is_name(by):
         raise MessageError("'by' must be a name of 1 to 64 printable characters")
     if not isinstance(alert_id, str) or not is_ulid(alert_id):
         raise MessageError("'id' must be a ULID")
@@ -308,13 +350,18 @@ def parse_ack(payload: bytes) -> Ack:
     return Ack(alert_id, action, by, parse_snooze(body), revision)
 
 
-def parse_snooze(body: Mapping[str, Any]) -> float:
+def parse_snooze(body: Mapping[str, Any], *, may_lift: bool = False) -> float:
     """Return `snooze_s` of an ack or a command, seconds.
+
+    Args:
+        may_lift: 0 is allowed, and ends a snooze.
 
     Raises:
         MessageError: it is not a number up to MAX_SNOOZE_S.
     """
     snooze_s = body.get("snooze_s", SNOOZE_S)
+    if may_lift and snooze_s == 0 and not isinstance(snooze_s, bool):
+        return 0.0
     if isinstance(snooze_s, bool) or not isinstance(snooze_s, int | float) or not 0 < snooze_s <= MAX_SNOOZE_S:
         raise MessageError(f"snooze_s must be a number of seconds from 0 to {MAX_SNOOZE_S:g}")
     return float(snooze_s)

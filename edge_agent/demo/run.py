@@ -22,7 +22,8 @@ from edge_agent.config import Config
 from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.demo.broker import EmbeddedBroker
 from edge_agent.demo.timeline import Timeline
-from edge_agent.pager.client import Page, Pager
+from edge_agent.pager.client import Pager
+from edge_agent.pager.page import Page
 from edge_agent.pager.terminal import TerminalPager
 from edge_agent.pipeline import Decision
 

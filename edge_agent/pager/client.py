@@ -7,11 +7,13 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from edge_agent.alerting.rules import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
-from edge_agent.delivery.messages import Ack, Message, MessageError, is_ulid, parse_object, printable
+from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_object
+from edge_agent.pager.kiosks import Kiosk, Kiosks
+from edge_agent.pager.page import Page, parse_page
 
 ACK_EXPIRY_S = 600
 #: A page its agent no longer knows is closed after so long.
@@ -20,41 +22,12 @@ GIVE_UP_S = 5.0
 ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """An alert as staff see it, after its latest step.
-
-    Attributes:
-        device_topic: topic of the device; the alert came below it, acknowledgements go there.
-        step: raised, escalated, acked or cleared.
-        groups: everybody paged so far.
-        people: how many the alert is about.
-        raised_at: RFC 3339, UTC; empty if the agent does not say.
-    """
-
-    device_topic: str
-    id: str
-    revision: int
-    step: str
-    severity: str
-    groups: tuple[str, ...]
-    message: str
-    place: str
-    zone: str
-    device: str
-    emotions: tuple[str, ...]
-    score: float
-    by: str
-    reason: str
-    raised_at: str
-    people: int = 1
-
-    @property
-    def crowd(self) -> str:
-        """How many people, in words; empty for one."""
-        return f"{self.people} people" if self.people > 1 else ""
+#: Below a device's topic, what a pager listens to.
+TOPICS = ("alert/+", "state", "health")
+#: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
+MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
+#: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
+_MAX_IDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +38,22 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Nonsense:
+    """A kiosk, or whoever writes in its name, sent what is no message; it is ignored, the others are not."""
+
+    topic: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The broker does not let this pager answer on a topic."""
 
     topic: str
+
+
+#: What a pager has to tell.
+News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk
 
 
 @dataclass(slots=True)
@@ -108,10 +93,15 @@ class Pager:
         self._unheard: dict[str, _Answer] = {}
         self._in_flight: dict[int, Message] = {}
         self.open: dict[str, Page] = {}
+        #: Who watches.
+        self.kiosks = Kiosks(unix=unix, monotonic=monotonic)
+        self._nonsense: set[str] = set()
+        self._closed_here: list[Page] = []
 
-    def poll(self) -> list[Page | Link | Refusal]:
+    def poll(self) -> list[News]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
-        news: list[Page | Link | Refusal] = []
+        news: list[News] = [*self._closed_here]
+        self._closed_here.clear()
         for event in self._bus.events():
             if isinstance(event, Connected):
                 news.append(Link(""))
@@ -126,30 +116,59 @@ class Pager:
                 answered = self._in_flight.pop(event.token, None)
                 if answered is not None and event.reason >= FAILURE:
                     news.append(Refusal(answered.topic))
-            elif event.topic.endswith("/alert/active"):
-                self._compare(event)
             else:
-                page = _parse(event.topic, event.payload)
-                if page is not None and page.revision > self._revisions.get(page.id, 0):
-                    shown = page.id in self.open
-                    self._remember(page)
-                    if shown or page.id in self.open:
-                        news.append(page)
-        return [*news, *self._given_up()]
+                try:
+                    news += self._received(event)
+                except MessageError as error:
+                    # Once a kiosk: a thousand a second would be as bad as none.
+                    sender = "/".join(event.topic.split("/")[:4])
+                    if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
+                        self._nonsense.add(sender)
+                        news.append(Nonsense(event.topic, str(error)))
+        return [*news, *self.kiosks.turn(), *self._given_up()]
 
-    def _compare(self, event: Received) -> None:
-        """Compare the open pages with the alerts their agent says are open.
+    def _received(self, event: Received) -> list[News]:
+        device_topic, _, below = event.topic.partition("/alert/")
+        if not below:
+            changed = self.kiosks.note(event)
+            return [] if changed is None else [changed]
+        if below == "active":
+            return [*self._compare(device_topic, event)]
+        return [*self._stepped(parse_page(device_topic, below, parse_object(event.payload, schema="alert")))]
 
-        Alerts that this pager never saw are asked for. Pages that the agent does not know are given up after
-        GIVE_UP_S: their last step may still be on its way.
+    def _stepped(self, page: Page) -> list[Page]:
+        if page.revision <= self._revisions.get(page.id, 0):
+            return []
+        shown = page.id in self.open
+        if not shown and page.step != "cleared":
+            of_one = sum(one.device_topic == page.device_topic for one in self.open.values())
+            if of_one >= MAX_OPEN_OF_ONE or len(self.open) >= MAX_OPEN:
+                raise MessageError(f"there are {of_one} open pages of this kiosk, and {len(self.open)} in all")
+        self._remember(page)
+        return [page] if shown or page.id in self.open else []
+
+    def _compare(self, device_topic: str, event: Received) -> list[Page]:
+        """Compare the open pages with the alerts their agent says are open; return those that are new.
+
+        Alerts that this pager never saw are taken from there, and asked for where they are not. Pages that the agent
+        does not know are given up after GIVE_UP_S: their last step may still be on its way.
+
+        Raises:
+            MessageError: it is no list of alerts.
         """
-        try:
-            known_ids = parse_object(event.payload, schema="active").get("ids")
-        except MessageError:
-            return
-        if not isinstance(known_ids, list) or not all(isinstance(known, str) for known in known_ids):
-            return
-        device_topic = event.topic.removesuffix("/alert/active")
+        if not event.payload:
+            return []
+        body = parse_object(event.payload, schema="active")
+        known_ids, bodies = body.get("ids"), body.get("alerts", [])
+        if not isinstance(known_ids, list) or len(known_ids) > _MAX_IDS or not all(map(is_ulid, map(str, known_ids))):
+            raise MessageError("'ids' is no list of alerts")
+        if not isinstance(bodies, list):
+            raise MessageError("'alerts' is no list")
+        news = []
+        for one in bodies[:MAX_BODIES]:
+            if not isinstance(one, dict) or one.get("id") not in known_ids:
+                raise MessageError("'alerts' holds something else")
+            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one}))
         for page in self.open.values():
             if page.device_topic == device_topic:
                 if page.id in known_ids:
@@ -159,11 +178,26 @@ class Pager:
         now_s = self._monotonic()
         self._answer_again(known_ids, now_s)
         if all(alert_id in self._revisions for alert_id in known_ids):
-            return
+            return news
         if now_s - self._asked_s.get(device_topic, float("-inf")) >= ASK_S:
             self._asked_s[device_topic] = now_s
-            body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8)}
-            self._bus.publish(Message(f"{device_topic}/cmd/rebirth", json.dumps(body).encode(), expiry_s=60))
+            self._command(device_topic, "rebirth")
+        return news
+
+    def _command(self, device_topic: str, verb: str, **values: Any) -> None:
+        body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8), **values}
+        self._bus.publish(Message(f"{device_topic}/cmd/{verb}", json.dumps(body).encode(), expiry_s=60))
+
+    @property
+    def calm(self) -> bool:
+        """Whether every kiosk that was ever heard watches, none is snoozed, and no page is open."""
+        kiosks = self.kiosks.all()
+        watched = all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
+        return bool(kiosks) and watched and not self.open
+
+    def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:
+        """Let a kiosk page again; it obeys now or not at all."""
+        self._command(kiosk.topic, "snooze", snooze_s=0, by=by or self._name)
 
     def _answer_again(self, known_ids: list[str], now_s: float) -> None:
         for alert_id in known_ids:
@@ -192,6 +226,8 @@ class Pager:
     def act(self, page: Page, action: Action, *, by: str | None = None) -> None:
         """Acknowledge, resolve or mark as false alarm; sent as soon as the broker is there.
 
+        Where the kiosk is gone, nobody will say what became of the answer: it counts here and now.
+
         Args:
             page: as whoever answers saw it.
             by: who answers; the pager's own name by default.
@@ -202,6 +238,15 @@ class Pager:
         # Of answers that still wait for the broker, the last counts.
         self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
         self._flush()
+        kiosk = self.kiosks.get(page.device_topic)
+        if kiosk is not None and kiosk.dead and page.id in self.open:
+            step, reason = ("acked", "") if action == "ack" else ("cleared", action)
+            if action == "on_my_way":
+                step, reason = "acked", action
+            # The same revision: should the kiosk come back, what it says goes before.
+            answered = replace(self.open[page.id], step=step, by=by or self._name, reason=reason)
+            self._remember(answered)
+            self._closed_here.append(answered)
 
     def _flush(self) -> None:
         while self._acks and (token := self._bus.publish(self._acks[0])) is not None:
@@ -217,32 +262,3 @@ class Pager:
             self._missing_s.pop(page.id, None)
         elif self._group is None or self._group in page.groups:
             self.open[page.id] = page
-
-
-def _parse(topic: str, payload: bytes) -> Page | None:
-    """Return the page, or None for anything that is not one; a pager must outlive strange neighbours."""
-    try:
-        body: dict[str, Any] = parse_object(payload, schema="alert")
-        device_topic, _, alert_id = topic.rpartition("/alert/")
-        if not device_topic or not is_ulid(alert_id) or body["id"] != alert_id:
-            return None
-        return Page(
-            device_topic=device_topic,
-            id=alert_id,
-            revision=int(body["revision"]),
-            step=printable(body["step"]),
-            severity=printable(body["severity"]),
-            groups=tuple(printable(name) for name in body["groups"]),
-            message=printable(body["message"]),
-            place=printable(body["place"]),
-            zone=printable(body["zone"]),
-            device=printable(f"{body['site']}/{body['device']}"),
-            emotions=tuple(printable(name) for name in body["emotions"]),
-            score=float(body["score"]),
-            by=printable(body["by"]),
-            reason=printable(body["reason"]),
-            raised_at=printable(body.get("raised_at", "")),
-            people=int(body.get("people", 1)),
-        )
-    except (MessageError, KeyError, TypeError, ValueError, OverflowError):
-        return None

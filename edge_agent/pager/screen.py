@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from edge_agent.pager.client import Page
+from edge_agent.pager.kiosks import in_words
+from edge_agent.pager.page import Page
 from edge_agent.pager.terminal import TerminalPager
 
 _LINES = 12
@@ -49,9 +50,20 @@ class ScreenPager(TerminalPager):
     def _picture(self) -> RenderableType:
         pages = list(self._pager.open.values())
         panels = [self._panel(number, page) for number, page in enumerate(pages, start=1)]
-        calm = Panel(Text("No open page. All is calm.", style="green"), title="Staff pager")
         lines = Text.from_ansi("\n".join(self._lines), style="dim")
-        return Group(*(panels or [calm]), Text(_KEYS, style="bold"), lines)
+        return Group(*(panels or [self._no_page()]), Text(self._who_watches(), style="bold"), Text(_KEYS), lines)
+
+    def _no_page(self) -> Panel:
+        if self._problem:
+            return Panel(Text("Nobody knows what is open: there is no broker.", style="bold red"), title="Staff pager")
+        if self._pager.calm:
+            return Panel(Text("No open page. All is calm.", style="green"), title="Staff pager")
+        return Panel(Text("No open page, but not everybody watches.", style="bold yellow"), title="Staff pager")
+
+    def _who_watches(self) -> str:
+        if self._problem:
+            return f"no broker since {self._problem_since}: {self._problem}"
+        return in_words(self._pager.kiosks.all())
 
     def _panel(self, number: int, page: Page) -> Panel:
         paging = page.step in ("raised", "escalated")

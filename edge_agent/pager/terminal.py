@@ -13,7 +13,9 @@ from typing import TextIO
 
 from edge_agent.alerting.rules import Action
 from edge_agent.errors import BrokerError
-from edge_agent.pager.client import Link, Page, Pager, Refusal
+from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.kiosks import Kiosk, say
+from edge_agent.pager.page import Page
 
 KEYS: dict[str, Action] = {"a": "ack", "o": "on_my_way", "r": "resolve", "f": "false_alarm", "s": "snooze"}
 _DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
@@ -58,6 +60,7 @@ class TerminalPager:
         self._answered: set[str] = set()
         self._colour = out.isatty()
         self._selected: str | None = None
+        self._problem, self._problem_since = "not connected yet", time.strftime("%H:%M:%S")
 
     def turn(self) -> list[Page]:
         """Show what is new and act on pressed keys; return the pages that took a step."""
@@ -67,11 +70,18 @@ class TerminalPager:
                 if item.problem and self._must_connect:
                     raise BrokerError(item.problem)
                 self._must_connect = False
+                if bool(item.problem) != bool(self._problem):
+                    self._problem_since = time.strftime("%H:%M:%S")
+                self._problem = item.problem
                 self._say(
                     f"no broker: {item.problem}; trying again" if item.problem else "connected, waiting for pages"
                 )
             elif isinstance(item, Refusal):
                 self._say(f"the broker refuses answers on {item.topic}; check its access rules for this user")
+            elif isinstance(item, Nonsense):
+                self._say(f"! ignored what came on {item.topic[:100]}: {item.problem}")
+            elif isinstance(item, Kiosk):
+                self._say(f"{'·' if item.condition == 'watching' else '!'} {say(item)}")
             else:
                 self._show(item)
                 pages.append(item)

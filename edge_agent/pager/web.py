@@ -17,14 +17,17 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from edge_agent.alerting.rules import Action
-from edge_agent.delivery.messages import ACTIONS
-from edge_agent.pager.client import Link, Page, Pager, Refusal
+from edge_agent.delivery.messages import ACTIONS, is_name
+from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.kiosks import Kiosk
+from edge_agent.pager.page import Page
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
 _RECENT = 30
-_MAX_NAME = 64
-_SAY_AGAIN_S = 10.0
+#: So many are listed to a browser.
+_MAX_KIOSKS = 200
+_SAY_AGAIN_S = 4.0
 
 
 class WebPager:
@@ -54,7 +57,9 @@ class WebPager:
         #: Alert id, action, who answers, and the revision they saw, 0 where a page from before an update does not say.
         self._answers: queue.SimpleQueue[tuple[str, Action, str, int]] = queue.SimpleQueue()
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
-        self._problem = "not connected to the broker yet"
+        self._problem, self._problem_unix_s = "not connected to the broker yet", time.time()
+        #: Topic of a kiosk whose snoozes are to be lifted, and who says so.
+        self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._text = self._snapshot()
         self._browsers: set[asyncio.Event] = set()
         application = make_application(token=token, title="Staff pager", secure=tls is not None)
@@ -88,23 +93,46 @@ class WebPager:
             page = self._pager.open.get(alert_id)
             if page is not None:
                 self._pager.act(replace(page, revision=min(revision or page.revision, page.revision)), action, by=by)
+        while not self._lifted.empty():
+            topic, by = self._lifted.get()
+            kiosk = self._pager.kiosks.get(topic)
+            if kiosk is not None:
+                self._pager.lift_snoozes(kiosk, by=by)
         for item in self._pager.poll():
             if isinstance(item, Link):
-                self._problem = item.problem
+                self._note_problem(item.problem)
                 self._say(f"no broker: {item.problem}; trying again" if item.problem else "connected to the broker")
             elif isinstance(item, Refusal):
-                self._problem = f"the broker refuses answers on {item.topic}"
+                self._note_problem(f"the broker refuses answers on {item.topic}")
                 self._say(self._problem)
-            else:
+            elif isinstance(item, Nonsense):
+                self._say(f"ignored what came on {item.topic[:100]}: {item.problem}")
+            elif not isinstance(item, Kiosk):
                 self._recent.appendleft({**_as_card(item), "unix_s": round(time.time(), 1)})
         text = self._snapshot()
         if text != self._text:
             self._text = text
             self._server.loop.call_soon_threadsafe(self._announce)
 
+    def _note_problem(self, problem: str) -> None:
+        if bool(problem) != bool(self._problem):
+            self._problem_unix_s = time.time()
+        self._problem = problem
+
     def _snapshot(self) -> str:
-        pages = [_as_card(page) for page in self._pager.open.values()]
-        return json.dumps({"problem": self._problem, "pages": pages, "recent": list(self._recent)})
+        kiosks = self._pager.kiosks
+        pages = []
+        for page in self._pager.open.values():
+            kiosk = kiosks.get(page.device_topic)
+            pages.append({**_as_card(page), "dead": kiosk is not None and kiosk.dead})
+        return json.dumps({
+            "problem": self._problem,
+            "problem_unix_s": round(self._problem_unix_s),
+            "kiosks": [{**asdict(kiosk), "name": kiosk.name} for kiosk in kiosks.all()[:_MAX_KIOSKS]],
+            "calm": self._pager.calm,
+            "pages": pages,
+            "recent": list(self._recent),
+        })  # fmt: skip
 
     def _announce(self) -> None:
         for changed in self._browsers:
@@ -140,9 +168,16 @@ class WebPager:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             body = json.loads(text)
-            alert_id, action, by, revision = body["id"], body["action"], body["by"].strip(), body.get("revision", 0)
+            by = body["by"].strip()
+            if not is_name(by):
+                return
+            if "lift" in body:
+                self._lifted.put((str(body["lift"]), by))
+                self._wake.set()
+                return
+            alert_id, action, revision = body["id"], body["action"], body.get("revision", 0)
             fits = isinstance(alert_id, str) and action in ACTIONS and isinstance(revision, int)
-            if fits and 0 < len(by) <= _MAX_NAME and by.isprintable():
+            if fits:
                 self._answers.put((alert_id, action, by, revision))
                 self._wake.set()
 

@@ -20,7 +20,8 @@ import yaml
 
 from edge_agent.config import Mqtt
 from edge_agent.delivery.mqtt import MqttBus
-from edge_agent.pager.client import Page, Pager
+from edge_agent.pager.client import Pager
+from edge_agent.pager.page import Page
 from edge_agent.testing import free_port
 
 SITE = "faults"

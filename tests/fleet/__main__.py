@@ -17,7 +17,8 @@ from cluster import Cluster
 
 from edge_agent.config import Mqtt
 from edge_agent.delivery.mqtt import MqttBus
-from edge_agent.pager.client import Page, Pager
+from edge_agent.pager.client import Pager
+from edge_agent.pager.page import Page
 
 #: Each kiosk has six open files, and paho waits with select(), which knows no file beyond the 1,024th.
 _PER_PROCESS = 125

@@ -2,13 +2,14 @@
 // count.
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
+import { showKiosks } from "./watching.js";
 
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
 // An answer is worth sending for so long, as the broker holds it.
 const ANSWER_WORTH_MS = 600000;
-// The server says how things are every ten seconds at least.
-const SILENCE_MS = 25000;
+// The server says how things are every four seconds at least.
+const SILENCE_MS = 10000;
 const PAGING = ["raised", "escalated"];
 const ANSWERS = [
   ["on_my_way", "On my way"],
@@ -28,6 +29,15 @@ const ENDED = {
 
 let name = localStorage.getItem("name") ?? "";
 let muted = false;
+// What the server said last; `problem` also while there is no server.
+let state = {
+  kiosks: [],
+  calm: false,
+  pages: [],
+  recent: [],
+  problem: "no connection",
+  problem_unix_s: Date.now() / 1000,
+};
 let pages = [];
 let socket = null;
 let sound = null;
@@ -49,7 +59,7 @@ function connect() {
   };
   socket.onopen = sendWaiting;
   socket.onclose = async () => {
-    say("No connection; trying again", true);
+    lost();
     // A session that ended shows as a refusal: ask for the token again.
     const page = await fetch("/", { cache: "no-store" }).catch(() => null);
     if (page?.status === 401) location.reload();
@@ -61,25 +71,39 @@ function connect() {
 function hangUp() {
   const dead = socket;
   dead.onmessage = dead.onopen = null;
-  const lost = dead.onclose;
+  const closed = dead.onclose;
   dead.onclose = null;
   dead.close();
-  lost();
+  closed();
 }
 
 function say(text, problem) {
   $("link").textContent = text;
   $("link").className = problem ? "problem" : "quiet";
+  document.body.classList.toggle("cut-off", Boolean(problem));
 }
 
-function show(state) {
-  say(state.problem ? `No broker: ${state.problem}` : `Connected as ${name}`, Boolean(state.problem));
+// What was known is old from now on.
+function lost() {
+  if (!state.unreachable) {
+    state = { ...state, unreachable: true, problem: "no connection", problem_unix_s: heard / 1000 };
+  }
+  say(`No connection since ${time(state.problem_unix_s)}; trying again`, true);
+  showKiosks(state, lift);
+}
+
+function show(news) {
+  state = news;
+  const { problem, problem_unix_s: since } = state;
+  say(problem ? `No broker since ${time(since)}: ${problem}` : `Connected as ${name}`, Boolean(problem));
   pages = state.pages.sort((a, b) => isPaging(b) - isPaging(a));
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
     const cleared = state.recent.some((one) => one.id === id && one.step === "cleared");
     const over = cleared || shown.has(id) || Date.now() - answer.since > ANSWER_WORTH_MS;
-    if (page ? page.revision > answer.revision : over) waiting.delete(id);
+    // A kiosk that is gone says no more; the server has taken the answer.
+    const taken = page?.dead && page.by === answer.by && !isPaging(page);
+    if (page ? taken || page.revision > answer.revision : over) waiting.delete(id);
   }
   for (const { id } of pages) shown.add(id);
   for (const page of pages) {
@@ -89,6 +113,7 @@ function show(state) {
   }
   sessionStorage.setItem("rung", JSON.stringify([...rung].slice(-200)));
   draw();
+  showKiosks(state, lift);
   const recent = state.recent.map((page) => make("li", {}, `${time(page.unix_s)} ${place(page)}: ${what(page)}`));
   $("recent").replaceChildren(...recent);
 }
@@ -107,7 +132,6 @@ function what({ step, by, reason, groups, people }) {
 }
 
 function draw() {
-  $("calm").hidden = pages.length > 0;
   const focused = document.activeElement?.dataset?.key;
   $("pages").replaceChildren(...pages.map(card));
   if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
@@ -126,9 +150,15 @@ function card(page) {
     make("p", { class: "place" }, place(page)),
     make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ...about),
     make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
-    make("p", { class: "quiet" }, waiting.has(page.id) ? "Sending your answer …" : page.device),
+    make("p", { class: page.dead ? "warning" : "quiet" }, status(page)),
     make("div", { class: "answers" }, ...buttons(page, paging)),
   );
+}
+
+function status(page) {
+  if (waiting.has(page.id)) return "Sending your answer …";
+  if (page.dead) return `${page.device} is gone: nobody sees any more how the customer is. Answer to close this page.`;
+  return page.device;
 }
 
 function buttons(page, paging) {
@@ -136,7 +166,10 @@ function buttons(page, paging) {
   return possible.map(([action, text], index) => {
     const main = index === 0 && paging;
     const button = make("button", { class: main ? "main" : "", "data-key": `${page.id} ${action}` }, text);
-    button.addEventListener("click", () => reply(page, action));
+    button.addEventListener("click", () => {
+      const question = `${place(page)}: page nobody for 10 minutes, whoever comes?`;
+      if (action !== "snooze" || confirm(question)) reply(page, action);
+    });
     return button;
   });
 }
@@ -153,6 +186,10 @@ function reply(page, action) {
   waiting.set(page.id, answer);
   send(answer);
   draw();
+}
+
+function lift(kiosk) {
+  send({ lift: kiosk.topic, by: name });
 }
 
 function send(answer) {
@@ -198,8 +235,20 @@ function ring() {
 
 // Browsers want a touch before a page may play sound.
 function allowSound() {
-  sound ??= new AudioContext();
+  if (!sound) {
+    sound = new AudioContext();
+    sound.onstatechange = showSound;
+  }
   sound.resume();
+  showSound();
+}
+
+// What the browser really does, not what was asked of it.
+function showSound() {
+  const audible = sound?.state === "running";
+  $("mute").setAttribute("aria-pressed", muted);
+  $("mute").textContent = muted ? "Sound is off" : audible ? "Sound is on" : "No sound yet: tap here";
+  $("mute").className = muted || !audible ? "warning" : "";
 }
 
 function onDuty(on) {
@@ -224,9 +273,9 @@ $("shift").addEventListener("submit", (event) => {
   say(`Connected as ${name}`);
 });
 $("mute").addEventListener("click", () => {
-  muted = !muted;
-  $("mute").setAttribute("aria-pressed", muted);
-  $("mute").textContent = muted ? "Sound is off" : "Sound is on";
+  // The tap that lets it sound is not one that silences it.
+  if (muted || sound?.state === "running") muted = !muted;
+  allowSound();
 });
 $("end").addEventListener("click", () => {
   name = "";
@@ -238,7 +287,10 @@ $("end").addEventListener("click", () => {
 $("name").value = name;
 onDuty(Boolean(name));
 // After a reload, on whatever is touched first.
-addEventListener("pointerdown", () => name && allowSound());
+for (const touch of ["pointerup", "keydown"]) {
+  addEventListener(touch, ({ target }) => name && target !== $("mute") && allowSound());
+}
+showSound();
 document.addEventListener("visibilitychange", stayAwake);
 setInterval(tick, 1000);
 setInterval(() => {

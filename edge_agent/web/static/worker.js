@@ -1,12 +1,13 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
 
-const CACHE = "pager-1";
+const CACHE = "pager-2";
 const SHELL = [
   "/",
   "/static/common.css",
   "/static/pager.css",
   "/static/common.js",
   "/static/pager.js",
+  "/static/watching.js",
   "/icon.svg",
   "/manifest.webmanifest",
 ];

@@ -1,0 +1,216 @@
+"""A pager says what it knows: which kiosks watch, since when others do not, and what nobody is paged for."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from messages import ULID, alert, composer
+
+from edge_agent.config import Config, Privacy
+from edge_agent.delivery.messages import Composer, Snooze, rfc3339
+from edge_agent.pager.client import MAX_OPEN_OF_ONE, Nonsense, Pager
+from edge_agent.pager.kiosks import Kiosk, in_words
+from edge_agent.testing import FakeBus, FakeClock
+
+TILL, LOBBY = "kiosk/v1/shop/till-2", "kiosk/v1/shop/lobby"
+
+
+class Site:
+    """A pager, and kiosks that say what a test wants."""
+
+    def __init__(self) -> None:
+        self.bus, self.clock, self.wall = FakeBus(), FakeClock(), FakeClock(1_800_000_000)
+        self.pager = Pager(self.bus, name="kim", unix=self.wall, monotonic=self.clock)
+        self.composer = Composer(
+            Config(privacy=Privacy(notice_posted=True)), session=ULID, unix=self.wall, monotonic=self.clock
+        )
+        self.bus.start()
+        self.pager.poll()
+
+    def say(self, topic: str, message, *, retained: bool = False) -> list:
+        below = message.topic.removeprefix("kiosk/v1/site/kiosk-1/")
+        self.bus.receive(f"{topic}/{below}", message.payload, retained=retained)
+        return self.pager.poll()
+
+    def watch(self, *topics: str) -> None:
+        for topic in topics:
+            self.say(topic, self.composer.state("online"))
+
+    def wait(self, seconds: float) -> list:
+        self.clock.advance(seconds)
+        self.wall.advance(seconds)
+        return self.pager.poll()
+
+    def conditions(self) -> dict[str, str]:
+        return {kiosk.name: kiosk.condition for kiosk in self.pager.kiosks.all()}
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_calm_takes_a_kiosk_that_is_heard(site):
+    assert not site.pager.calm
+    assert in_words(site.pager.kiosks.all()) == "no kiosk has been heard yet"
+    site.watch(TILL, LOBBY)
+    assert site.pager.calm
+    assert in_words(site.pager.kiosks.all()) == "2 of 2 kiosks watching"
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "condition"),
+    [("offline", "", "offline"), ("stopped", "", "stopped"), ("degraded", "camera lost", "degraded")],
+)
+def test_a_kiosk_that_does_not_watch_is_named_with_since_when(site, state, problem, condition):
+    site.watch(TILL, LOBBY)
+    site.wait(10)
+    [kiosk] = site.say(TILL, site.composer.state(state, problem))
+    assert isinstance(kiosk, Kiosk)
+    assert (kiosk.condition, kiosk.since_unix_s) == (condition, 1_800_000_010)
+    assert not site.pager.calm
+    text = in_words(site.pager.kiosks.all())
+    assert text.startswith("1 of 2 kiosks watching · shop/till-2 ")
+    assert problem in text
+    site.watch(TILL)
+    assert site.pager.calm
+
+
+def test_what_was_left_retained_proves_nothing_without_a_sign_of_life(site):
+    site.say(TILL, site.composer.state("online"), retained=True)
+    assert site.conditions() == {"shop/till-2": "silent"}
+    site.say(TILL, site.composer.health({}))
+    assert site.conditions() == {"shop/till-2": "watching"}
+    assert site.wait(80) == []
+    [kiosk] = site.wait(20)
+    assert (kiosk.condition, kiosk.since_unix_s) == ("silent", 1_800_000_000)
+    [kiosk] = site.say(TILL, site.composer.health({}))
+    assert kiosk.condition == "watching"
+
+
+@pytest.mark.parametrize(("age_s", "condition"), [(20, "watching"), (100, "silent")])
+def test_a_retained_health_report_counts_from_when_it_was_written(site, age_s, condition):
+    report = site.composer.health({})
+    site.wait(age_s)
+    site.say(TILL, report, retained=True)
+    site.say(TILL, site.composer.state("online"), retained=True)
+    assert site.conditions() == {"shop/till-2": condition}
+
+
+def test_a_last_will_that_was_left_is_dated_by_the_last_sign_of_life(site):
+    will, report = site.composer.state("offline"), site.composer.health({})
+    site.wait(50)
+    site.say(TILL, report, retained=True)
+    site.say(TILL, will, retained=True)
+    [kiosk] = site.pager.kiosks.all()
+    assert (kiosk.condition, kiosk.since_unix_s) == ("offline", 1_800_000_000)
+
+
+def test_shadow_mode_and_snoozes_are_no_calm(site):
+    site.watch(TILL)
+    until = Snooze("", "", 1_800_000_600, "lee")
+    site.say(TILL, site.composer.state("online", "", [until]))
+    [kiosk] = site.pager.kiosks.all()
+    assert [(one.until, one.by) for one in kiosk.snoozed] == [(rfc3339(1_800_000_600), "lee")]
+    assert "snoozed until" in in_words([kiosk])
+    assert "by lee" in in_words([kiosk])
+    assert not site.pager.calm
+    site.pager.lift_snoozes(kiosk)
+    command = site.bus.published[-1]
+    assert command.topic == f"{TILL}/cmd/snooze"
+    assert {"snooze_s": 0, "by": "kim"}.items() <= json.loads(command.payload).items()
+    shadow = Composer(Config(), session=ULID, unix=site.wall, monotonic=site.clock)
+    site.say(TILL, shadow.state("online"))
+    assert site.conditions() == {"shop/till-2": "shadow"}
+
+
+def test_a_kiosk_that_was_taken_back_is_forgotten(site):
+    site.watch(TILL, LOBBY)
+    site.bus.receive(f"{TILL}/state", b"", retained=True)
+    site.pager.poll()
+    assert site.conditions() == {"shop/lobby": "watching"}
+
+
+def body_of(alert_id: str) -> dict:
+    return json.loads(composer().alert(alert(id=alert_id)).payload)
+
+
+def page_of(at: Site, topic: str, **values) -> list:
+    at.bus.receive(f"{topic}/alert/{ULID}", json.dumps({**body_of(ULID), **values}).encode())
+    return at.pager.poll()
+
+
+@pytest.mark.parametrize(
+    ("action", "step", "reason"),
+    [("on_my_way", "acked", "on_my_way"), ("ack", "acked", ""), ("resolve", "cleared", "resolve")],
+)
+def test_a_page_of_a_kiosk_that_is_gone_takes_an_answer_all_the_same(site, action, step, reason):
+    site.watch(TILL)
+    [page] = page_of(site, TILL)
+    site.say(TILL, site.composer.state("offline"))
+    site.pager.act(page, action)
+    [answered] = site.pager.poll()
+    assert (answered.step, answered.reason, answered.by) == (step, reason, "kim")
+    assert (page.id in site.pager.open) == (step == "acked")
+    # Should it come back, it hears the answer as well.
+    assert site.bus.published[-1].topic == f"{TILL}/ack/{page.id}"
+
+
+def test_pages_of_a_kiosk_that_died_are_known_to_whoever_begins_later(site):
+    body = body_of(ULID)
+    active = {"schema": "active", "version": 1, "ids": [ULID], "alerts": [body]}
+    site.bus.receive(f"{TILL}/alert/active", json.dumps(active).encode(), retained=True)
+    [page] = site.pager.poll()
+    assert (page.id, page.step, page.device) == (ULID, "raised", "shop/till-2")
+    assert not [message for message in site.bus.published if "rebirth" in message.topic]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"score": "nan"}, {"score": math.nan}, {"score": 2}, {"score": True}, {"revision": 10**30}, {"revision": 0},
+        {"revision": True}, {"people": -1}, {"people": "many"}, {"step": "sung"}, {"severity": None}, {"groups": "all"},
+        {"groups": ["a"] * 21}, {"emotions": [1]}, {"message": None}, {"zone": 3}, {"id": "x"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_one_sender_makes_up_is_ignored_and_named_and_hides_nobody(site, poison):
+    site.watch(TILL, LOBBY)
+    found = page_of(site, "kiosk/v1/evil/evil", **poison)
+    assert [type(item) for item in found] == [Nonsense]
+    assert found[0].topic.startswith("kiosk/v1/evil/evil/")
+    assert page_of(site, "kiosk/v1/evil/evil", **poison) == []  # named once
+    [page] = page_of(site, LOBBY)
+    assert page.device == "shop/lobby"
+
+
+def test_the_topic_says_who_sent_a_page_whatever_the_payload_says(site):
+    [page] = page_of(site, TILL, site="shop", device="lobby")
+    assert page.device == "shop/till-2"
+
+
+def test_a_flood_of_one_kiosk_leaves_room_for_the_others(site):
+    ids = [f"{n:026d}" for n in range(MAX_OPEN_OF_ONE + 20)]
+    for one in ids:
+        site.bus.receive(f"{TILL}/alert/{one}", json.dumps(body_of(one)).encode())
+    news = site.pager.poll()
+    assert sum(isinstance(item, Nonsense) for item in news) == 1
+    assert len(site.pager.open) == MAX_OPEN_OF_ONE
+    site.bus.receive(f"{LOBBY}/alert/{ULID}", json.dumps(body_of(ULID)).encode())
+    [page] = site.pager.poll()
+    assert page.device == "shop/lobby"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ids": [ULID] * 1001}, {"ids": "all"}, {"ids": ["#"]}, {"ids": [ULID], "alerts": 3},
+        {"ids": [], "alerts": [{"id": ULID}]}, {"ids": [ULID], "alerts": [None]},
+    ],
+    ids=["too many", "no list", "no id", "no alerts", "not listed", "nothing"],
+)  # fmt: skip
+def test_a_made_up_list_of_open_alerts_is_ignored(site, body):
+    site.bus.receive(f"{TILL}/alert/active", json.dumps({"schema": "active", "version": 1, **body}).encode())
+    assert [type(item) for item in site.pager.poll()] == [Nonsense]
