@@ -19,7 +19,7 @@ import numpy as np
 import paho.mqtt.client as paho
 import pytest
 import yaml
-from drawn import draw, trainer, votes_for, write_data
+from drawn import draw, in_a_process, votes_for, write_data
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.demo import CLIPS
@@ -309,9 +309,9 @@ def drawn_data(tmp_path_factory):
 def run_folder(drawn_data, tmp_path_factory):
     """A network trained for a few epochs, by the command people use."""
     out = tmp_path_factory.mktemp("runs") / "drawn"
-    result = trainer(
-        "fit", "--data", drawn_data, "--out", out, "--epochs", 3, "--batch-size", 32, "--learning-rate", 0.05,
-        "--max-faces", 256,
+    result = in_a_process(
+        "trainer", "fit", "--data", drawn_data, "--out", out, "--epochs", 3, "--batch-size", 32,
+        "--learning-rate", 0.05, "--max-faces", 256,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return out

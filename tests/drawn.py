@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 
 from converter.__main__ import main as converter_main
+from edge_agent.vision.runtime import native_messages_hidden
 from trainer.__main__ import main as trainer_main
 from trainer.labels import VOTE_COLUMNS
 
@@ -46,8 +47,18 @@ def votes_for(label: int) -> list[int]:
 
 
 def trainer(*arguments) -> subprocess.CompletedProcess[str]:
-    """Run `python -m trainer` in this process: a process of its own would import TensorFlow again."""
-    return _run_here(trainer_main, arguments)
+    """Run `python -m trainer` in this process, where TensorFlow is imported already.
+
+    Nothing is compiled into a graph, which takes longer than these trainings do; what they reach is the same.
+    """
+    with native_messages_hidden(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow as tf
+    tf.config.run_functions_eagerly(True)
+    try:
+        return _run_here(trainer_main, arguments)
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def converter(*arguments) -> subprocess.CompletedProcess[str]:
@@ -56,7 +67,7 @@ def converter(*arguments) -> subprocess.CompletedProcess[str]:
 
 
 def in_a_process(module: str, *arguments) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module`, as people do: what native code writes is seen as well."""
+    """Run `python -m module`, as people do: compiled, and what native code writes is seen as well."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
