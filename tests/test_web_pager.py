@@ -31,13 +31,14 @@ class TestStaffPager:
     def watch(self, edge_agent, write_config):
         """Starts an agent that raises one page, and keeps it open however long the browsers take."""
 
-        def start() -> None:
+        def start():
             config_file = write_config(
                 camera={"device": str(CLIPS["one"]), "loop": True},
                 rules=[{"name": "angry-customer", "off_delay_s": 60, "cooldown_s": 600}],
             )
             agent = edge_agent("run", "--config", config_file)
             next(line for line in agent.stderr if "camera delivers frames" in line)
+            return agent
 
         return start
 
@@ -72,6 +73,71 @@ class TestStaffPager:
         expect(kim.locator("#recent li").first).to_contain_text("resolved, Lee")
         assert kim.evaluate("document.body.dataset.rings ?? '0'") == "0"
         assert lee.evaluate("document.body.dataset.rings") == "1"
+
+    def test_calm_is_claimed_only_while_every_kiosk_watches_and_the_server_is_there(
+        self, pager, open_page, edge_agent, write_config
+    ):
+        process, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        expect(kim.locator("#watching")).to_have_text("No kiosk has been heard yet")
+        expect(kim.locator("#calm")).to_have_text("No open page, but not everybody watches.")
+        agent = edge_agent("run", "--config", write_config(camera={"source": "synthetic"}))
+        expect(kim.locator("#watching")).to_have_text("1 of 1 kiosk watching")
+        expect(kim.locator("#calm")).to_have_text("No open page. All is calm.")
+        agent.kill()
+        expect(kim.locator("#away")).to_contain_text("kiosk-1 is offline since")
+        expect(kim.locator("#calm")).to_have_text("No open page, but not everybody watches.")
+        accessible(kim)
+        screenshot(kim, "pager-away")
+        process.kill()
+        expect(kim.locator("#link")).to_contain_text("No connection since")
+        expect(kim.locator("#calm")).to_have_text("Nobody knows what is open while there is no connection.")
+        accessible(kim)
+
+    def test_a_page_of_a_kiosk_that_died_says_so_and_can_be_closed(self, pager, open_page, watch):
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        agent = watch()
+        expect(kim.locator("article.paging")).to_be_visible()
+        agent.kill()
+        expect(kim.locator("article")).to_contain_text("is gone")
+        screenshot(kim, "pager-gone")
+        accessible(kim)
+        kim.get_by_role("button", name="On my way").click()
+        expect(kim.locator("article")).to_contain_text("Kim is on the way")
+        expect(kim.locator("article")).not_to_contain_text("Sending your answer")
+        kim.get_by_role("button", name="Resolved").click()
+        expect(kim.locator("article")).to_have_count(0)
+        expect(kim.locator("#recent li").first).to_contain_text("resolved, Kim")
+
+    def test_a_snooze_asks_is_seen_by_all_and_can_be_lifted(self, pager, open_page, watch, listen, site):
+        listener = listen(f"kiosk/v1/{site}/#")
+        _, url = pager()
+        kim, lee = self.on_duty(open_page, url, "Kim"), self.on_duty(open_page, url, "Lee")
+        watch()
+        expect(kim.locator("article.paging")).to_be_visible()
+        kim.get_by_role("button", name="Snooze").click()  # a dialog that nobody accepts is dismissed
+        expect(kim.locator("article")).not_to_contain_text("Sending your answer")
+        kim.once("dialog", lambda dialog: dialog.accept())
+        kim.get_by_role("button", name="Snooze").click()
+        listener.wait_for_json("/alert/0", step="cleared", by="Kim", reason="snooze")
+        expect(lee.locator("#away")).to_contain_text("is snoozed until")
+        expect(lee.locator("#away")).to_contain_text("by Kim")
+        expect(lee.locator("#calm")).to_have_text("No open page, but not everybody watches.")
+        accessible(lee)
+        lee.get_by_role("button", name="Page again").click()
+        expect(kim.locator("#away")).to_have_text("")
+
+    def test_the_sound_is_what_the_browser_allows(self, pager, open_page):
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        expect(kim.locator("#mute")).to_have_text("Sound is on")
+        kim.reload()
+        expect(kim.locator("#mute")).to_have_text("No sound yet: tap here")
+        kim.locator("#mute").click()
+        expect(kim.locator("#mute")).to_have_text("Sound is on")
+        kim.locator("#mute").click()
+        expect(kim.locator("#mute")).to_have_text("Sound is off")
 
     def test_a_second_person_rings_again_and_must_be_answered_anew(self, pager, open_page, listen, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")

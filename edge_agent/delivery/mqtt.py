@@ -326,7 +326,8 @@ class MqttBus:
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:
         self._up = False
         self._taken_over = int(reason.value) == _TAKEN_OVER
-        if reason.is_failure and not self._refusal:
+        # "Unspecified error" is paho's word for a socket that broke.
+        if reason.is_failure and not self._refusal and str(reason) != "Unspecified error":
             self._refusal = f"disconnected: {reason}"
         self._ended.set()
 
