@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 from browser import PHONE, accessible, screenshot
 from conftest import PATIENCE_S
+from messages import alert, composer
 from playwright.sync_api import Page, expect
 from test_staff import TWO_ANGRY, exercise
 
@@ -138,6 +139,26 @@ class TestStaffPager:
         expect(kim.locator("#mute")).to_have_text("Sound is on")
         kim.locator("#mute").click()
         expect(kim.locator("#mute")).to_have_text("Sound is off")
+
+    def test_the_most_urgent_page_stands_first_and_many_fit_the_screen(self, pager, open_page, listen, site):
+        listener = listen(f"kiosk/v1/{site}/#")
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        for n, severity in enumerate(["warning", "warning", "critical", *["warning"] * 7]):
+            message = composer().alert(alert(id=f"{n:026d}"))
+            body = {**json.loads(message.payload), "severity": severity, "raised_at": f"2026-11-25T17:{50 - n}:00.000Z"}
+            listener.client.publish(f"kiosk/v1/{site}/till-{n}/alert/{n:026d}", json.dumps(body), 1)
+        expect(kim.locator("article")).to_have_count(10)
+        tills = [text.split(f"{site}/till-")[1].split()[0] for text in kim.locator("article").all_inner_texts()]
+        assert tills == ["2", "9", "8", "7", "6", "5", "4", "3", "1", "0"]  # the critical one, then who waits longest
+        expect(kim.locator("article").first).to_contain_text("▲▲")
+        expect(kim).to_have_title("(10) Staff pager")
+        last = kim.locator("article").last.bounding_box()
+        assert last["y"] + last["height"] < 2 * PHONE["height"]
+        accessible(kim)
+        for width, height in ((320, 568), (844, 390)):
+            kim.set_viewport_size({"width": width, "height": height})
+            assert kim.evaluate("document.documentElement.scrollWidth") <= width
 
     def test_a_second_person_rings_again_and_must_be_answered_anew(self, pager, open_page, listen, site, write_config):
         listener = listen(f"kiosk/v1/{site}/#")

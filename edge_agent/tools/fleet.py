@@ -48,6 +48,9 @@ class Device:
             return "shadow mode: pages nobody"
         if "health" not in self.parts:
             return "no health report"
+        snoozed = self.value("state", "snoozed")
+        if isinstance(snoozed, list) and snoozed and isinstance(snoozed[0], dict):
+            return f"snoozed until {snoozed[0].get('until')} by {snoozed[0].get('by') or 'somebody'}"
         oldest_s = self.value("health", "outbox_oldest_s")
         if isinstance(oldest_s, int | float) and oldest_s > _OLD_OUTBOX_S:
             return f"messages wait for {oldest_s:.0f} s"

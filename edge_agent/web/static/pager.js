@@ -11,12 +11,15 @@ const ANSWER_WORTH_MS = 600000;
 // The server says how things are every four seconds at least.
 const SILENCE_MS = 10000;
 const PAGING = ["raised", "escalated"];
+const SEVERITIES = ["critical", "warning", "info"];
+// With more pages than these, each is a row.
+const ROOMY = 3;
 const ANSWERS = [
   ["on_my_way", "On my way"],
   ["ack", "Acknowledge"],
   ["resolve", "Resolved"],
   ["false_alarm", "False alarm"],
-  ["snooze", "Snooze 10 minutes"],
+  ["snooze", "Snooze"],
 ];
 const ENDED = {
   resolve: "resolved",
@@ -96,7 +99,7 @@ function show(news) {
   state = news;
   const { problem, problem_unix_s: since } = state;
   say(problem ? `No broker since ${time(since)}: ${problem}` : `Connected as ${name}`, Boolean(problem));
-  pages = state.pages.sort((a, b) => isPaging(b) - isPaging(a));
+  pages = state.pages.sort(mostUrgentFirst);
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
     const cleared = state.recent.some((one) => one.id === id && one.step === "cleared");
@@ -118,6 +121,12 @@ function show(news) {
   $("recent").replaceChildren(...recent);
 }
 
+// Nobody has answered, then how bad it is, then who waits longest.
+function mostUrgentFirst(a, b) {
+  const rank = ({ severity }) => SEVERITIES.indexOf(severity);
+  return isPaging(b) - isPaging(a) || rank(a) - rank(b) || a.raised_at.localeCompare(b.raised_at);
+}
+
 const isPaging = ({ step }) => PAGING.includes(step);
 
 const place = (page) => page.place + (page.zone === "view" ? "" : `, ${page.zone}`);
@@ -135,6 +144,10 @@ function draw() {
   const focused = document.activeElement?.dataset?.key;
   $("pages").replaceChildren(...pages.map(card));
   if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
+  const unanswered = pages.filter(isPaging).length;
+  document.title = unanswered ? `(${unanswered}) Staff pager` : "Staff pager";
+  if (unanswered) navigator.setAppBadge?.(unanswered);
+  else navigator.clearAppBadge?.();
   tick();
 }
 
@@ -142,15 +155,17 @@ function card(page) {
   const paging = isPaging(page);
   const label = `${page.message}, ${place(page)}`;
   const seen = `${page.emotions.join("/")} ${percent(page.score)}`;
+  const critical = page.severity === "critical";
+  const kinds = { paging, critical, compact: pages.length > ROOMY };
   const about = [crowd(page), page.severity, seen].filter(Boolean).map((text) => ` · ${text}`);
   return make(
     "article",
-    { class: paging ? "paging" : "", "data-id": page.id, "aria-label": label },
-    make("h2", {}, page.message),
+    { class: Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), "data-id": page.id, "aria-label": label },
+    make("h2", {}, critical ? `▲▲ ${page.message}` : page.message),
     make("p", { class: "place" }, place(page)),
     make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ...about),
-    make("p", {}, page.step === "raised" ? "Nobody has answered yet" : what(page)),
-    make("p", { class: page.dead ? "warning" : "quiet" }, status(page)),
+    make("p", { class: "what" }, page.step === "raised" ? "Nobody has answered yet" : what(page)),
+    make("p", { class: `what ${page.dead ? "warning" : "quiet"}` }, status(page)),
     make("div", { class: "answers" }, ...buttons(page, paging)),
   );
 }
