@@ -157,7 +157,7 @@ function card(page) {
   const seen = `${page.emotions.join("/")} ${percent(page.score)}`;
   const critical = page.severity === "critical";
   const kinds = { paging, critical, compact: pages.length > ROOMY };
-  const about = [crowd(page), page.severity, seen].filter(Boolean).map((text) => ` · ${text}`);
+  const about = [crowd(page), kinds.compact ? "" : page.severity, seen].filter(Boolean).map((text) => ` · ${text}`);
   return make(
     "article",
     { class: Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), "data-id": page.id, "aria-label": label },
