@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.pipeline import Decision
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.stillness import Box, StillPlaces
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Observation, Track, Tracker

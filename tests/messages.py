@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.config import Config, Rule
 from edge_agent.delivery.messages import SCHEMA_DIR, Composer
 

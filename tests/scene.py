@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Observation, Track, Tracker
 from edge_agent.config import Escalation, Rule, Tracking

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scene import LADDER, RULE, Scene, told
 
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 
 

@@ -18,7 +18,7 @@ from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
 from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import Watchdog
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer

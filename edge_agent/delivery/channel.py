@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.config import Config
 from edge_agent.delivery.alerts import AlertPublisher
 from edge_agent.delivery.bus import Bus, Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.people import Mute
-from edge_agent.alerting.rules import Alert
 from edge_agent.config import Rule
 
 #: An alert that nobody watched for longer is over: who it was about has left.

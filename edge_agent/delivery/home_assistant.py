@@ -93,7 +93,13 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             "command_topic": topics("cmd", "snooze"),
             "qos": 1,
             "payload_press": json.dumps(
-                {"schema": "command", "version": 1, "request_id": "home-assistant", "snooze_s": _SNOOZE_S}
+                {
+                    "schema": "command",
+                    "version": 1,
+                    "request_id": "home-assistant",
+                    "by": "Home Assistant",
+                    "snooze_s": _SNOOZE_S,
+                }
             ),
         },
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
 from edge_agent import config
-from edge_agent.alerting.rules import SNOOZE_S, Action, Alert
+from edge_agent.alerting.alert import SNOOZE_S, Action, Alert
 from edge_agent.alerting.ulid import make_ulid
 
 SCHEMA_DIR = Path(__file__).resolve().parent / "schemas"

@@ -6,7 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config

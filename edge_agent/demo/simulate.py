@@ -13,7 +13,8 @@ import numpy as np
 
 import edge_agent
 from edge_agent import config
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import WHOLE_VIEW

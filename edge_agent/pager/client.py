@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from edge_agent.alerting.rules import Action
+from edge_agent.alerting.alert import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_object
 from edge_agent.pager.kiosks import Kiosk, Kiosks

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from edge_agent.alerting.rules import Action
+from edge_agent.alerting.alert import Action
 from edge_agent.errors import BrokerError
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.kiosks import Kiosk, say

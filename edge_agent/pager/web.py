@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from edge_agent.alerting.rules import Action
+from edge_agent.alerting.alert import Action
 from edge_agent.delivery.messages import ACTIONS, is_name
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.kiosks import Kiosk

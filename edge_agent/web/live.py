@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_agent.alerting.rules import Alert, Progress
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import Progress
 from edge_agent.alerting.stillness import Box
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.config import Config, Polygon

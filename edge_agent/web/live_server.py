@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from edge_agent.alerting.rules import Alert
+from edge_agent.alerting.alert import Alert
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
 from edge_agent.observer import Observer

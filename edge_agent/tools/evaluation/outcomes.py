@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from edge_agent.alerting.rules import Alert, RuleEngine
+from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Rule
