@@ -380,25 +380,3 @@ def test_what_moves_in_an_ignored_zone_wakes_nobody_up(tmp_path, ignored):
     agent.stop()
     thread.join()
     assert (agent.health.frames < 35) == ignored
-
-
-def test_a_broker_that_lets_nothing_be_heard_is_reported(
-    edge_agent, start_mosquitto, run_command, tmp_path, write_config
-):
-    [plugin] = Path("/usr/lib").glob("*/mosquitto_dynamic_security.so")
-    roles = tmp_path / "roles.json"
-    made = ["mosquitto_ctrl", "dynsec", "init", roles, "admin", "secret"]
-    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-    rules = json.loads(roles.read_text())
-    rules["roles"][0]["acls"] = []
-    roles.write_text(json.dumps(rules))
-    broker = start_mosquitto(f"plugin {plugin}", f"plugin_opt_config_file {roles}", "allow_anonymous false")
-    (tmp_path / "password").write_text("secret")
-    (tmp_path / "password").chmod(0o600)
-    refused = {"username": "admin", "password_file": str(tmp_path / "password")}
-    config_file = write_config(port=broker.port, mqtt=refused, camera={"source": "synthetic"})
-    agent = edge_agent("run", "--config", config_file)
-    problem = next(line for line in agent.stderr if "do not arrive" in line)
-    assert "/ack/+" in problem
-    assert "access rules" in problem
-    assert "access rules" in run_command("doctor", "--config", config_file).out
