@@ -314,7 +314,11 @@ def test_two_rules_may_page_at_the_same_moment(tmp_path):
         outbox=Outbox(state_dir=tmp_path),
     )
     build_agent(settings, bus=bus, every_frame=True, stop_at_end=True).run()
-    raised = [json.loads(m.payload) for m in bus.published if b'"step": "raised"' in m.payload]
+    raised = [
+        json.loads(m.payload)
+        for m in bus.published
+        if b'"schema": "alert"' in m.payload and b'"step": "raised"' in m.payload
+    ]
     assert sorted(alert["rule"] for alert in raised) == ["first", "second"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from messages import ULID
+from messages import ULID, validate
 from scene import LADDER, RULE, face_at
 
 from edge_agent.alerting.rules import RuleEngine
@@ -236,3 +236,50 @@ def test_what_the_next_run_must_know_is_renewed_while_an_alert_is_open_and_while
     desk.clock.advance(2)
     desk.turn()
     assert noted()["mutes"][0][-1] == pytest.approx(before - 2)
+
+
+def states(desk) -> list[dict]:
+    return [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/state")]
+
+
+def command(desk, verb: str, **values) -> None:
+    body = {"schema": "command", "version": 1, "request_id": "r", **values}
+    desk.bus.receive(f"kiosk/v1/site/kiosk-1/cmd/{verb}", json.dumps(body).encode())
+    desk.turn()
+
+
+def test_a_snooze_is_told_with_who_said_so_outlives_a_restart_and_can_be_lifted(tmp_path):
+    desk = Desk(tmp_path)
+    desk.bus.start()
+    desk.turn()
+    assert states(desk)[-1]["snoozed"] == []
+    command(desk, "snooze", snooze_s=600, by="lee")
+    [told] = states(desk)[-1]["snoozed"]
+    assert (told["rule"], told["zone"], told["by"]) == ("", "", "lee")
+    validate([message.payload for message in desk.bus.published if message.topic.endswith("/state")][-1])
+    desk.channel.end(goes_on=True)
+    desk.channel.close()
+
+    again = Desk(tmp_path)
+    again.channel.resume()
+    again.bus.start()
+    again.turn()
+    assert [one["by"] for one in states(again)[-1]["snoozed"]] == ["lee"]
+    again.show(1.2, 1)
+    assert again.told() == []
+    command(again, "snooze", snooze_s=0, by="kim")
+    assert states(again)[-1]["snoozed"] == []
+    again.show(0.3, 1)
+    assert again.told() == [("raised", 1, 1)]
+    again.channel.close()
+
+
+def test_a_page_that_is_snoozed_names_its_rule_and_zone_until_the_time_is_over(desk):
+    desk.bus.start()
+    desk.show(1.2, 1)
+    desk.answer("snooze", snooze_s=60)
+    [told] = states(desk)[-1]["snoozed"]
+    assert (told["rule"], told["zone"], told["by"]) == ("angry", "view", "kim")
+    desk.clock.advance(61)
+    desk.turn()
+    assert states(desk)[-1]["snoozed"] == []

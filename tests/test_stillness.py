@@ -258,7 +258,10 @@ def test_the_place_of_a_false_alarm_outlives_a_restart(tmp_path, clip_frames):
 
         agent = build_agent(settings, bus=bus, every_frame=True, stop_at_end=True, on_decision=say_false_alarm)
         agent.run()
-        pages = sum(b'"step": "raised"' in message.payload for message in bus.published)
+        pages = sum(
+            b'"schema": "alert"' in message.payload and b'"step": "raised"' in message.payload
+            for message in bus.published
+        )
         return pages, agent, json.loads([m.payload for m in bus.published if m.topic.endswith("/health")][-1])
 
     pages, _, _ = watch()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.people import Mute
@@ -55,7 +55,7 @@ class Episodes:
     quiet: Mapping[tuple[str, str], float]
     mutes: Sequence[Mute]
     raised_unix_s: Mapping[str, float]
-    snoozed_by: Mapping[tuple[str, str], str]
+    snoozed_by: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def to_text(episodes: Episodes, *, now: Now) -> str:
@@ -147,5 +147,5 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
             box = (float(x), float(y), float(width), float(height))
             mutes.append(Mute(str(name), box, now.alert_s + min(float(left_s), MAX_QUIET_S) - gap_s))
     except (ValueError, KeyError, TypeError, OverflowError):
-        return Episodes((), {}, (), {}, {}), []
+        return Episodes((), {}, (), {}), []
     return Episodes(kept, quiet, mutes, raised_unix_s, snoozed_by), over
