@@ -310,8 +310,8 @@ def run_folder(drawn_data, tmp_path_factory):
     """A network trained for a few epochs, by the command people use."""
     out = tmp_path_factory.mktemp("runs") / "drawn"
     result = in_a_process(
-        "trainer", "fit", "--data", drawn_data, "--out", out, "--epochs", 3, "--batch-size", 32,
-        "--learning-rate", 0.05, "--max-faces", 256,
+        "trainer", "fit", "--data", drawn_data, "--out", out, "--epochs", 3, "--batch-size", 16,
+        "--learning-rate", 0.05, "--max-faces", 128,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return out

@@ -24,7 +24,7 @@ def test_training_leaves_a_run_folder_and_learns(run_folder):
     run = json.loads((run_folder / "run.json").read_text())
     assert run["validation"]["accuracy7"] > 0.5
     assert run["recipe"]["seed"] == 1
-    assert run["training_faces"] == 256
+    assert run["training_faces"] == 128
     assert run["validation_faces"] > 0
 
 

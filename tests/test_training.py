@@ -13,19 +13,9 @@ from drawn import draw, trainer, write_data
 
 
 def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
-    run, epochs = tmp_path / "r", 40
-    options = [
-        "--model",
-        "happy_sad_shallow",
-        "--batch-size",
-        8,
-        "--epochs",
-        epochs,
-        "--patience",
-        epochs,
-        "--out",
-        run,
-    ]
+    run, epochs, batch_size = tmp_path / "r", 24, 16
+    options = ["--model", "happy_sad_shallow", "--batch-size", batch_size, "--epochs", epochs, "--out", run]
+    options += ["--patience", epochs]
     command = ["fit", "--data", drawn_data, *options]
 
     def stop_in(epoch: int, number: int) -> tuple[int, str]:
@@ -51,7 +41,7 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
     assert "Traceback" not in err
     _, done = last_kept()
     assert 2 <= done < epochs - 2
-    stop_in(done + 2, signal.SIGKILL)
+    stop_in(max(done + 2, epochs // 2), signal.SIGKILL)
     kept, done = last_kept()
     assert done < epochs
     whole = kept.read_bytes()
@@ -79,7 +69,7 @@ def test_an_interrupted_training_resumes_where_it_was(drawn_data, tmp_path):
     assert {int(row.split(",")[0]) for row in history} == set(range(epochs))
     kept, done = last_kept()
     assert done == epochs
-    steps = json.loads((run / "run.json").read_text())["training_faces"] // 8
+    steps = json.loads((run / "run.json").read_text())["training_faces"] // batch_size
     with h5py.File(kept) as file:
         assert int(file["optimizer/vars/0"][()]) == epochs * steps
 
