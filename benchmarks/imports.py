@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 #: What `edge-agent run` is made of, in the order it is imported, heaviest dependencies first.
-_ORDER = ("numpy", "cv2", "ai_edge_litert.interpreter", "sqlite3", "yaml", "paho.mqtt.client", "edge_agent.agent.loop")
+_ORDER = ("numpy", "cv2", "ai_edge_litert.interpreter", "sqlite3", "yaml", "paho.mqtt.client", "edge_agent.agent.build")
 #: Not to be loaded unless something in the configuration asks for it.
 _OPTIONAL = ("aiohttp", "cryptography", "picamera2", "prometheus_client", "rich")
 _MEMORY = """
