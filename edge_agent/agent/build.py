@@ -22,9 +22,11 @@ from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
-from edge_agent.camera.supervisor import CameraSupervisor
+from edge_agent.camera.supervisor import CameraSupervisor, Event
+from edge_agent.config import Camera as CameraSettings
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
+from edge_agent.delivery.channel import Channel
 from edge_agent.delivery.messages import new_ulid
 from edge_agent.delivery.opening import open_channel
 from edge_agent.delivery.outbox import Outbox
@@ -95,16 +97,11 @@ def build_agent(
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
         pipeline = Pipeline(config, new_id=new_ulid, zones=IgnoredZones.of(config))
         awake, clock = threading.Event(), AlertClock(time.monotonic)
-        watched = CameraSupervisor(
-            Capture(
-                camera or (lambda: make_camera(config.camera, realtime=not every_frame)),
-                config.camera,
-                wake=awake.set,
-                every_frame=every_frame,
-            ),
-            # pathlib's would raise where the folder may not be looked into; there it is the camera that says so.
-            live=config.camera.source != "opencv" or not os.path.exists(config.camera.device),  # noqa: PTH110
-            retry_s=config.camera.retry_max_s,
+        watched = _watched_camera(
+            config.camera,
+            camera,
+            every_frame=every_frame,
+            wake=awake.set,
             tell=lambda kind, detail: channel.tell(kind, detail),
         )
         observers: list[Observer] = []
@@ -142,17 +139,7 @@ def build_agent(
         false_alarms = FalseAlarms(pipeline, channel.relay, clock, unix=time.time)
         health = Health(monotonic=time.monotonic, live=not every_frame)
         statistics = _statistics(config, pipeline, channel.relay)
-        observers += [health, _FirstFrame(models), statistics]
-        if config.summary.enabled and config.privacy.notice_posted:
-            observers.append(
-                Summarizer(
-                    config,
-                    pipeline.emotions,
-                    publish=channel.publish_summary,
-                    unix=time.time,
-                    monotonic=time.monotonic,
-                )
-            )
+        observers += [health, _FirstFrame(models), statistics, *_summarizer(config, pipeline, channel)]
         if on_decision is not None:
             observers.append(_Watching(on_decision))
         always = len(observers)
@@ -186,6 +173,35 @@ def build_agent(
             agent.tell("model_rolled_back", detail)
         opened.pop_all()
         return agent
+
+
+def _watched_camera(
+    settings: CameraSettings,
+    make: Callable[[], Camera] | None,
+    *,
+    every_frame: bool,
+    wake: Callable[[], None],
+    tell: Callable[[Event, str], None],
+) -> CameraSupervisor:
+    return CameraSupervisor(
+        Capture(
+            make or (lambda: make_camera(settings, realtime=not every_frame)),
+            settings,
+            wake=wake,
+            every_frame=every_frame,
+        ),
+        # pathlib's would raise where the folder may not be looked into; there it is the camera that says so.
+        live=settings.source != "opencv" or not os.path.exists(settings.device),  # noqa: PTH110
+        retry_s=settings.retry_max_s,
+        tell=tell,
+    )
+
+
+def _summarizer(config: Config, pipeline: Pipeline, channel: Channel) -> list[Observer]:
+    if not (config.summary.enabled and config.privacy.notice_posted):
+        return []
+    publish = channel.publish_summary
+    return [Summarizer(config, pipeline.emotions, publish=publish, unix=time.time, monotonic=time.monotonic)]
 
 
 def _statistics(config: Config, pipeline: Pipeline, relay: OutboxRelay) -> Statistics:
