@@ -283,3 +283,18 @@ def test_a_page_that_is_snoozed_names_its_rule_and_zone_until_the_time_is_over(d
     desk.clock.advance(61)
     desk.turn()
     assert states(desk)[-1]["snoozed"] == []
+
+
+def test_a_page_that_was_damaged_while_it_waited_is_told_and_sent_anew(desk, tmp_path):
+    desk.bus.lose()
+    desk.show(1.2, 1)
+    desk.channel.relay._outbox._db.execute("UPDATE message SET topic = 'kiosk/v1/site/kiosk-1/alerx'")
+    before = len(desk.bus.published)
+    desk.bus.start()
+    for _ in range(3):
+        desk.turn()
+    topics = [message.topic.rpartition("/")[2] for message in desk.bus.published[before:]]
+    assert "alerx" not in topics
+    kinds = [json.loads(m.payload).get("kind") for m in desk.bus.published[before:] if m.topic.endswith("/event")]
+    assert "message_damaged" in kinds
+    assert desk.told()[-1] == ("raised", 1, 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from messages import ULID
 
@@ -176,3 +179,32 @@ def test_a_disk_that_came_late_is_written_to_as_safely(tmp_path, clock):
     box.probe()
     assert box._db.execute("PRAGMA synchronous").fetchone() == (2,)
     box.close()
+
+
+def test_a_turned_bit_alters_no_message_stops_no_other_and_is_told(tmp_path, clock):
+    sent = [Message(f"kiosk/v1/s/k/alert/{n:026d}", b"%d " % n * 40, priority=Priority.ALERT) for n in range(12)]
+    box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
+    for message in sent:
+        box.add(replace(message, expiry_s=100.0))
+    box.close()
+    whole, random = (tmp_path / FILE_NAME).read_bytes(), np.random.default_rng(7)
+    spots = [whole.index(b"/alert/") + 3, whole.index(b"5 5 5"), *random.integers(4096, len(whole), 150)]
+    set_aside = put_aside = 0
+    for spot in spots:
+        folder = tmp_path / str(spot)
+        folder.mkdir()
+        spoilt = bytearray(whole)
+        spoilt[spot] ^= 1 << int(random.integers(8))
+        (folder / FILE_NAME).write_bytes(spoilt)
+        box = Outbox(folder, max_bytes=1_000_000, unix=clock)
+        found = [row.message for row in box.pending(limit=20)]
+        assert all(message in sent for message in found)
+        assert box.set_aside or len(found) + box.damaged == len(sent)
+        assert box.depth()[0] == len(found)
+        box.add(Message("t", b"fresh"))
+        assert box.pending(limit=20)[-1].message.payload == b"fresh"
+        set_aside, put_aside = set_aside + bool(box.set_aside), put_aside + box.damaged
+        box.close()
+        shutil.rmtree(folder)
+    assert put_aside >= 2
+    assert set_aside < len(spots)

@@ -125,6 +125,10 @@ class AlertPublisher:
         if messages:
             self._relay.add(*messages, note=(_EPISODES, self._note_text()))
 
+    def spool_open(self) -> None:
+        """Send what is open once more; receivers know steps that they have by id and revision."""
+        self._spool(self.open_alerts())
+
     def note_expired(self, expired: Sequence[Message]) -> None:
         """Publish an event for each step that could not be delivered in time, and anew what is still open.
 

@@ -90,6 +90,13 @@ class Channel:
             detail = f"the outbox could not be read and was moved to {set_aside}"
             log.error(detail)
             self.tell("outbox_set_aside", detail)
+        damaged = self.relay.newly_damaged()
+        if damaged:
+            detail = f"{damaged} waiting messages were damaged on the disk and set aside; is the SD card worn out?"
+            log.error(detail)
+            self.tell("message_damaged", detail)
+            # Whatever they were: what is open is sent anew.
+            self._alerts.spool_open()
         for message in expired:
             log.error("message expired", extra=fields(topic=message.topic))
         self._alerts.note_expired(expired)

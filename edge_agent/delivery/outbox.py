@@ -3,7 +3,9 @@
 SQLite in WAL mode with `synchronous=FULL`: when `add` returns, the message is on the disk. One thread owns
 the database. Rows leave only when the broker took them, when they expired, or when the spool outgrew its limit,
 those of the lowest priority first; the last two are reported, never silent. A file that SQLite cannot read is set
-aside; one of an earlier version is brought up to date.
+aside; one of an earlier version is brought up to date. SQLite does not notice a bit that a worn card has turned in a
+value, so each row has a checksum (CRC-32, which tells every single turned bit): a damaged row is set aside too, and
+holds up none behind it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.delivery.messages import Message, Priority
 from edge_agent.errors import StateError
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_NAME = "outbox.sqlite3"
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
+#: So many damaged rows are kept, for whoever wants to look.
+_MAX_DAMAGED = 100
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS message (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,7 +39,13 @@ CREATE TABLE IF NOT EXISTS message (
     added_s     REAL    NOT NULL,  -- seconds since 1970
     expires_s   REAL,              -- seconds since 1970, NULL for never
     priority    INTEGER NOT NULL DEFAULT {Priority.NORMAL:d},
-    alert_id    TEXT    NOT NULL DEFAULT ''
+    alert_id    TEXT    NOT NULL DEFAULT '',
+    crc         INTEGER NOT NULL DEFAULT 0  -- of what is sent and how
+) STRICT;
+CREATE TABLE IF NOT EXISTS damaged (
+    seq         INTEGER PRIMARY KEY,
+    topic       BLOB,
+    payload     BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS note (  -- what the next run must know
     name        TEXT PRIMARY KEY,
@@ -48,6 +59,9 @@ _MIGRATION = (
     f"UPDATE message SET priority = {Priority.ALERT:d}, alert_id = substr(topic, -26) WHERE topic LIKE '%/alert/%'",
     f"UPDATE message SET priority = {Priority.SUMMARY:d} WHERE topic LIKE '%/summary'",
 )
+_ADD_CRC = "ALTER TABLE message ADD COLUMN crc INTEGER NOT NULL DEFAULT 0"
+#: What the checksum is of; text as bytes, for damaged text may be none.
+_CHECKED = "CAST(topic AS BLOB), payload, retain, expires_s, priority, CAST(alert_id AS BLOB)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,7 @@ class Outbox:
 
     Attributes:
         set_aside: where a file that could not be read was moved to; None if there was none.
+        damaged: rows that were found damaged and set aside.
         problem: why the disk could not be used at the start, until `probe` succeeds; empty otherwise. Meanwhile
             everything else raises StateError.
 
@@ -83,6 +98,7 @@ class Outbox:
     def __init__(self, state_dir: Path, *, max_bytes: int, unix: Callable[[], float]) -> None:
         self._path, self._max_bytes, self._unix = state_dir / FILE_NAME, max_bytes, unix
         self.set_aside: Path | None = None
+        self.damaged = 0
         self.problem = ""
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
@@ -123,6 +139,10 @@ class Outbox:
             if 0 < version < 3:
                 for statement in _MIGRATION:
                     db.execute(statement)
+            if 0 < version < 4:
+                db.execute(_ADD_CRC)
+                for seq, *values in db.execute(f"SELECT seq, {_CHECKED} FROM message").fetchall():
+                    db.execute("UPDATE message SET crc = ? WHERE seq = ?", (_crc(values), seq))
             db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             db.execute("COMMIT")
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -166,10 +186,14 @@ class Outbox:
 
     def _insert(self, message: Message) -> int:
         now_s = self._unix()
-        expires_s = None if message.expiry_s is None else now_s + message.expiry_s
-        columns = "topic, payload, retain, added_s, expires_s, priority, alert_id"
-        values = (message.topic, message.payload, message.retain, now_s, expires_s, message.priority, message.alert_id)
-        cursor = self._db.execute(f"INSERT INTO message ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        expires_s = None if message.expiry_s is None else float(now_s + message.expiry_s)
+        topic, alert_id = message.topic.encode(), message.alert_id.encode()
+        crc = _crc([topic, message.payload, int(message.retain), expires_s, int(message.priority), alert_id])
+        columns = "topic, payload, retain, added_s, expires_s, priority, alert_id, crc"
+        cursor = self._db.execute(
+            f"INSERT INTO message ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (message.topic, message.payload, message.retain, now_s, expires_s, message.priority, message.alert_id, crc),
+        )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -226,12 +250,26 @@ class Outbox:
             return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
 
     def _rows(self, condition: str, *values: int) -> list[Row]:
-        columns = "seq, expires_s, topic, payload, retain, priority, alert_id"
-        rows = self._db.execute(f"SELECT {columns} FROM message {condition}", values)
-        return [
-            Row(seq, Message(topic, payload, bool(retain), None, Priority(priority), alert_id), expires_s)
-            for seq, expires_s, topic, payload, retain, priority, alert_id in rows
-        ]
+        found, damaged = [], []
+        for seq, crc, *checked in self._db.execute(f"SELECT seq, crc, {_CHECKED} FROM message {condition}", values):
+            if _crc(checked) != crc:
+                damaged.append(seq)
+                continue
+            topic, payload, retain, expires_s, priority, alert_id = checked
+            message = Message(topic.decode(), payload, bool(retain), None, Priority(priority), alert_id.decode())
+            found.append(Row(seq, message, expires_s))
+        if damaged:
+            self._put_aside(damaged)
+        return found
+
+    def _put_aside(self, seqs: list[int]) -> None:
+        self.damaged += len(seqs)
+        chosen = "WHERE seq IN (SELECT value FROM json_each(?))"
+        columns = "seq, CAST(topic AS BLOB), CAST(payload AS BLOB)"
+        self._db.execute(f"INSERT OR REPLACE INTO damaged SELECT {columns} FROM message {chosen}", (json.dumps(seqs),))
+        self._db.execute(f"DELETE FROM message {chosen}", (json.dumps(seqs),))
+        newest = f"SELECT seq FROM damaged ORDER BY seq DESC LIMIT {_MAX_DAMAGED}"
+        self._db.execute(f"DELETE FROM damaged WHERE seq NOT IN ({newest})")
 
     def remove(self, seqs: list[int]) -> None:
         """Forget messages that the broker has.
@@ -262,7 +300,7 @@ class Outbox:
     def depth(self) -> tuple[int, float]:
         """Return the number of messages waiting and the age of the oldest in seconds."""
         with self._guard():
-            count, oldest = self._db.execute("SELECT count(*), min(added_s) FROM message").fetchone()
+            count, oldest = self._db.execute("SELECT count(*), min(CAST(added_s AS REAL)) FROM message").fetchone()
         return count, max(0.0, self._unix() - oldest) if count else 0.0
 
     def close(self) -> None:
@@ -284,6 +322,10 @@ class Outbox:
                 f"{self._path} is in use by another agent; stop it or give outbox.state_dir another value"
             )
         return StateError(f"cannot use {self._path}: {error}; is outbox.state_dir writable and the disk not full?")
+
+
+def _crc(values: list[Any]) -> int:
+    return zlib.crc32(repr(values).encode())
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:

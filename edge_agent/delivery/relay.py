@@ -223,6 +223,11 @@ class OutboxRelay:
         path, self._outbox.set_aside = self._outbox.set_aside, None
         return path
 
+    def newly_damaged(self) -> int:
+        """Return how many waiting messages were found damaged and set aside since the last call."""
+        damaged, self._outbox.damaged = self._outbox.damaged, 0
+        return damaged
+
     def note(self, name: str) -> str | None:
         """Return what an earlier run left; None where there is nothing or the disk fails."""
         try:
