@@ -10,7 +10,7 @@ from messages import ULID, alert, composer
 
 from edge_agent.config import Config, Privacy
 from edge_agent.delivery.messages import Composer, Snooze, rfc3339
-from edge_agent.pager.client import MAX_OPEN_OF_ONE, Nonsense, Pager
+from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
 from edge_agent.pager.kiosks import Kiosk, in_words
 from edge_agent.testing import FakeBus, FakeClock
 
@@ -126,6 +126,16 @@ def test_shadow_mode_and_snoozes_are_no_calm(site):
     assert site.conditions() == {"shop/till-2": "shadow"}
 
 
+@pytest.mark.parametrize("body", [{"state": "sung"}, {"state": "online", "snoozed": 3}, {"snoozed": [{"until": 1}]}])
+def test_a_made_up_state_makes_no_kiosk_and_changes_none(site, body):
+    site.watch(TILL)
+    for topic in (TILL, "kiosk/v1/evil/evil"):
+        site.bus.receive(f"{topic}/state", json.dumps({"schema": "state", "version": 1, **body}).encode())
+        assert [type(item) for item in site.pager.poll()] == [Nonsense]
+    assert site.conditions() == {"shop/till-2": "watching"}
+    assert site.pager.calm
+
+
 def test_a_kiosk_that_was_taken_back_is_forgotten(site):
     site.watch(TILL, LOBBY)
     site.bus.receive(f"{TILL}/state", b"", retained=True)
@@ -154,8 +164,13 @@ def test_a_page_of_a_kiosk_that_is_gone_takes_an_answer_all_the_same(site, actio
     [answered] = site.pager.poll()
     assert (answered.step, answered.reason, answered.by) == (step, reason, "kim")
     assert (page.id in site.pager.open) == (step == "acked")
-    # Should it come back, it hears the answer as well.
     assert site.bus.published[-1].topic == f"{TILL}/ack/{page.id}"
+    # Should it come back with the alert still open, it is told again.
+    site.wait(ANSWER_AGAIN_S)
+    active = {"schema": "active", "version": 1, "ids": [page.id]}
+    site.bus.receive(f"{TILL}/alert/active", json.dumps(active).encode())
+    site.pager.poll()
+    assert [message.topic for message in site.bus.published].count(f"{TILL}/ack/{page.id}") == 2
 
 
 def test_pages_of_a_kiosk_that_died_are_known_to_whoever_begins_later(site):

@@ -101,14 +101,14 @@ class Channel:
             log.error("message expired", extra=fields(topic=message.topic))
         self._alerts.note_expired(expired)
         self._alerts.refresh()
-        if self._said is not None and self._said != self._now():
+        if self._said is not None and self._said != self._to_say():
             self._publish_state()
 
-    def _now(self) -> tuple[State, str, dict[tuple[str, str], float]]:
+    def _to_say(self) -> tuple[State, str, dict[tuple[str, str], float]]:
         return self.state, self.problem, self._alerts.snoozed()
 
     def _publish_state(self) -> None:
-        self._said = self._now()
+        self._said = self._to_say()
         self.bus.publish(self._composer.state(self.state, self.problem, self._alerts.snoozes()))
 
     def handle(self, event: Event) -> None:

@@ -96,12 +96,13 @@ class Pager:
         #: Who watches.
         self.kiosks = Kiosks(unix=unix, monotonic=monotonic)
         self._nonsense: set[str] = set()
-        self._closed_here: list[Page] = []
+        #: Pages of kiosks that are gone, as an answer has left them.
+        self._answered_here: list[Page] = []
 
     def poll(self) -> list[News]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
-        news: list[News] = [*self._closed_here]
-        self._closed_here.clear()
+        news: list[News] = [*self._answered_here]
+        self._answered_here.clear()
         for event in self._bus.events():
             if isinstance(event, Connected):
                 news.append(Link(""))
@@ -121,14 +122,15 @@ class Pager:
                     news += self._received(event)
                 except MessageError as error:
                     # Once a kiosk: a thousand a second would be as bad as none.
-                    sender = "/".join(event.topic.split("/")[:4])
+                    sender = _sender(event.topic)
                     if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
                         self._nonsense.add(sender)
                         news.append(Nonsense(event.topic, str(error)))
         return [*news, *self.kiosks.turn(), *self._given_up()]
 
     def _received(self, event: Received) -> list[News]:
-        device_topic, _, below = event.topic.partition("/alert/")
+        device_topic = _sender(event.topic)
+        _, _, below = event.topic.partition("/alert/")
         if not below:
             changed = self.kiosks.note(event)
             return [] if changed is None else [changed]
@@ -160,7 +162,9 @@ class Pager:
             return []
         body = parse_object(event.payload, schema="active")
         known_ids, bodies = body.get("ids"), body.get("alerts", [])
-        if not isinstance(known_ids, list) or len(known_ids) > _MAX_IDS or not all(map(is_ulid, map(str, known_ids))):
+        if not isinstance(known_ids, list) or len(known_ids) > _MAX_IDS:
+            raise MessageError(f"'ids' is no list of at most {_MAX_IDS}")
+        if not all(isinstance(known, str) and is_ulid(known) for known in known_ids):
             raise MessageError("'ids' is no list of alerts")
         if not isinstance(bodies, list):
             raise MessageError("'alerts' is no list")
@@ -240,13 +244,14 @@ class Pager:
         self._flush()
         kiosk = self.kiosks.get(page.device_topic)
         if kiosk is not None and kiosk.dead and page.id in self.open:
-            step, reason = ("acked", "") if action == "ack" else ("cleared", action)
-            if action == "on_my_way":
-                step, reason = "acked", action
+            step = "acked" if action in ("ack", "on_my_way") else "cleared"
+            reason = "" if action == "ack" else action
             # The same revision: should the kiosk come back, what it says goes before.
             answered = replace(self.open[page.id], step=step, by=by or self._name, reason=reason)
             self._remember(answered)
-            self._closed_here.append(answered)
+            # Nothing shows yet that it heard: should its alert still be open then, it is told again.
+            self._unheard[page.id] = _Answer(message, self._monotonic())
+            self._answered_here.append(answered)
 
     def _flush(self) -> None:
         while self._acks and (token := self._bus.publish(self._acks[0])) is not None:
@@ -262,3 +267,9 @@ class Pager:
             self._missing_s.pop(page.id, None)
         elif self._group is None or self._group in page.groups:
             self.open[page.id] = page
+
+
+def _sender(topic: str) -> str:
+    """Return the topic of the device below which a message came."""
+    below_alert = "/alert/" in topic
+    return topic.partition("/alert/")[0] if below_alert else topic.rpartition("/")[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class _Seen:
     said: Condition
     alive_s: float | None = None
     interval_s: float = _INTERVAL_S
-    alive_unix_s: float | None = field(default=None)
+    alive_unix_s: float | None = None
 
 
 class Kiosks:
@@ -102,6 +102,8 @@ class Kiosks:
             self._seen.pop(topic, None)  # taken back: there is no such kiosk any more
             return None
         body = parse_object(event.payload, schema=kind)
+        # All of it is read before anything is believed.
+        said, snoozed = ("silent", ()) if kind == "health" else (_condition(body), _snoozed(body))
         if topic not in self._seen and len(self._seen) >= MAX_KIOSKS:
             raise MessageError(f"there are more than {MAX_KIOSKS} kiosks")
         seen = self._seen.setdefault(topic, _Seen(Kiosk(topic, "silent"), "silent"))
@@ -114,7 +116,7 @@ class Kiosks:
             age_s = max(0.0, self._unix() - said_unix_s) if said_unix_s is not None else 0.0
             seen.alive_s, seen.alive_unix_s = self._monotonic() - age_s, self._unix() - age_s
             return self._settle(seen, since_unix_s=self._unix())
-        before, seen.said = seen.said, _condition(body)
+        before, seen.said = seen.said, said
         if not event.retained and seen.said not in _DEAD:
             seen.alive_s = self._monotonic()
         since_unix_s: float | None = self._unix()
@@ -124,7 +126,7 @@ class Kiosks:
         elif before == seen.said:
             since_unix_s = seen.kiosk.since_unix_s
         return self._settle(
-            seen, since_unix_s=since_unix_s, problem=printable(body.get("problem", "")), snoozed=_snoozed(body)
+            seen, since_unix_s=since_unix_s, problem=printable(body.get("problem", "")), snoozed=snoozed
         )
 
     def turn(self) -> list[Kiosk]:
