@@ -1,0 +1,138 @@
+"""Every option of the agent: its type, its limits and its default.
+
+`config.yaml` at the top of the project shows each of them with a comment; a test keeps the two the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edge_agent import yaml_loader
+from edge_agent.config.paging import Escalation, Rule
+from edge_agent.config.service import (
+    HomeAssistant,
+    Logging,
+    Metrics,
+    Mqtt,
+    Outbox,
+    Performance,
+    Privacy,
+    Summary,
+    Tls,
+    Web,
+)
+from edge_agent.config.watching import (
+    SEGMENT,
+    WHOLE_VIEW,
+    Camera,
+    Emotion,
+    Faces,
+    Gates,
+    Polygon,
+    Site,
+    Tracking,
+    Zone,
+)
+from edge_agent.yaml_loader import InvalidValueError, option
+
+__all__ = [
+    "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates",
+    "HomeAssistant", "Logging", "Metrics", "Mqtt", "Outbox", "Performance", "Polygon", "Privacy", "Rule", "Site",
+    "Summary", "Tls", "Tracking", "Web", "Zone", "load_config",
+]  # fmt: skip
+
+#: Partial configurations for places, named by the key `profile`.
+PROFILES = Path(__file__).parent.parent / "profiles"
+#: Countries of the European Economic Area, where Regulation (EU) 2024/1689 applies; ISO 3166-1.
+EEA = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration file."""
+
+    profile: str | None = option(None)
+    site: Site = option(factory=Site)
+    camera: Camera = option(factory=Camera)
+    faces: Faces = option(factory=Faces)
+    gates: Gates = option(factory=Gates)
+    emotion: Emotion = option(factory=Emotion)
+    tracking: Tracking = option(factory=Tracking)
+    zones: tuple[Zone, ...] = option(())
+    rules: tuple[Rule, ...] = option(factory=lambda: (Rule(name="angry-customer"),))
+    mqtt: Mqtt = option(factory=Mqtt)
+    outbox: Outbox = option(factory=Outbox)
+    privacy: Privacy = option(factory=Privacy)
+    summary: Summary = option(factory=Summary)
+    web: Web = option(factory=Web)
+    home_assistant: HomeAssistant = option(factory=HomeAssistant)
+    metrics: Metrics = option(factory=Metrics)
+    performance: Performance = option(factory=Performance)
+    logging: Logging = option(factory=Logging)
+
+    def __post_init__(self) -> None:
+        known = ", ".join(self.emotion.emotions)
+        for index, rule in enumerate(self.rules):
+            for name in rule.emotions:
+                if name not in self.emotion.emotions:
+                    raise InvalidValueError(
+                        f"{name!r} is not an emotion; emotion.emotions has {known}", "rules", index, "emotions"
+                    )
+            self._check_lawful(rule, index)
+            for name in rule.zones:
+                if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
+                    raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
+        for name in self.summary.satisfied or ():
+            if name not in self.emotion.emotions:
+                raise InvalidValueError(
+                    f"{name!r} is not an emotion; emotion.emotions has {known}", "summary", "satisfied"
+                )
+        _check_unique([rule.name for rule in self.rules], "rules")
+        _check_unique([zone.name for zone in self.zones], "zones")
+
+    def _check_lawful(self, rule: Rule, index: int) -> None:
+        """Refuse rules about staff where nobody said that they are lawful."""
+        if rule.role != "staff":
+            return
+        where = self.site.jurisdiction
+        if where is None:
+            raise InvalidValueError(
+                "rules about staff need site.jurisdiction, the country's two letters", "rules", index, "role"
+            )
+        if where in EEA:
+            raise InvalidValueError(
+                f"in {where}, Article 5(1)(f) of Regulation (EU) 2024/1689 prohibits inferring the emotions of people "
+                "at work",
+                "rules", index, "role",
+            )  # fmt: skip
+
+    def satisfied_emotions(self) -> tuple[str, ...]:
+        """Return the emotions that count as satisfied: the configured ones, or happy and neutral if they exist."""
+        if self.summary.satisfied is not None:
+            return self.summary.satisfied
+        return tuple(name for name in ("happy", "neutral") if name in self.emotion.emotions)
+
+    def fingerprint(self) -> str:
+        """Return a short hash that tells whether two devices run the same configuration."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file; see `yaml_loader.load` for what is refused.
+
+    Raises:
+        ConfigError: the file does not fit.
+    """
+    return yaml_loader.load(path, Config, profiles=PROFILES)
+
+
+def _check_unique(names: list[str], key: str) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InvalidValueError(f"the name {name!r} is used twice", key, index, "name")
