@@ -28,7 +28,7 @@ ALLOWED = {
     "demo": {"demo", "camera", "vision", "alerting", "delivery", "pipeline", "agent", "pager"},
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
 }
-BASE = {"errors", "config", "yaml_loader", "logs", "clock"}
+BASE = {"errors", "config", "yaml_loader", "logs", "clock", "languages"}
 #: The same of the trainer: what is learned from, the networks, what a model is worth, and training, which asks that.
 TRAINER = {
     "data": {"data"},

@@ -137,9 +137,9 @@ class TestLiveView:
             keep(tmp_path / "state", summary, begin_s=now_s + 3600 * hour, end_s=now_s + 3600 * hour + 900)
         page = open_page(live_view(), DESKTOP)
         page.get_by_role("tab", name="Summary").click()
-        expect(page.locator("#satisfied")).to_contain_text("80 % of")
+        expect(page.locator("#satisfied")).to_contain_text("80% of")
         expect(page.locator("#by-hour figure")).to_have_count(20)
-        expect(page.get_by_role("img", name="angry 10 %").first).to_be_visible()
+        expect(page.get_by_role("img", name="angry 10%").first).to_be_visible()
         screenshot(page, "summary")
         accessible(page)
         with page.expect_download() as download:

@@ -17,6 +17,8 @@ from pathlib import Path
 from aiohttp import web
 
 from edge_agent.errors import ConfigError
+from edge_agent.languages import direction, translation
+from edge_agent.web.pages import language_of
 
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 65_536
@@ -82,10 +84,10 @@ def make_application(*, token: str | None, title: str, secure: bool = False) -> 
         if token is None:
             if request.host.rpartition(":")[0] not in _LOOPBACK_NAMES and request.host not in _LOOPBACK_NAMES:
                 raise web.HTTPForbidden(text="open this page as http://127.0.0.1 or http://localhost")
-        elif not _knows(request, token) and not request.path.startswith(("/static/", "/manifest", "/icon")):
+        elif not _knows(request, token) and not request.path.startswith(("/static/", "/manifest", "/icon", "/text")):
             if request.path.startswith(("/api/", "/ws")):
                 raise web.HTTPUnauthorized(text="log in first")
-            return _login_page(title)
+            return _login_page(request, title)
         if request.method != "GET" and request.headers.get("X-Requested-With") != "edge-agent":
             raise web.HTTPForbidden(text="not from this page")
         if request.path.startswith("/ws") and not _same_origin(request):
@@ -131,7 +133,7 @@ async def _log_in(request: web.Request, *, token: str | None, title: str, secure
     except (ValueError, LookupError):  # bytes that are no text, or of a character set that is none
         given = ""
     if token is None or not _same(given, token):
-        return _login_page(title, problem="That is not the token.")
+        return _login_page(request, title, refused=True)
     response = web.Response(status=303, headers={"Location": "/"})
     response.set_cookie(
         _cookie(token), _session(token), max_age=_SESSION_S, httponly=True, samesite="Strict", secure=secure
@@ -139,12 +141,16 @@ async def _log_in(request: web.Request, *, token: str | None, title: str, secure
     return response
 
 
-def _login_page(title: str, *, problem: str = "") -> web.Response:
+def _login_page(request: web.Request, title: str, *, refused: bool = False) -> web.Response:
+    language = language_of(request)
+    _ = translation(language).gettext
+    title, problem = html.escape(_(title)), html.escape(_("That is not the token.")) if refused else ""
     text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(title)}: log in</title><link rel="stylesheet" href="/static/common.css"></head>
-<body><main class="login"><h1>{html.escape(title)}</h1>
-<form method="post" action="/login"><label for="token">Token</label>
+<html lang="{language}" dir="{direction(language)}">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><link rel="stylesheet" href="/static/common.css"></head>
+<body><main class="login"><h1>{title}</h1>
+<form method="post" action="/login"><label for="token">{html.escape(_("Token"))}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
-<p role="alert" class="problem">{html.escape(problem)}</p><button>Log in</button></form></main></body></html>"""
+<p role="alert" class="problem">{problem}</p><button>{html.escape(_("Log in"))}</button></form></main></body></html>"""
     return web.Response(text=text, content_type="text/html", status=401)

@@ -10,8 +10,8 @@ from pathlib import Path
 from aiohttp import web
 
 from edge_agent.errors import ConfigError
+from edge_agent.web.pages import LANGUAGE, STATIC, TRANSLATED, page, texts
 
-STATIC = Path(__file__).parent / "static"
 _STARTED_WITHIN_S = 10.0
 
 
@@ -71,11 +71,18 @@ def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def add_static(application: web.Application, *pages: tuple[str, str]) -> None:
-    """Serve the static files, and each (path, file) as a page of its own."""
+def add_static(application: web.Application, *pages: tuple[str, str], language: str | None = None) -> None:
+    """Serve the static files, and each (path, file) as a page of its own.
+
+    Args:
+        language: of all pages; None for what each browser asks for.
+    """
+    if language is not None:
+        application[LANGUAGE] = language
     application.router.add_static("/static/", STATIC)
+    application.router.add_get("/text.json", texts)
     for path, name in pages:
-        application.router.add_get(path, _file(STATIC / name))
+        application.router.add_get(path, page(name) if name.endswith(TRANSLATED) else _file(STATIC / name))
 
 
 def _file(path: Path):  # type: ignore[no-untyped-def]

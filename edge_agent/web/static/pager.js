@@ -2,6 +2,7 @@
 // count.
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
+import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
 
 const RING_MS = 3000;
@@ -15,20 +16,21 @@ const SEVERITIES = ["critical", "warning", "info"];
 // With more pages than these, each is a row.
 const ROOMY = 3;
 const ANSWERS = [
-  ["on_my_way", "On my way"],
-  ["ack", "Acknowledge"],
-  ["resolve", "Resolved"],
-  ["false_alarm", "False alarm"],
-  ["snooze", "Snooze"],
+  ["on_my_way", _("On my way")],
+  ["ack", _("Acknowledge")],
+  ["resolve", _("Resolved")],
+  ["false_alarm", _("False alarm")],
+  ["snooze", _("Snooze")],
 ];
 const ENDED = {
-  resolve: "resolved",
-  false_alarm: "false alarm",
-  snooze: "snoozed",
-  calm: "calm again",
-  out_of_view: "the customer left",
-  stopped: "the kiosk stopped",
+  resolve: _("resolved"),
+  false_alarm: _("false alarm"),
+  snooze: _("snoozed"),
+  calm: _("calm again"),
+  out_of_view: _("the customer left"),
+  stopped: _("the kiosk stopped"),
 };
+const SEVERITY = { critical: _("critical"), warning: _("warning"), info: _("info") };
 
 let name = localStorage.getItem("name") ?? "";
 let muted = false;
@@ -38,7 +40,7 @@ let state = {
   calm: false,
   pages: [],
   recent: [],
-  problem: "no connection",
+  problem: _("no connection"),
   problem_unix_s: Date.now() / 1000,
 };
 let pages = [];
@@ -89,16 +91,17 @@ function say(text, problem) {
 // What was known is old from now on.
 function lost() {
   if (!state.unreachable) {
-    state = { ...state, unreachable: true, problem: "no connection", problem_unix_s: heard / 1000 };
+    state = { ...state, unreachable: true, problem: _("no connection"), problem_unix_s: heard / 1000 };
   }
-  say(`No connection since ${time(state.problem_unix_s)}; trying again`, true);
+  say(_("No connection since {time}; trying again", { time: time(state.problem_unix_s) }), true);
   showKiosks(state, lift);
 }
 
 function show(news) {
   state = news;
   const { problem, problem_unix_s: since } = state;
-  say(problem ? `No broker since ${time(since)}: ${problem}` : `Connected as ${name}`, Boolean(problem));
+  const trouble = _("No broker since {time}: {problem}", { time: time(since), problem });
+  say(problem ? trouble : _("Connected as {name}", { name }), Boolean(problem));
   pages = state.pages.sort(mostUrgentFirst);
   for (const [id, answer] of waiting) {
     const page = pages.find((one) => one.id === id);
@@ -129,14 +132,15 @@ function mostUrgentFirst(a, b) {
 
 const isPaging = ({ step }) => PAGING.includes(step);
 
-const place = (page) => page.place + (page.zone === "view" ? "" : `, ${page.zone}`);
+// What is configured in English as it ships is read in the reader's language as well.
+const place = (page) => _(page.place) + (page.zone === "view" ? "" : `, ${page.zone}`);
 
-const crowd = ({ people }) => (people > 1 ? `${people} people` : "");
+const crowd = ({ people }) => (people > 1 ? ngettext("{n} person", "{n} people", people) : "");
 
 function what({ step, by, reason, groups, people }) {
-  if (step === "raised") return ["paged", crowd({ people })].filter(Boolean).join(", ");
-  if (step === "escalated") return `nobody came, paged ${groups.join(" and ")}`;
-  if (step === "acked") return reason === "on_my_way" ? `${by} is on the way` : `${by} has seen it`;
+  if (step === "raised") return [_("paged"), crowd({ people })].filter(Boolean).join(", ");
+  if (step === "escalated") return _("nobody came, paged {groups}", { groups: groups.join(" + ") });
+  if (step === "acked") return reason === "on_my_way" ? _("{by} is on the way", { by }) : _("{by} has seen it", { by });
   return (ENDED[reason] ?? reason) + (by ? `, ${by}` : "");
 }
 
@@ -145,7 +149,7 @@ function draw() {
   $("pages").replaceChildren(...pages.map(card));
   if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
   const unanswered = pages.filter(isPaging).length;
-  document.title = unanswered ? `(${unanswered}) Staff pager` : "Staff pager";
+  document.title = unanswered ? `(${unanswered}) ${_("Staff pager")}` : _("Staff pager");
   if (unanswered) navigator.setAppBadge?.(unanswered);
   else navigator.clearAppBadge?.();
   tick();
@@ -153,27 +157,29 @@ function draw() {
 
 function card(page) {
   const paging = isPaging(page);
-  const label = `${page.message}, ${place(page)}`;
-  const seen = `${page.emotions.join("/")} ${percent(page.score)}`;
+  const message = _(page.message);
+  const label = `${message}, ${place(page)}`;
+  const seen = `${page.emotions.map((emotion) => _(emotion)).join("/")} ${percent(page.score)}`;
   const critical = page.severity === "critical";
   const kinds = { paging, critical, compact: pages.length > ROOMY };
-  const about = [crowd(page), kinds.compact ? "" : page.severity, seen].filter(Boolean).map((text) => ` · ${text}`);
+  const about = [crowd(page), kinds.compact ? "" : SEVERITY[page.severity], seen].filter(Boolean).map((text) => ` · ${text}`);
   return make(
     "article",
     { class: Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), "data-id": page.id, "aria-label": label },
-    make("h2", {}, critical ? `▲▲ ${page.message}` : page.message),
+    make("h2", {}, critical ? `▲▲ ${message}` : message),
     make("p", { class: "place" }, place(page)),
     make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ...about),
-    make("p", { class: "what" }, page.step === "raised" ? "Nobody has answered yet" : what(page)),
+    make("p", { class: "what" }, page.step === "raised" ? _("Nobody has answered yet") : what(page)),
     make("p", { class: `what ${page.dead ? "warning" : "quiet"}` }, status(page)),
     make("div", { class: "answers" }, ...buttons(page, paging)),
   );
 }
 
 function status(page) {
-  if (waiting.has(page.id)) return "Sending your answer …";
-  if (page.dead) return `${page.device} is gone: nobody sees any more how the customer is. Answer to close this page.`;
-  return page.device;
+  if (waiting.has(page.id)) return _("Sending your answer …");
+  if (!page.dead) return page.device;
+  const { device } = page;
+  return _("{device} is gone: nobody sees any more how the customer is. Answer to close this page.", { device });
 }
 
 function buttons(page, paging) {
@@ -182,7 +188,7 @@ function buttons(page, paging) {
     const main = index === 0 && paging;
     const button = make("button", { class: main ? "main" : "", "data-key": `${page.id} ${action}` }, text);
     button.addEventListener("click", () => {
-      const question = `${place(page)}: page nobody for 10 minutes, whoever comes?`;
+      const question = _("{place}: page nobody for 10 minutes, whoever comes?", { place: place(page) });
       if (action !== "snooze" || confirm(question)) reply(page, action);
     });
     return button;
@@ -192,7 +198,8 @@ function buttons(page, paging) {
 function tick() {
   for (const element of document.querySelectorAll("[data-since]")) {
     const seconds = Math.max(0, Math.round((Date.now() - Date.parse(element.dataset.since)) / 1000)) || 0;
-    element.textContent = `since ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    element.textContent = _("since {time}", { time: clock });
   }
 }
 
@@ -218,12 +225,12 @@ function sendWaiting() {
 async function announce(page) {
   if (!name) return;
   const where = [place(page), crowd(page)].filter(Boolean).join(", ");
-  $("news").textContent = `${page.message}, ${where}`;
+  $("news").textContent = `${_(page.message)}, ${where}`;
   ring();
   document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
   if (document.hidden && globalThis.Notification?.permission === "granted") {
     const worker = await navigator.serviceWorker?.ready;
-    worker?.showNotification(page.message, {
+    worker?.showNotification(_(page.message), {
       body: where,
       tag: page.id,
       renotify: true,
@@ -262,7 +269,7 @@ function allowSound() {
 function showSound() {
   const audible = sound?.state === "running";
   $("mute").setAttribute("aria-pressed", muted);
-  $("mute").textContent = muted ? "Sound is off" : audible ? "Sound is on" : "No sound yet: tap here";
+  $("mute").textContent = muted ? _("Sound is off") : audible ? _("Sound is on") : _("No sound yet: tap here");
   $("mute").className = muted || !audible ? "warning" : "";
 }
 
@@ -285,7 +292,7 @@ $("shift").addEventListener("submit", (event) => {
   allowSound();
   globalThis.Notification?.requestPermission?.();
   onDuty(true);
-  say(`Connected as ${name}`);
+  say(_("Connected as {name}", { name }));
 });
 $("mute").addEventListener("click", () => {
   // The tap that lets it sound is not one that silences it.

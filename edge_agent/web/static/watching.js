@@ -1,37 +1,40 @@
 // Which kiosks watch, in words: calm is a claim that needs every one of them.
 
 import { $, make, time } from "./common.js";
+import { _, ngettext } from "./text.js";
 
 const IN_WORDS = {
-  degraded: "has a problem",
-  shadow: "is in shadow mode and pages nobody",
-  offline: "is offline",
-  stopped: "is stopped",
-  silent: "gives no sign of life",
+  degraded: _("{kiosk} has a problem"),
+  shadow: _("{kiosk} is in shadow mode and pages nobody"),
+  offline: _("{kiosk} is offline"),
+  stopped: _("{kiosk} is stopped"),
+  silent: _("{kiosk} gives no sign of life"),
 };
 
 function condition({ name, condition, since_unix_s: since, problem }) {
   return [
-    `${name} ${IN_WORDS[condition]}`,
-    since === null ? "" : `since ${time(since)}`,
+    IN_WORDS[condition].replace("{kiosk}", name),
+    since === null ? "" : _("since {time}", { time: time(since) }),
     problem ? `(${problem})` : "",
   ].filter(Boolean).join(" ");
 }
 
 function snooze(kiosk, { rule, zone, until, by }, lift) {
   const what = [rule, zone === "view" ? "" : zone].filter(Boolean).join(", ");
-  const text = `${kiosk.name}${what ? ` (${what})` : ""} is snoozed until ${time(Date.parse(until) / 1000)}`;
-  const button = make("button", { "data-key": `${kiosk.topic} lift` }, "Page again");
+  const values = { kiosk: `${kiosk.name}${what ? ` (${what})` : ""}`, time: time(Date.parse(until) / 1000), by };
+  const text = by ? _("{kiosk} is snoozed until {time} by {by}", values) : _("{kiosk} is snoozed until {time}", values);
+  const button = make("button", { "data-key": `${kiosk.topic} lift` }, _("Page again"));
   button.addEventListener("click", () => lift(kiosk));
-  return make("li", {}, `${text}${by ? ` by ${by}` : ""} `, button);
+  return make("li", {}, `${text} `, button);
 }
 
 // `lift` is called with a kiosk whose snoozes shall end.
 export function showKiosks({ kiosks, calm, pages, problem }, lift) {
   const watching = kiosks.filter((kiosk) => kiosk.condition === "watching");
   const away = kiosks.filter((kiosk) => kiosk.condition !== "watching");
-  const some = `${watching.length} of ${kiosks.length} kiosk${kiosks.length === 1 ? "" : "s"} watching`;
-  $("watching").textContent = kiosks.length ? some : "No kiosk has been heard yet";
+  const count = { watching: watching.length };
+  const some = ngettext("{watching} of {n} kiosk watching", "{watching} of {n} kiosks watching", kiosks.length, count);
+  $("watching").textContent = kiosks.length ? some : _("No kiosk has been heard yet");
   $("watching").className = away.length || !kiosks.length ? "warning" : "quiet";
   $("away").replaceChildren(
     ...away.map((kiosk) => make("li", { class: "warning" }, condition(kiosk))),
@@ -39,7 +42,7 @@ export function showKiosks({ kiosks, calm, pages, problem }, lift) {
   );
   $("calm").hidden = pages.length > 0;
   $("calm").className = calm && !problem ? "quiet" : "warning";
-  if (problem) $("calm").textContent = "Nobody knows what is open while there is no connection.";
-  else if (calm) $("calm").textContent = "No open page. All is calm.";
-  else $("calm").textContent = "No open page, but not everybody watches.";
+  if (problem) $("calm").textContent = _("Nobody knows what is open while there is no connection.");
+  else if (calm) $("calm").textContent = _("No open page. All is calm.");
+  else $("calm").textContent = _("No open page, but not everybody watches.");
 }

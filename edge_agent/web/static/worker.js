@@ -1,13 +1,15 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
 
-const CACHE = "pager-2";
+const CACHE = "pager-3";
 const SHELL = [
   "/",
   "/static/common.css",
   "/static/pager.css",
   "/static/common.js",
   "/static/pager.js",
+  "/static/text.js",
   "/static/watching.js",
+  "/text.json",
   "/icon.svg",
   "/manifest.webmanifest",
 ];
