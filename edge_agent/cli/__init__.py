@@ -9,7 +9,7 @@ import os
 import sys
 
 import edge_agent
-from edge_agent.cli import staff, upkeep, watching
+from edge_agent.cli import paging, staff, upkeep, watching
 from edge_agent.errors import INTERRUPTED, AgentError
 
 MAX_PICTURE_PIXELS = 100_000_000
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edge-agent {edge_agent.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     watching.add_commands(commands)
+    paging.add_commands(commands)
     staff.add_commands(commands)
     upkeep.add_commands(commands)
     return parser

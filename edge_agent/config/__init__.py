@@ -24,6 +24,7 @@ from edge_agent.config.service import (
     Tls,
     Web,
 )
+from edge_agent.config.staff import Notify, Pager, Shift, Staff, Target
 from edge_agent.config.watching import (
     SEGMENT,
     WHOLE_VIEW,
@@ -40,8 +41,8 @@ from edge_agent.yaml_loader import InvalidValueError, option
 
 __all__ = [
     "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates",
-    "HomeAssistant", "Logging", "Metrics", "Mqtt", "Outbox", "Performance", "Polygon", "Privacy", "Rule", "Site",
-    "Summary", "Tls", "Tracking", "Web", "Zone", "load_config",
+    "HomeAssistant", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance", "Polygon", "Privacy",
+    "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone", "load_config",
 ]  # fmt: skip
 
 #: Partial configurations for places, named by the key `profile`.
@@ -70,6 +71,8 @@ class Config:
     privacy: Privacy = option(factory=Privacy)
     summary: Summary = option(factory=Summary)
     web: Web = option(factory=Web)
+    pager: Pager = option(factory=Pager)
+    notify: Notify = option(factory=Notify)
     home_assistant: HomeAssistant = option(factory=HomeAssistant)
     metrics: Metrics = option(factory=Metrics)
     performance: Performance = option(factory=Performance)
@@ -94,6 +97,9 @@ class Config:
                 )
         _check_unique([rule.name for rule in self.rules], "rules")
         _check_unique([zone.name for zone in self.zones], "zones")
+        _check_unique([person.name for person in self.pager.staff], "pager", "staff")
+        _check_unique([shift.name for shift in self.pager.shifts], "pager", "shifts")
+        _check_unique([target.name for target in self.notify.targets], "notify", "targets")
 
     def _check_lawful(self, rule: Rule, index: int) -> None:
         """Refuse rules about staff where nobody said that they are lawful."""
@@ -132,7 +138,7 @@ def load_config(path: Path) -> Config:
     return yaml_loader.load(path, Config, profiles=PROFILES)
 
 
-def _check_unique(names: list[str], key: str) -> None:
+def _check_unique(names: list[str], *keys: str) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise InvalidValueError(f"the name {name!r} is used twice", key, index, "name")
+            raise InvalidValueError(f"the name {name!r} is used twice", *keys, index, "name")

@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from edge_agent.alerting.alert import Action
+from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS, is_name
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.kiosks import Kiosk
@@ -36,7 +36,6 @@ class WebPager:
     Args:
         wake: set by the bus when something came.
         token: to log in with; None for this computer only.
-        tls: certificate and key; None for plain HTTP.
 
     Raises:
         ConfigError: the address cannot be listened on, or the certificate cannot be used.
@@ -46,11 +45,9 @@ class WebPager:
         self,
         pager: Pager,
         wake: threading.Event,
+        settings: Settings,
         *,
-        host: str,
-        port: int,
         token: str | None,
-        tls: tuple[Path, Path] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
@@ -62,7 +59,7 @@ class WebPager:
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._text = self._snapshot()
         self._browsers: set[asyncio.Event] = set()
-        application = make_application(token=token, title="Staff pager", secure=tls is not None)
+        application = make_application(token=token, title="Staff pager", secure=settings.tls_cert is not None)
         add_static(
             application,
             ("/", "pager.html"),
@@ -71,9 +68,13 @@ class WebPager:
             ("/icon-512.png", "icon-512.png"),
             ("/manifest.webmanifest", "pager.webmanifest"),
             ("/worker.js", "worker.js"),
+            language=settings.language,
         )
         application.router.add_get("/ws", self._serve)
-        self._server = Server(application, host=host, port=port, tls=tls)
+        tls = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls = settings.tls_cert, settings.tls_key
+        self._server = Server(application, host=settings.host, port=settings.port, tls=tls)
         self.url = self._server.url
 
     def run(self, stop: threading.Event) -> None:
@@ -164,6 +165,15 @@ class WebPager:
             changed.clear()
             await socket.send_str(self._text)
 
+    def answer(self, alert_id: str, action: Action, *, by: str, revision: int = 0) -> None:
+        """Pass on what somebody says of an open page; from any thread.
+
+        Args:
+            revision: the one that was seen; 0 where it is not known.
+        """
+        self._answers.put((alert_id, action, by, revision))
+        self._wake.set()
+
     def _answer(self, text: str) -> None:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -178,8 +188,7 @@ class WebPager:
             alert_id, action, revision = body["id"], body["action"], body.get("revision", 0)
             fits = isinstance(alert_id, str) and action in ACTIONS and isinstance(revision, int)
             if fits:
-                self._answers.put((alert_id, action, by, revision))
-                self._wake.set()
+                self.answer(alert_id, action, by=by, revision=revision)
 
 
 def _as_card(page: Page) -> dict[str, Any]:

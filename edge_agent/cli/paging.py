@@ -1,0 +1,143 @@
+"""Commands that carry pages to staff: pager."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
+from edge_agent.errors import BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.config import Pager as PagerSettings
+    from edge_agent.pager.client import Pager
+    from edge_agent.pager.terminal import TerminalPager
+    from edge_agent.pager.web import WebPager
+
+#: Seconds; a link that swallows packets is noticed after twice as many.
+PAGER_KEEPALIVE_S = 5
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the parser."""
+    _add_pager(commands)
+
+
+def _add_pager(commands: Commands) -> None:
+    command = commands.add_parser(
+        "pager",
+        help="show pages in this terminal and acknowledge them",
+        description="Keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C "
+        "quit. With --web it serves a page for phones instead, where everybody answers under their own name.",
+    )
+    add_broker_options(command)
+    command.add_argument("--site", default="+", help="watch one site (default: all)")
+    command.add_argument("--device", default="+", help="watch one device (default: all)")
+    command.add_argument("--name", default="", help="who acknowledges (default: your login)")
+    command.add_argument("--group", help="show only pages for this group, e.g. manager (default: all)")
+    command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
+    command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
+    command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
+    command.add_argument("--plain", action="store_true", help="one line an event, also on a terminal; for scripts")
+    page = command.add_argument_group("page for phones")
+    page.add_argument("--web", action="store_true", help="serve it; needs the extra `web`")
+    page.add_argument("--listen", metavar="HOST:PORT", help="default: the configuration's, 127.0.0.1:8090")
+    page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
+    page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
+    page.add_argument("--tls-key", type=Path, help="its key")
+    command.set_defaults(run=_pager)
+
+
+def _pager(options: argparse.Namespace) -> int:
+    from edge_agent.pager.client import TOPICS, Pager
+
+    config = settings(options)
+    mqtt = config.mqtt
+    site, device = segment("--site", options.site), segment("--device", options.device)
+    if options.auto_ack is not None and not 0 <= options.auto_ack < float("inf"):
+        raise ConfigError(f"--auto-ack {options.auto_ack:g} is not a number of seconds")
+    name = options.name or _login()
+    if not name.isprintable() or len(name) > 64:
+        raise ConfigError("--name must be 1 to 64 printable characters")
+    wake, stop = threading.Event(), threading.Event()
+    client_id = f"pager-{socket.gethostname()}-{name}-{secrets.token_hex(3)}"
+    # Whoever carries it must learn within seconds that it hears nothing any more.
+    mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
+    bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
+    pages = Pager(bus, name=name, group=options.group)
+    serve: Callable[[], None]
+    if options.web:
+        serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
+    else:
+        serve = functools.partial(_terminal_pager(pages, wake, options).run, stop, once=options.once)
+    with until_signal(stop):
+        bus.start()
+        try:
+            serve()
+        except BrokerError as error:
+            raise BrokerError(f"{error}; is the broker running there? --wait keeps trying") from None
+        finally:
+            bus.stop()
+    return 0
+
+
+def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> TerminalPager:
+    """Return the full-screen pager where there is a screen and rich(1) to draw on it, else lines."""
+    from edge_agent.pager.terminal import TerminalPager
+
+    kind = TerminalPager
+    if sys.stdout.isatty() and sys.stdin.isatty() and not (options.plain or options.once):
+        with contextlib.suppress(ImportError):
+            from edge_agent.pager.screen import ScreenPager
+
+            kind = ScreenPager
+    return kind(pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait)
+
+
+def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, options: argparse.Namespace) -> WebPager:
+    from edge_agent import web
+
+    try:
+        from edge_agent.pager.web import WebPager
+        from edge_agent.web.access import read_token
+    except ImportError:
+        raise ConfigError(f"--web {web.NEEDS}") from None
+    served = _served(given, options)
+    pager = WebPager(pages, wake, served, token=read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file"))
+    print(f"staff pager at {pager.url}", flush=True)
+    return pager
+
+
+def _served(given: PagerSettings, options: argparse.Namespace) -> PagerSettings:
+    """Return the server's settings, as the options change them."""
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise ConfigError("--tls-cert and --tls-key belong together")
+    changes = {
+        key: value for key in ("token_file", "tls_cert", "tls_key") if (value := getattr(options, key)) is not None
+    }
+    if options.listen is not None:
+        host, _, port = options.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ConfigError(f"--listen {options.listen!r} is not HOST:PORT, such as 127.0.0.1:8090")
+        changes |= {"host": host, "port": int(port)}
+    return dataclasses.replace(given, **changes)
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without an account, as containers have
+        return "staff"
