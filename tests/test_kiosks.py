@@ -9,7 +9,7 @@ import pytest
 from messages import ULID, alert, composer
 
 from edge_agent.config import Config, Privacy
-from edge_agent.delivery.messages import Composer, Snooze, rfc3339
+from edge_agent.delivery.messages import Ack, Composer, Snooze, rfc3339
 from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
 from edge_agent.pager.kiosks import Kiosk, in_words
 from edge_agent.testing import FakeBus, FakeClock
@@ -171,6 +171,36 @@ def test_a_page_of_a_kiosk_that_is_gone_takes_an_answer_all_the_same(site, actio
     site.bus.receive(f"{TILL}/alert/active", json.dumps(active).encode())
     site.pager.poll()
     assert [message.topic for message in site.bus.published].count(f"{TILL}/ack/{page.id}") == 2
+
+
+def answer_of(at: Site, topic: str, *, by: str, action: str = "on_my_way", revision: int = 1) -> list:
+    at.bus.receive(f"{topic}/ack/{ULID}", Ack(ULID, action, by, revision=revision).payload(unix_s=at.wall()))
+    return at.pager.poll()
+
+
+@pytest.mark.parametrize("died_first", [True, False])
+def test_an_answer_to_a_kiosk_that_is_gone_reaches_colleagues(site, died_first):
+    site.watch(TILL)
+    page_of(site, TILL)
+    if died_first:
+        site.say(TILL, site.composer.state("offline"))
+        [answered] = answer_of(site, TILL, by="lee")
+    else:
+        assert answer_of(site, TILL, by="lee") == []  # it is the kiosk's to say
+        assert site.pager.open[ULID].step == "raised"
+        _, answered = site.say(TILL, site.composer.state("offline"))
+    assert (answered.step, answered.reason, answered.by) == ("acked", "on_my_way", "lee")
+    [over] = answer_of(site, TILL, by="max", action="resolve")
+    assert (over.step, over.by, site.pager.open) == ("cleared", "max", {})
+
+
+def test_an_answer_to_less_than_is_shown_is_none(site):
+    site.watch(TILL)
+    page_of(site, TILL, revision=3, people=2)
+    site.say(TILL, site.composer.state("offline"))
+    assert answer_of(site, TILL, by="lee", revision=2) == []
+    assert answer_of(site, LOBBY, by="lee", revision=3) == []
+    assert site.pager.open[ULID].step == "raised"
 
 
 def test_pages_of_a_kiosk_that_died_are_known_to_whoever_begins_later(site):
