@@ -5,6 +5,7 @@ import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
 import { askShift, beginShift, endShift } from "./shift.js";
 import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
+import { word } from "./words.js";
 
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
@@ -23,15 +24,6 @@ const ANSWERS = [
   ["false_alarm", _("False alarm")],
   ["snooze", _("Snooze")],
 ];
-const ENDED = {
-  resolve: _("resolved"),
-  false_alarm: _("false alarm"),
-  snooze: _("snoozed"),
-  calm: _("calm again"),
-  out_of_view: _("the customer left"),
-  stopped: _("the kiosk stopped"),
-};
-const SEVERITY = { critical: _("critical"), warning: _("warning"), info: _("info") };
 
 let name = localStorage.getItem("name") ?? "";
 let muted = false;
@@ -142,7 +134,7 @@ function what({ step, by, reason, groups, people }) {
   if (step === "raised") return [_("paged"), crowd({ people })].filter(Boolean).join(", ");
   if (step === "escalated") return _("nobody came, paged {groups}", { groups: groups.join(" + ") });
   if (step === "acked") return reason === "on_my_way" ? _("{by} is on the way", { by }) : _("{by} has seen it", { by });
-  return (ENDED[reason] ?? reason) + (by ? `, ${by}` : "");
+  return word(reason) + (by ? `, ${by}` : "");
 }
 
 function draw() {
@@ -160,10 +152,10 @@ function card(page) {
   const paging = isPaging(page);
   const message = _(page.message);
   const label = `${message}, ${place(page)}`;
-  const seen = `${page.emotions.map((emotion) => _(emotion)).join("/")} ${percent(page.score)}`;
+  const seen = `${page.emotions.map(word).join("/")} ${percent(page.score)}`;
   const critical = page.severity === "critical";
   const kinds = { paging, critical, compact: pages.length > ROOMY };
-  const about = [crowd(page), kinds.compact ? "" : SEVERITY[page.severity], seen].filter(Boolean).map((text) => ` · ${text}`);
+  const about = [crowd(page), kinds.compact ? "" : word(page.severity), seen].filter(Boolean).map((text) => ` · ${text}`);
   return make(
     "article",
     { class: Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), "data-id": page.id, "aria-label": label },
