@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.errors import ConfigError
+from edge_agent.languages import LANGUAGES, of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -67,16 +69,42 @@ def _check_web(config: Config) -> None:
 
 
 def _add_notice(commands: Commands) -> None:
-    command = commands.add_parser("notice", help="print the sign that tells people about the camera")
-    command.add_argument("--config", type=Path, help="configuration whose place and rules it names")
+    command = commands.add_parser(
+        "notice",
+        help="print the sign that tells people about the camera",
+        description="As text, or with --html as a page for A4 that a browser prints or saves as PDF, with what the law "
+        "of site.jurisdiction wants on it.",
+    )
+    command.add_argument("--config", type=Path, help="configuration whose place, rules and country it names")
+    command.add_argument(
+        "--language",
+        metavar="XX[,XX]",
+        default=of_terminal(),
+        help=f"one after the other: {', '.join(LANGUAGES)} (default: the terminal's)",
+    )
+    command.add_argument("--html", type=Path, metavar="FILE", help="write the page")
     command.set_defaults(run=_notice)
 
 
 def _notice(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
-    from edge_agent.tools.notice import notice
+    from edge_agent.tools.notice import advice, notice, page
 
-    print(notice(load_config(options.config) if options.config else Config()))
+    config = load_config(options.config) if options.config else Config()
+    languages = options.language.split(",")
+    for language in languages:
+        if language not in LANGUAGES:
+            raise ConfigError(f"--language {language!r} is not one of {', '.join(LANGUAGES)}")
+    if options.html is None:
+        print("\n\n".join(notice(config, language) for language in languages))
+    else:
+        try:
+            options.html.write_text(page(config, languages), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {options.html}: {error.strerror}") from None
+        print(f"{options.html}: open it in a browser and print it on A4, or save it as PDF")
+    for line in advice(config.site.jurisdiction, languages):
+        print(f"edge-agent: {line}", file=sys.stderr)
     return 0
 
 
