@@ -78,7 +78,7 @@ def paragraphs(config: Config, language: str) -> list[str]:
     emotions = sorted({emotion for rule in rules for emotion in rule.emotions})
     looks = " / ".join(_(emotion) for emotion in emotions) or _("upset")
     return [
-        _("This camera at {place} looks at facial expressions so that our staff can come and help.").format(
+        _("This camera ({place}) looks at facial expressions so that our staff can come and help.").format(
             place=_(config.site.place)
         ),
         _("A small computer beside it estimates whether a face looks: {looks}.").format(looks=looks)
