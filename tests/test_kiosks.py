@@ -11,7 +11,7 @@ from messages import ULID, alert, composer
 from edge_agent.config import Config, Privacy
 from edge_agent.delivery.messages import Ack, Composer, Snooze, rfc3339
 from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
-from edge_agent.pager.kiosks import Kiosk, in_words
+from edge_agent.pager.kiosks import DOUBT_S, Kiosk, in_words
 from edge_agent.testing import FakeBus, FakeClock
 
 TILL, LOBBY = "kiosk/v1/shop/till-2", "kiosk/v1/shop/lobby"
@@ -145,6 +145,25 @@ def test_a_kiosk_that_was_taken_back_is_forgotten(site):
 
 def body_of(alert_id: str) -> dict:
     return json.loads(composer().alert(alert(id=alert_id)).payload)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_a_broker_kept_is_doubted_until_the_kiosk_answers(site, answers):
+    site.watch(TILL)
+    site.bus.lose()
+    site.pager.poll()
+    site.bus.start()
+    site.pager.poll()
+    site.wait(1.0)
+    asked = json.loads(site.bus.published[-1].payload)
+    assert site.bus.published[-1].topic == f"{TILL}/cmd/ping"
+    if answers:
+        site.say(TILL, site.composer.response(asked["request_id"], ok=True, detail="pong"))
+    site.wait(DOUBT_S + 0.1)
+    assert site.conditions() == {"shop/till-2": "watching" if answers else "silent"}
+    if not answers:
+        site.say(TILL, site.composer.health({}))
+        assert site.conditions() == {"shop/till-2": "watching"}
 
 
 def page_of(at: Site, topic: str, **values) -> list:

@@ -24,9 +24,11 @@ ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
 #: Below a device's topic, what a pager listens to.
-TOPICS = ("alert/+", "ack/+", "state", "health")
+TOPICS = ("alert/+", "ack/+", "rsp/+", "state", "health")
 #: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
 MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
+#: After connecting, what the broker kept comes within so long.
+_KEPT_WITHIN_S = 1.0
 #: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
 _MAX_IDS = 1000
 
@@ -97,6 +99,8 @@ class Pager:
         self.open: dict[str, Page] = {}
         #: Who watches.
         self.kiosks = Kiosks(unix=unix, monotonic=monotonic)
+        #: When what the broker kept has come, and kiosks are asked whether it still holds.
+        self._doubt_s: float | None = None
         self._nonsense: set[str] = set()
         #: Pages of kiosks that are gone, as an answer has left them: given here, or by colleagues.
         self._answered_here: list[Page] = []
@@ -110,6 +114,7 @@ class Pager:
             if isinstance(event, Connected):
                 news.append(Link(""))
                 self._flush()
+                self._doubt_s = self._monotonic() + _KEPT_WITHIN_S
             elif isinstance(event, Disconnected):
                 news.append(Link(event.problem))
                 self._acks = [*self._in_flight.values(), *self._acks]
@@ -129,6 +134,10 @@ class Pager:
                     if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
                         self._nonsense.add(sender)
                         news.append(Nonsense(event.topic, str(error)))
+        if self._doubt_s is not None and self._monotonic() >= self._doubt_s:
+            self._doubt_s = None
+            for topic in self.kiosks.doubt():
+                self._command(topic, "ping")
         news += self.kiosks.turn()
         news = [item for item in news if not isinstance(item, Kiosk) or self._duty.includes(item.name)]
         return [*news, *self._answered_elsewhere(), *self._given_up()]
@@ -136,8 +145,12 @@ class Pager:
     def _received(self, event: Received) -> list[News]:
         device_topic = _sender(event.topic)
         _, _, below = event.topic.partition("/alert/")
-        if not below and "/ack/" in event.topic:
+        if "/ack/" in event.topic:
             self._note_answer(device_topic, event)
+            return []
+        if not event.retained:
+            self.kiosks.note_alive(device_topic)
+        if "/rsp/" in event.topic:
             return []
         if not below:
             changed = self.kiosks.note(event)
@@ -308,7 +321,7 @@ class Pager:
 
 def _sender(topic: str) -> str:
     """Return the topic of the device below which a message came."""
-    for kind in ("/alert/", "/ack/"):
+    for kind in ("/alert/", "/ack/", "/rsp/"):
         if kind in topic:
             return topic.partition(kind)[0]
     return topic.rpartition("/")[0]

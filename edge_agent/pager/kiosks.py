@@ -18,6 +18,8 @@ from edge_agent.delivery.messages import MAX_SNOOZES, MessageError, is_name, par
 #: A kiosk that is late by so many health reports is silent.
 _MISSED = 3
 _INTERVAL_S = 30.0
+#: Seconds that a kiosk has to answer after a time without the broker.
+DOUBT_S = 8.0
 #: More are no site's own: somebody else writes to the broker.
 MAX_KIOSKS = 2000
 _DEAD = ("offline", "stopped", "silent")
@@ -90,6 +92,25 @@ class Kiosks:
         """Return the one with this topic, None for one that never said anything."""
         seen = self._seen.get(topic)
         return None if seen is None else seen.kiosk
+
+    def note_alive(self, topic: str) -> None:
+        """Take what one has just sent, whatever it is, as a sign of life."""
+        seen = self._seen.get(topic)
+        if seen is not None and seen.said not in _DEAD:
+            seen.alive_s, seen.alive_unix_s = self._monotonic(), self._unix()
+
+    def doubt(self) -> list[str]:
+        """Believe in those that watch for DOUBT_S more, unless a sign of life comes; return their topics.
+
+        After a time without the broker, what it kept may be older than their end.
+        """
+        doubted = []
+        for topic, seen in self._seen.items():
+            if seen.kiosk.condition not in _DEAD and seen.alive_s is not None:
+                latest_s = self._monotonic() - _MISSED * seen.interval_s + DOUBT_S
+                seen.alive_s = min(seen.alive_s, latest_s)
+                doubted.append(topic)
+        return doubted
 
     def note(self, event: Received) -> Kiosk | None:
         """Take over a `state` or a `health`; return the kiosk if what is known of it changed.
