@@ -19,14 +19,13 @@ from edge_agent.config import Shift, Staff
 from edge_agent.delivery.messages import is_name
 from edge_agent.errors import AgentError, ConfigError
 from edge_agent.pager.duty import Duty, duty_of
+from edge_agent.web.throttle import Throttle
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 #: After so long a new shift must be begun.
 SHIFT_S = 24 * 3600
-#: So many wrong PINs are free; then each doubles the wait, up to the longest.
-_FREE, _WAIT_S, _LONGEST_S = 5, 2.0, 300.0
 MIN_PIN_CHARS = 4
 _NEEDS = "PINs need argon2-cffi; run in the clone: pip install '.[pins]'"
 
@@ -52,12 +51,6 @@ class OnDuty:
     duty: Duty
 
 
-@dataclass(slots=True)
-class _Tries:
-    wrong: int = 0
-    again_s: float = 0.0
-
-
 class Roster:
     """Begins shifts and knows who is on one.
 
@@ -77,9 +70,9 @@ class Roster:
         unix: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._staff, self._key, self._unix, self._monotonic = {one.name: one for one in staff}, key, unix, monotonic
+        self._staff, self._key, self._unix = {one.name: one for one in staff}, key, unix
         self._shifts = {shift.name: duty_of(shift) for shift in shifts} or {"": Duty()}
-        self._tries: dict[str, _Tries] = {}
+        self._throttle = Throttle(clock=monotonic)
         #: One at a time: argon2 takes 19 MB.
         self._lock = threading.Lock()
         if any(one.pin_hash for one in staff):
@@ -126,17 +119,13 @@ class Roster:
         return OnDuty(name, body["shift"], self._shifts[body["shift"]])
 
     def _check(self, name: str, wanted: str, pin: str) -> None:
-        tries = self._tries.setdefault(name, _Tries())
-        wait_s = tries.again_s - self._monotonic()
+        wait_s = self._throttle.wait_s(name)
         if wait_s > 0:
             raise RefusedError("too many wrong PINs", wait_s=wait_s)
-        if verify_pin(wanted, pin):
-            del self._tries[name]
-            return
-        tries.wrong += 1
-        if tries.wrong >= _FREE:
-            tries.again_s = self._monotonic() + min(_LONGEST_S, _WAIT_S * 2 ** (tries.wrong - _FREE))
-        raise RefusedError("wrong PIN")
+        right = verify_pin(wanted, pin)
+        self._throttle.note(name, right=right)
+        if not right:
+            raise RefusedError("wrong PIN")
 
     def _sign(self, body: dict[str, object]) -> str:
         text = base64.urlsafe_b64encode(json.dumps(body).encode()).decode()
