@@ -60,7 +60,10 @@ def configuration() -> str:
         kind = _plain(typing.get_type_hints(Config)[section.name])
         lines += ["", f"## {section.name}", ""]
         if is_dataclass(kind):
-            lines += [(kind.__doc__ or "").strip(), "", "| key | what | type | default |", "|---|---|---|---|"]
+            lines += [(kind.__doc__ or "").strip(), ""]
+            if section.default == ():  # the file shows none, but says what one is
+                lines += [comments[section.name], ""]
+            lines += ["| key | what | type | default |", "|---|---|---|---|"]
             lines += list(_rows(kind, section.name, comments, ""))
         else:
             lines += [f"{comments.get(section.name, '')} ({_kind(kind, section)}; default {_default(section)})"]

@@ -194,9 +194,9 @@ class Pager:
 
     @property
     def calm(self) -> bool:
-        """Whether every kiosk that was ever heard watches, none is snoozed, and no page is open."""
+        """Whether every kiosk that was ever heard watches or is closed, none is snoozed, and no page is open."""
         kiosks = self.kiosks.all()
-        watched = all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
+        watched = all(kiosk.as_it_should and not kiosk.snoozed for kiosk in kiosks)
         return bool(kiosks) and watched and not self.open
 
     def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:

@@ -10,6 +10,20 @@ const IN_WORDS = {
   silent: "gives no sign of life",
 };
 
+const DAY_S = 24 * 3600;
+
+// A time to come, with its date unless it is within a day.
+function opening(unix_s) {
+  const date = new Date(unix_s * 1000);
+  const clock = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const day = { weekday: "short", day: "numeric", month: "short" };
+  return unix_s - Date.now() / 1000 < DAY_S ? clock : `${date.toLocaleDateString([], day)} ${clock}`;
+}
+
+function closed({ name, opens_unix_s: opens }) {
+  return `${name} is closed${opens === null ? "" : ` until ${opening(opens)}`}`;
+}
+
 function condition({ name, condition, since_unix_s: since, problem }) {
   return [
     `${name} ${IN_WORDS[condition]}`,
@@ -29,12 +43,14 @@ function snooze(kiosk, { rule, zone, until, by }, lift) {
 // `lift` is called with a kiosk whose snoozes shall end.
 export function showKiosks({ kiosks, calm, pages, problem }, lift) {
   const watching = kiosks.filter((kiosk) => kiosk.condition === "watching");
-  const away = kiosks.filter((kiosk) => kiosk.condition !== "watching");
+  const shut = kiosks.filter((kiosk) => kiosk.condition === "closed");
+  const away = kiosks.filter((kiosk) => !watching.includes(kiosk) && !shut.includes(kiosk));
   const some = `${watching.length} of ${kiosks.length} kiosk${kiosks.length === 1 ? "" : "s"} watching`;
   $("watching").textContent = kiosks.length ? some : "No kiosk has been heard yet";
   $("watching").className = away.length || !kiosks.length ? "warning" : "quiet";
   $("away").replaceChildren(
     ...away.map((kiosk) => make("li", { class: "warning" }, condition(kiosk))),
+    ...shut.map((kiosk) => make("li", { class: "quiet" }, closed(kiosk))),
     ...kiosks.flatMap((kiosk) => kiosk.snoozed.map((one) => snooze(kiosk, one, lift))),
   );
   $("calm").hidden = pages.length > 0;
