@@ -60,10 +60,7 @@ def configuration() -> str:
         kind = _plain(typing.get_type_hints(Config)[section.name])
         lines += ["", f"## {section.name}", ""]
         if is_dataclass(kind):
-            lines += [(kind.__doc__ or "").strip(), ""]
-            if section.default == ():  # the file shows none, but says what one is
-                lines += [comments[section.name], ""]
-            lines += ["| key | what | type | default |", "|---|---|---|---|"]
+            lines += [(kind.__doc__ or "").strip(), "", "| key | what | type | default |", "|---|---|---|---|"]
             lines += list(_rows(kind, section.name, comments, ""))
         else:
             lines += [f"{comments.get(section.name, '')} ({_kind(kind, section)}; default {_default(section)})"]
@@ -123,18 +120,19 @@ def _default(declared: Field[typing.Any]) -> str:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """Return dotted key → its comment in config.yaml, continuation lines joined."""
+    """Return dotted key → its comment in config.yaml, continuation lines joined; of examples, `# - key:`, too."""
     found: dict[str, str] = {}
     stack: list[tuple[int, str]] = []
     last = ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for shown in path.read_text(encoding="utf-8").splitlines():
+        line = re.sub(r"^#(?= +(?:- )?[a-z_]+: )", " ", shown)
         if match := re.match(r"^( *)(?:- )?([a-z_]+):(.*)$", line):
             depth = len(line) - len(line.lstrip(" -"))
             stack = [entry for entry in stack if entry[0] < depth] + [(depth, match[2])]
             last = ".".join(name for _, name in stack)
             comment = re.search(r"(?:^|\s)# ?(.*)$", match[3])
             found[last] = comment[1].strip() if comment else ""
-        elif last and (match := re.match(r"^\s+# ?(.*)$", line)):
+        elif last and (match := re.match(r"^#?\s+# ?(.*)$", line)):
             found[last] = f"{found[last]} {match[1].strip()}".strip()
         elif not line.strip():
             last = ""
