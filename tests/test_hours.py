@@ -242,7 +242,7 @@ def pages(steps) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_outside_its_hours_a_rule_is_in_shadow_to_the_end():
-    scene = closed_scene()
+    scene = closed_scene(replace(DAY_RULE, escalation=LADDER))
     steps = scene.show(2, UPSET) + scene.engine.escalate_due(scene.time_s + 3600) + scene.show(3, CALM)
     assert [(alert.step, alert.shadow) for alert in steps] == [("raised", True), ("cleared", True)]
 
@@ -312,6 +312,15 @@ def test_after_a_pause_of_the_camera_who_is_upset_in_the_first_minute_is_still_p
     scene.show(2, {2: 0.9})
     scene.engine.closed = frozenset()
     assert pages(scene.show(0.2, {2: 0.9})) == [("raised", ("staff",))]
+
+
+def test_a_page_that_was_kept_back_mutes_no_place_after_a_pause_of_the_camera():
+    scene = closed_scene()
+    scene.watch(2, (100, 0.9))
+    scene.watch(2.5, (100, 0.1))
+    scene.time_s += 4
+    scene.engine.closed = frozenset()
+    assert pages(scene.watch(1.5, (100, 0.9))) == [("raised", ("staff",))]
 
 
 def test_a_snoozed_rule_pages_after_the_snooze_not_when_the_hours_begin():
