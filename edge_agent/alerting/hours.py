@@ -87,13 +87,17 @@ class OpeningHours:
 
     def pages_from_s(self, unix_s: float) -> float | None:
         """Return the first moment from this one on at which a rule pages somebody; None if there is none in a year."""
-        moment_s: float | None = unix_s
-        while moment_s is not None and moment_s < unix_s + _HORIZON_DAYS * 86400:
-            if can_page(self._rules, self._groups, self.closed(moment_s)):
-                return moment_s
-            changes = [schedule.next_change_s(moment_s) for schedule in self.schedules.values()]
-            moment_s = min((change for change in changes if change is not None), default=None)
-        return None
+        moment_s: float = unix_s
+        # Each is asked anew only after it changed: one that never does is looked at for a year.
+        changes = {name: schedule.next_change_s(unix_s) for name, schedule in self.schedules.items()}
+        while not can_page(self._rules, self._groups, self.closed(moment_s)):
+            moment_s = min((change for change in changes.values() if change is not None), default=float("inf"))
+            if moment_s > unix_s + _HORIZON_DAYS * 86400:
+                return None
+            for name, schedule in self.schedules.items():
+                if changes[name] == moment_s:
+                    changes[name] = schedule.next_change_s(moment_s)
+        return moment_s
 
 
 def hours_by_group(groups: Sequence[Group]) -> dict[str, str]:
