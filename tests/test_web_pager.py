@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import urllib.request
 
 import pytest
 import yaml
 from browser import PHONE, accessible, screenshot
 from conftest import PATIENCE_S
-from messages import alert, composer
+from messages import ULID, alert, composer
 from playwright.sync_api import Page, expect
 from test_staff import TWO_ANGRY, exercise
 
+from edge_agent.config import Config, Privacy
+from edge_agent.delivery.messages import Composer
 from edge_agent.demo import CLIPS
 from edge_agent.demo.simulate import Visit
 from edge_agent.pager.roster import hash_pin
@@ -96,6 +100,19 @@ class TestStaffPager:
         process.kill()
         expect(kim.locator("#link")).to_contain_text("No connection since")
         expect(kim.locator("#calm")).to_have_text("Nobody knows what is open while there is no connection.")
+        accessible(kim)
+
+    def test_a_kiosk_that_is_closed_is_named_quietly_and_spoils_no_calm(self, pager, open_page, listen, site):
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        live = Config(privacy=Privacy(notice_posted=True))
+        kiosk = Composer(live, session=ULID, unix=time.time, monotonic=time.monotonic)
+        message = kiosk.state("online", closed=True, opens_unix_s=time.time() + 3600)
+        client = listen(f"kiosk/v1/{site}/#").client
+        client.publish(f"kiosk/v1/{site}/till-2/state", message.payload, qos=1).wait_for_publish(PATIENCE_S)
+        expect(kim.locator("#away li.quiet")).to_have_text(re.compile(r"/till-2 is closed until \d\d:\d\d(\s[AP]M)?$"))
+        expect(kim.locator("#watching")).to_have_text("0 of 1 kiosk watching")
+        expect(kim.locator("#calm")).to_have_text("No open page. All is calm.")
         accessible(kim)
 
     def test_a_page_of_a_kiosk_that_died_says_so_and_can_be_closed(self, pager, open_page, watch):

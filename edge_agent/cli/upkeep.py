@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -53,9 +55,28 @@ def _check_config(options: argparse.Namespace) -> int:
         _check_web(config)
     if not config.privacy.notice_posted:
         print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")
+    for line in _hours(config):
+        print(f"{options.file}: {line}")
     rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
     print(f"{options.file}: ok; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
     return 0
+
+
+def _hours(config: Config) -> Iterator[str]:
+    """Yield a line for each of the configured hours: whether they are open now, and when that changes."""
+    from edge_agent.alerting.hours import OpeningHours
+    from edge_agent.clock import synchronised
+
+    hours, now_s = OpeningHours(config), time.time()
+    for name, schedule in hours.schedules.items():
+        change_s = schedule.next_change_s(now_s)
+        where = f" {schedule.zone}" if schedule.zone is not None else ""
+        when = f"until {schedule.local(change_s):%a %Y-%m-%d %H:%M}" if change_s is not None else "for a year and more"
+        yield f"hours {name}: {'open' if schedule.is_open(now_s) else 'closed'} {when}{where}"
+    if hours.schedules and hours.pages_from_s(now_s) is None:
+        yield "note: hours of rules and groups never meet: nobody will be paged"
+    if hours.schedules and not synchronised():
+        yield "note: until a time server has set this computer's clock, all hours count as open"
 
 
 def _check_web(config: Config) -> None:

@@ -219,7 +219,7 @@ class Pager:
 
     @property
     def calm(self) -> bool:
-        """Whether every kiosk watches, none is snoozed, and no page is open."""
+        """Whether every kiosk watches or is closed, none is snoozed, and no page is open."""
         return calm(self.watched(), self.open.values())
 
     def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:

@@ -36,7 +36,7 @@ class Duty:
         mine = [kiosk for kiosk in heard if self.includes(kiosk.name)]
         names = {kiosk.name for kiosk in mine}
         mine += [Kiosk(name, "silent") for name in self.kiosks if name not in names]
-        return sorted(mine, key=lambda kiosk: (kiosk.condition == "watching", kiosk.name))
+        return sorted(mine, key=lambda kiosk: (kiosk.as_it_should, kiosk.name))
 
 
 def duty_of(shift: Shift) -> Duty:
@@ -57,7 +57,7 @@ def find_duty(shifts: Iterable[Shift], name: str) -> Duty:
 
 
 def calm(kiosks: Iterable[Kiosk], pages: Iterable[Page]) -> bool:
-    """Tell whether all is calm: every kiosk watches, none is snoozed, and no page is open."""
+    """Tell whether all is calm: every kiosk watches or is closed, none is snoozed, and no page is open."""
     kiosks = list(kiosks)
-    watched = all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
+    watched = all(kiosk.as_it_should and not kiosk.snoozed for kiosk in kiosks)
     return bool(kiosks) and watched and not any(True for _ in pages)
