@@ -193,11 +193,15 @@ class Pager:
         self._bus.publish(Message(f"{device_topic}/cmd/{verb}", json.dumps(body).encode(), expiry_s=60))
 
     @property
+    def watched(self) -> bool:
+        """Whether every kiosk that was ever heard watches, and none is snoozed."""
+        kiosks = self.kiosks.all()
+        return bool(kiosks) and all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
+
+    @property
     def calm(self) -> bool:
         """Whether every kiosk that was ever heard watches, none is snoozed, and no page is open."""
-        kiosks = self.kiosks.all()
-        watched = all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
-        return bool(kiosks) and watched and not self.open
+        return self.watched and not self.open
 
     def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:
         """Let a kiosk page again; it obeys now or not at all."""
