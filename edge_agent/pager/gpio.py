@@ -150,16 +150,18 @@ def _open(lamp: int, buzzer: int, button: int) -> tuple[Any, Any, Any]:
     except ImportError:
         raise ConfigError(f"--gpio {NEEDS}") from None
     opened: list[Any] = []
+    # It warns of every library that it tries in vain: of the first, why, is what to know if none of them works.
+    vain: list[warnings.WarningMessage] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of every library that it tries in vain
+        with warnings.catch_warnings(record=True) as vain:
+            warnings.simplefilter("always")
             opened.append(DigitalOutputDevice(lamp))
             opened.append(DigitalOutputDevice(buzzer))
             opened.append(Button(button, hold_time=LONG_PRESS_S, bounce_time=0.02))
     except Exception as error:  # gpiozero's own errors, and whatever the library below it raises
         for device in opened:
             device.close()
-        problem = printable(str(error) or type(error).__name__)
+        problem = printable(f"{error} {vain[0].message}" if vain else error)
         raise ConfigError(
             f"--gpio cannot use the pins {lamp}, {buzzer} and {button}: {problem}; is this a Raspberry Pi with "
             "lgpio, may you use its pins (group gpio), and does nobody else?"
