@@ -30,7 +30,7 @@ TOPICS = {
     "event": ("event", "from the device", False, "camera lost, message expired, outbox set aside, model rolled back"),
     "rsp/<request_id>": ("response", "from the device", False, "the answer to a command"),
     "ack/<id>": ("ack", "to the device", False, "what staff say of an alert; saying it again changes nothing"),
-    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, selftest or reload"),
+    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, answer, selftest or reload"),
 }
 
 

@@ -14,7 +14,7 @@ from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Hours, Mqtt, Outbox, Privacy, Rule, Tls
-from edge_agent.delivery.messages import Ack, new_ulid
+from edge_agent.delivery.messages import Ack, new_ulid, rfc3339
 from edge_agent.delivery.opening import open_channel
 from edge_agent.errors import ConfigError, StateError
 from edge_agent.testing import FakeBus, FakeClock
@@ -117,7 +117,7 @@ def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes
         ("ping", True, "pong"),
         ("snooze", True, "no new alert for 60 s"),
         ("selftest", False, "this is an exercise, not a device"),
-        ("dance", False, "unknown command; there are ping, rebirth, snooze, selftest, reload"),
+        ("dance", False, "unknown command; there are ping, rebirth, snooze, answer, selftest, reload"),
     ],
 )
 def test_a_command_is_answered(desk, verb, ok, detail):
@@ -356,6 +356,52 @@ def test_a_page_that_is_snoozed_names_its_rule_and_zone_until_the_time_is_over(d
     desk.clock.advance(61)
     desk.turn()
     assert states(desk)[-1]["snoozed"] == []
+
+
+def replies(desk) -> list[tuple[bool, str]]:
+    bodies = [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/rsp/r")]
+    return [(body["ok"], body["detail"]) for body in bodies]
+
+
+def test_one_answer_to_all_open_pages_says_what_it_did(desk):
+    def answer(action: str, **values) -> tuple[bool, str]:
+        body = {"action": action, "by": "kim", "time": rfc3339(desk.clock()), **values}
+        validate(json.dumps({"schema": "command", "version": 1, "request_id": "r", **body}).encode())
+        command(desk, "answer", **body)
+        return replies(desk)[-1]
+
+    assert answer("ack") == (False, "no page is open")
+    desk.show(1.2, 1)
+    assert answer("ack") == (True, "1 of 1 open page answered: ack")
+    assert answer("ack") == (True, "0 of 1 open page answered: ack")
+    assert answer("on_my_way") == (True, "1 of 1 open page answered: on_my_way")
+    assert answer("false_alarm", time=rfc3339(desk.clock() + 1).replace("Z", "+00:00"))[0]
+    assert [step for step, *_ in desk.told()] == ["raised", "acked", "acked", "cleared"]
+    assert [(rule, false_alarm) for rule, false_alarm, _ in desk.heard] == [("angry", True)]
+
+
+@pytest.mark.parametrize("off_s", [-31, 31])
+def test_an_answer_to_all_open_pages_that_waited_on_its_way_changes_nothing(desk, off_s):
+    desk.show(1.2, 1)
+    command(desk, "answer", action="ack", by="kim", time=rfc3339(desk.clock() + off_s))
+    [(ok, detail)] = replies(desk)
+    assert not ok
+    assert "31 s" in detail
+    assert desk.told() == [("raised", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "snooze"}, {"action": None}, {"action": ["ack"]}, {"by": ""}, {"by": None}, {"by": "x" * 65},
+        {"time": None}, {"time": 1000}, {"time": "soon"}, {"time": "1970-01-01T00:16:41"}, {"time": "9" * 9999},
+    ],
+)  # fmt: skip
+def test_an_answer_to_all_open_pages_that_is_none_changes_nothing(desk, change):
+    desk.show(1.2, 1)
+    command(desk, "answer", **{"action": "ack", "by": "kim", "time": rfc3339(desk.clock()), **change})
+    assert replies(desk) == []
+    assert desk.told() == [("raised", 1, 1)]
 
 
 def test_a_page_that_was_damaged_while_it_waited_is_told_and_sent_anew(desk, tmp_path):

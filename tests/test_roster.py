@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.config import Shift, Staff
 from edge_agent.errors import ConfigError, StateError
-from edge_agent.pager.duty import Duty, calm, find_duty
+from edge_agent.pager.duty import Duty, find_duty, watched
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.roster import SHIFT_S, RefusedError, Roster, hash_pin
 from edge_agent.pager.secret import read_key
@@ -114,10 +114,10 @@ def test_a_shift_is_calm_only_while_all_of_its_kiosks_watch():
     watching = [Kiosk(f"kiosk/v1/shop/{name}", "watching") for name in ("till-1", "lobby")]
     names = [(kiosk.name, kiosk.condition) for kiosk in tills.of(watching)]
     assert names == [("shop/till-2", "silent"), ("shop/till-1", "watching")]  # one was never heard
-    assert not calm(tills.of(watching), [])
+    assert not watched(tills.of(watching))
     watching.append(Kiosk("kiosk/v1/shop/till-2", "watching"))
     watching.append(Kiosk("kiosk/v1/shop/office", "offline"))
-    assert calm(tills.of(watching), [])
-    assert not calm(Duty().of(watching), [])
+    assert watched(tills.of(watching))
+    assert not watched(Duty().of(watching))
     with pytest.raises(ConfigError, match=r"'night' is no shift; pager\.shifts has tills, lobby"):
         find_duty(SHIFTS, "night")

@@ -30,18 +30,19 @@ def run(*command, **options):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.parametrize("name", ["edge-agent.service", "edge-pager-gpio.service"])
 class TestUnit:
-    def test_its_exposure_is_low(self):
-        result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / "edge-agent.service")
-        exposure = re.search(r"Overall exposure level for edge-agent.service: ([\d.]+)", result.stdout)
+    def test_its_exposure_is_low(self, name):
+        result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / name)
+        exposure = re.search(rf"Overall exposure level for {name}: ([\d.]+)", result.stdout)
         assert exposure is not None, result.stderr
         assert float(exposure[1]) <= MAX_EXPOSURE
 
-    def test_systemd_understands_every_line(self, tmp_path):
-        unit = tmp_path / "edge-agent.service"
-        text = (SYSTEMD / "edge-agent.service").read_text()
+    def test_systemd_understands_every_line(self, name, tmp_path):
+        unit = tmp_path / name
+        text = (SYSTEMD / name).read_text()
         unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
-        assert "edge-agent.service" not in run("systemd-analyze", "verify", "--man=no", unit).stderr
+        assert name not in run("systemd-analyze", "verify", "--man=no", unit).stderr
 
 
 def test_the_service_learns_from_timesyncd_that_the_clock_was_set(tmp_path):
@@ -145,8 +146,8 @@ class TestBrokerExample:
     @pytest.mark.parametrize(
         ("user", "commands", "forbidden"),
         [
-            ("staff", ("ping", "rebirth", "snooze"), ("reload", "selftest")),
-            ("operator", ("ping", "rebirth", "snooze", "reload", "selftest"), ()),
+            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest")),
+            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest"), ()),
         ],
     )
     def test_people_tell_devices_what_is_theirs_to_say_and_speak_for_none(self, connect, user, commands, forbidden):

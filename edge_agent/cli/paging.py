@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_agent.config import Pager as PagerSettings
     from edge_agent.pager.client import Pager
     from edge_agent.pager.duty import Duty
+    from edge_agent.pager.gpio import GpioPager
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
 
@@ -42,7 +43,8 @@ def _add_pager(commands: Commands) -> None:
         "pager",
         help="show pages in this terminal and acknowledge them",
         description="Keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C "
-        "quit. With --web it serves a page for phones instead, where everybody answers under their own name.",
+        "quit. With --web it serves a page for phones instead, where everybody answers under their own name; with "
+        "--gpio it is a lamp, a buzzer and a button at the pins of a Raspberry Pi.",
     )
     add_broker_options(command)
     command.add_argument("--site", default="+", help="watch one site (default: all)")
@@ -60,6 +62,11 @@ def _add_pager(commands: Commands) -> None:
     page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
     page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
     page.add_argument("--tls-key", type=Path, help="its key")
+    pins = command.add_argument_group("lamp, buzzer and button", "pins by their BCM numbers")
+    pins.add_argument("--gpio", action="store_true", help="use them; needs the extra `gpio`")
+    pins.add_argument("--lamp", type=int, default=17, metavar="PIN", help="default: %(default)s")
+    pins.add_argument("--buzzer", type=int, default=27, metavar="PIN", help="default: %(default)s")
+    pins.add_argument("--button", type=int, default=22, metavar="PIN", help="to ground; default: %(default)s")
     command.set_defaults(run=_pager)
 
 
@@ -81,7 +88,11 @@ def _pager(options: argparse.Namespace) -> int:
     bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
     pages = Pager(bus, name=name, duty=_duty(options, config))
     serve: Callable[[], None]
-    if options.web:
+    if options.web and options.gpio:
+        raise ConfigError("--web and --gpio are two pagers; start each by itself")
+    if options.gpio:
+        serve = functools.partial(_gpio_pager(pages, wake, options).run, stop, once=options.once)
+    elif options.web:
         serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
     else:
         serve = functools.partial(_terminal_pager(pages, wake, options).run, stop, once=options.once)
@@ -115,6 +126,15 @@ def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Names
 
             kind = ScreenPager
     return kind(pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait)
+
+
+def _gpio_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> GpioPager:
+    from edge_agent.pager.gpio import GpioPager
+
+    return GpioPager(
+        pages, wake, lamp=options.lamp, buzzer=options.buzzer, button=options.button, out=sys.stdout,
+        auto_ack_s=options.auto_ack, must_connect=not options.wait,
+    )  # fmt: skip
 
 
 def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, options: argparse.Namespace) -> WebPager:

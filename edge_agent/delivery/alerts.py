@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.alert import Action, Alert
 from edge_agent.alerting.rules import EVERYWHERE, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
-from edge_agent.delivery.messages import Composer, Message, MessageError, Snooze, boot_id, parse_ack
+from edge_agent.delivery.messages import Ack, Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.logs import fields
 
@@ -29,6 +29,9 @@ log = logging.getLogger("edge_agent")
 _NOTE_S = 30.0
 #: Name of the note about open alerts.
 _EPISODES = "episodes"
+#: An answer to all open pages counts for so long, for it names none: one that waited somewhere would answer pages that
+#: nobody has seen. The clocks of who answers and of this device may differ by as much.
+_ANSWER_FRESH_S = 30.0
 
 
 class Answered(Protocol):
@@ -164,9 +167,29 @@ class AlertPublisher:
         ack = parse_ack(payload)
         if ack.alert_id != alert_id:
             raise MessageError("topic and payload name different alerts")
-        people = self._rules.people_of(alert_id)
+        self._apply(ack)
+
+    def answer_all(self, action: Action, *, by: str, asked_unix_s: float) -> tuple[bool, str]:
+        """Answer every open page; return whether it was done, and what to say of it.
+
+        Args:
+            asked_unix_s: when somebody said so.
+        """
+        age_s = self._unix() - asked_unix_s
+        if abs(age_s) > _ANSWER_FRESH_S:
+            when = f"{age_s:.0f} s old" if age_s > 0 else f"of {-age_s:.0f} s from now"
+            return False, f"an answer {when} counts for nothing; are the clocks set?"
+        alerts = self.open_alerts()
+        if not alerts:
+            return False, "no page is open"
+        changed = sum(self._apply(Ack(alert.id, action, by)) for alert in alerts)
+        return True, f"{changed} of {len(alerts)} open page{'' if len(alerts) == 1 else 's'} answered: {action}"
+
+    def _apply(self, ack: Ack) -> bool:
+        """Return whether the answer changed an alert."""
+        people = self._rules.people_of(ack.alert_id)
         changed = self._rules.act(
-            alert_id,
+            ack.alert_id,
             ack.action,
             by=ack.by,
             time_s=self._alert_time_s(),
@@ -174,13 +197,14 @@ class AlertPublisher:
             revision=ack.revision,
         )
         if changed is None:
-            log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
-            return
+            log.info("nothing to change", extra=fields(id=ack.alert_id, action=ack.action, by=ack.by))
+            return False
         if ack.action in ("resolve", "false_alarm"):
             self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
         if ack.action == "snooze":
             self._snoozed_by[changed.rule.name, changed.zone] = ack.by
         self.report([changed])
+        return True
 
     def snooze(self, seconds: float, by: str) -> None:
         """Raise no new alert for so long, whatever the rule and the zone; 0 lifts this and all other snoozes."""

@@ -45,7 +45,9 @@ class Channel:
         opens_s: Callable[[], float | None],
     ) -> None:
         self._config, self._composer, self._alerts, self._info = config, composer, alerts, info
-        self._commands = Commands(composer, rebirth=self._rebirth, snooze=alerts.snooze, upkeep=upkeep)
+        self._commands = Commands(
+            composer, rebirth=self._rebirth, snooze=alerts.snooze, answer=alerts.answer_all, upkeep=upkeep
+        )  # fmt: skip
         self._ended, self._opens_s = False, opens_s
         self.bus, self.relay, self.topic = bus, relay, composer.topic
         self._said: tuple[State, str, dict[tuple[str, str], float], bool] | None = None

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from edge_agent.alerting.alert import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_ack, parse_object
-from edge_agent.pager.duty import Duty, calm
+from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk, Kiosks
 from edge_agent.pager.page import Page, parse_page
 
@@ -213,14 +213,19 @@ class Pager:
         body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8), **values}
         self._bus.publish(Message(f"{device_topic}/cmd/{verb}", json.dumps(body).encode(), expiry_s=60))
 
-    def watched(self) -> list[Kiosk]:
+    def looked_after(self) -> list[Kiosk]:
         """Return the kiosks to look after, the troubled ones first."""
         return self._duty.of(self.kiosks.all())
 
     @property
+    def watched(self) -> bool:
+        """Whether every kiosk watches or is closed, and none is snoozed."""
+        return watched(self.looked_after())
+
+    @property
     def calm(self) -> bool:
-        """Whether every kiosk watches or is closed, none is snoozed, and no page is open."""
-        return calm(self.watched(), self.open.values())
+        """Whether, besides, no page is open."""
+        return self.watched and not self.open
 
     def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:
         """Let a kiosk page again; it obeys now or not at all."""

@@ -56,8 +56,7 @@ def find_duty(shifts: Iterable[Shift], name: str) -> Duty:
     return duty_of(known[name])
 
 
-def calm(kiosks: Iterable[Kiosk], pages: Iterable[Page]) -> bool:
-    """Tell whether all is calm: every kiosk watches or is closed, none is snoozed, and no page is open."""
+def watched(kiosks: Iterable[Kiosk]) -> bool:
+    """Tell whether every kiosk watches or is closed, and none is snoozed; of none at all, nobody knows."""
     kiosks = list(kiosks)
-    watched = all(kiosk.as_it_should and not kiosk.snoozed for kiosk in kiosks)
-    return bool(kiosks) and watched and not any(True for _ in pages)
+    return bool(kiosks) and all(kiosk.as_it_should and not kiosk.snoozed for kiosk in kiosks)

@@ -19,7 +19,7 @@ from edge_agent.pager.page import Page
 
 KEYS: dict[str, Action] = {"a": "ack", "o": "on_my_way", "r": "resolve", "f": "false_alarm", "s": "snooze"}
 _DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
-_PAGING = ("raised", "escalated")
+PAGING = ("raised", "escalated")
 _WHY = {
     "calm": "customer is calm again",
     "out_of_view": "customer is out of view",
@@ -41,6 +41,8 @@ class TerminalPager:
 
     #: Stands behind each page.
     _keys_hint = "   [a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze"
+    #: The longest time between two turns, seconds.
+    _turn_s = 0.2
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class TerminalPager:
                     f"no broker: {item.problem}; trying again" if item.problem else "connected, waiting for pages"
                 )
             elif isinstance(item, Refusal):
+                self._answered.discard(item.topic.rpartition("/")[2])
                 self._say(f"the broker refuses answers on {item.topic}; check its access rules for this user")
             elif isinstance(item, Nonsense):
                 self._say(f"! ignored what came on {item.topic[:100]}: {item.problem}")
@@ -90,7 +93,7 @@ class TerminalPager:
         for alert_id, due_s in list(self._due_s.items()):
             if time.monotonic() >= due_s:
                 del self._due_s[alert_id]
-                if (page := self._pager.open.get(alert_id)) is not None and page.step in _PAGING:
+                if (page := self._pager.open.get(alert_id)) is not None and page.step in PAGING:
                     self._act(page, "ack")
         return pages
 
@@ -99,12 +102,12 @@ class TerminalPager:
         raised: set[str] = set()
         with self._keyboard(stop):
             while not stop.is_set():
-                self._wake.wait(0.2)
+                self._wake.wait(self._turn_s)
                 self._wake.clear()
                 steps = self.turn()
                 self._refresh()
                 for page in steps:
-                    if page.step in _PAGING:
+                    if page.step in PAGING:
                         raised.add(page.id)
                     elif once and page.id in raised:
                         return
@@ -115,7 +118,7 @@ class TerminalPager:
     def _show(self, page: Page) -> None:
         if page.step == "cleared":
             self._answered.discard(page.id)
-        if page.step in _PAGING:
+        if page.step in PAGING:
             self._selected = page.id
             self._answered.discard(page.id)
             if self._auto_ack_s is not None:
@@ -157,7 +160,7 @@ class TerminalPager:
         selected = next((page for page in pages if page.id == self._selected), None)
         return (
             selected
-            or next((page for page in reversed(pages) if page.step in _PAGING), None)
+            or next((page for page in reversed(pages) if page.step in PAGING), None)
             or (pages[-1] if pages and action != "ack" else None)
         )
 

@@ -20,7 +20,7 @@ from edge_agent.alerting.alert import Action
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
-from edge_agent.pager.duty import Duty, calm
+from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page
 from edge_agent.pager.roster import SHIFT_S, OnDuty, RefusedError, Roster
@@ -159,7 +159,7 @@ class WebPager:
             "problem": self._problem,
             "problem_unix_s": round(self._problem_unix_s),
             "kiosks": [{**asdict(kiosk), "name": kiosk.name} for kiosk in kiosks[:_MAX_KIOSKS]],
-            "calm": calm(kiosks, self._pager.open.values()),
+            "calm": watched(kiosks) and not pages,
             "pages": pages,
             "recent": [{**_as_card(page), "unix_s": at_s} for page, at_s in self._recent if duty.covers(page)],
         })  # fmt: skip
