@@ -53,7 +53,7 @@ def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, brok
     assert pager.returncode == 0
     assert "till" in page
     assert "PLEASE SEND ASSISTANCE" not in rest
-    assert "acknowledged by kim" in rest
+    assert "kim has seen it" in rest
 
     events = [json.loads(line) for line in err.splitlines()]
     assert [e["event"] for e in events if e["event"].startswith("alert")] == [

@@ -12,7 +12,8 @@ from messages import ULID, alert, composer
 from edge_agent.config import Config, Privacy
 from edge_agent.delivery.messages import Ack, Composer, Snooze, rfc3339
 from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
-from edge_agent.pager.kiosks import DOUBT_S, Kiosk, in_words, say
+from edge_agent.pager.kiosks import DOUBT_S, Kiosk
+from edge_agent.pager.words import in_words, say
 from edge_agent.testing import FakeBus, FakeClock
 
 TILL, LOBBY = "kiosk/v1/shop/till-2", "kiosk/v1/shop/lobby"
@@ -55,7 +56,7 @@ def site() -> Site:
 
 def test_calm_takes_a_kiosk_that_is_heard(site):
     assert not site.pager.calm
-    assert in_words(site.pager.kiosks.all()) == "no kiosk has been heard yet"
+    assert in_words(site.pager.kiosks.all()) == "No kiosk has been heard yet"
     site.watch(TILL, LOBBY)
     assert site.pager.calm
     assert in_words(site.pager.kiosks.all()) == "2 of 2 kiosks watching"
@@ -135,7 +136,7 @@ def test_a_kiosk_that_is_closed_is_calm_and_does_not_watch(site):
     assert site.pager.calm
     clock = time.strftime("%H:%M", time.localtime(opens_s))
     text = in_words(site.pager.kiosks.all())
-    assert text.startswith("1 of 2 kiosks watching · shop/till-2 closed until ")
+    assert text.startswith("1 of 2 kiosks watching · shop/till-2 is closed until ")
     assert text.endswith(clock)
     [open_again] = site.say(TILL, site.composer.state("online"))
     assert (open_again.condition, open_again.opens_unix_s) == ("watching", None)
@@ -144,7 +145,7 @@ def test_a_kiosk_that_is_closed_is_calm_and_does_not_watch(site):
 def test_a_closed_kiosk_that_falls_silent_or_has_a_problem_is_no_calm(site):
     site.say(TILL, site.composer.state("online", closed=True))
     assert site.pager.calm
-    assert say(site.pager.kiosks.all()[0]) == "shop/till-2 closed"
+    assert say(site.pager.kiosks.all()[0]) == "shop/till-2 is closed"
     site.say(TILL, site.composer.state("degraded", "camera lost", closed=True))
     assert site.conditions() == {"shop/till-2": "degraded"}
     assert not site.pager.calm
@@ -158,9 +159,9 @@ def test_a_closed_kiosk_that_falls_silent_or_has_a_problem_is_no_calm(site):
 def test_an_opening_that_is_days_away_is_said_with_its_date(site, ahead_s):
     opens_s = time.time() + 3600 + ahead_s
     [kiosk] = site.say(TILL, site.composer.state("online", closed=True, opens_unix_s=opens_s))
-    date = time.strftime("%a %d %b ", time.localtime(opens_s)) if ahead_s else ""
+    date = time.strftime("%Y-%m-%d ", time.localtime(opens_s)) if ahead_s else ""
     clock = time.strftime("%H:%M", time.localtime(opens_s))
-    assert say(kiosk) == f"shop/till-2 closed until {date}{clock}"
+    assert say(kiosk) == f"shop/till-2 is closed until {date}{clock}"
 
 
 @pytest.mark.parametrize("body", [{"state": "sung"}, {"state": "online", "snoozed": 3}, {"snoozed": [{"until": 1}]}])

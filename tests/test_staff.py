@@ -189,9 +189,10 @@ class TestScreen:
         )  # fmt: skip
         os.close(theirs)
         try:
-            assert "All is calm" not in read_until(ours, "no kiosk has been heard yet")
+            assert "All is calm" not in read_until(ours, "No kiosk has been heard yet")
             edge_agent("run", "--config", write_config())
-            shown = read_until(ours, "nobody has answered yet")
+            read_until(ours, "All is calm")
+            shown = read_until(ours, "Nobody has answered yet")
             assert "Please send assistance" in shown
             os.write(ours, b"o")
             assert listener.wait_for_json("/alert/0", step="acked", by="kim")["reason"] == "on_my_way"

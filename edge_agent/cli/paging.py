@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
 from edge_agent.errors import BrokerError, ConfigError
+from edge_agent.languages import of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -87,15 +88,16 @@ def _pager(options: argparse.Namespace) -> int:
     mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
     bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
     pages = Pager(bus, name=name, duty=_duty(options, config))
+    language = config.pager.language or of_terminal()
     serve: Callable[[], None]
     if options.web and options.gpio:
         raise ConfigError("--web and --gpio are two pagers; start each by itself")
     if options.gpio:
-        serve = functools.partial(_gpio_pager(pages, wake, options).run, stop, once=options.once)
+        serve = functools.partial(_gpio_pager(pages, wake, options, language).run, stop, once=options.once)
     elif options.web:
         serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
     else:
-        serve = functools.partial(_terminal_pager(pages, wake, options).run, stop, once=options.once)
+        serve = functools.partial(_terminal_pager(pages, wake, options, language).run, stop, once=options.once)
     with until_signal(stop):
         bus.start()
         try:
@@ -115,7 +117,7 @@ def _duty(options: argparse.Namespace, config: Config) -> Duty:
     return Duty(frozenset() if options.group is None else frozenset({options.group}))
 
 
-def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> TerminalPager:
+def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace, language: str) -> TerminalPager:
     """Return the full-screen pager where there is a screen and rich(1) to draw on it, else lines."""
     from edge_agent.pager.terminal import TerminalPager
 
@@ -125,15 +127,17 @@ def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Names
             from edge_agent.pager.screen import ScreenPager
 
             kind = ScreenPager
-    return kind(pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait)
+    return kind(
+        pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait, language=language
+    )  # fmt: skip
 
 
-def _gpio_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> GpioPager:
+def _gpio_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace, language: str) -> GpioPager:
     from edge_agent.pager.gpio import GpioPager
 
     return GpioPager(
         pages, wake, lamp=options.lamp, buzzer=options.buzzer, button=options.button, out=sys.stdout,
-        auto_ack_s=options.auto_ack, must_connect=not options.wait,
+        auto_ack_s=options.auto_ack, must_connect=not options.wait, language=language,
     )  # fmt: skip
 
 

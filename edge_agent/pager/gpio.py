@@ -49,7 +49,7 @@ class GpioPager(TerminalPager):
         ConfigError: gpiozero is missing, or the pins cannot be used.
     """
 
-    _keys_hint = ""
+    _hints = False
     _turn_s = TICK_S
 
     def __init__(

@@ -6,7 +6,6 @@ meanwhile. So a kiosk watches only as long as its health reports come.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -158,7 +157,7 @@ class Kiosks:
             since_unix_s=since_unix_s,
             problem=printable(body.get("problem", "")),
             snoozed=snoozed,
-            opens_unix_s=_parse(body.get("opens_at")),
+            opens_unix_s=parse_time(body.get("opens_at")),
         )
 
     def turn(self) -> list[Kiosk]:
@@ -179,40 +178,6 @@ class Kiosks:
         return kiosk
 
 
-def in_words(kiosks: list[Kiosk]) -> str:
-    """Return `2 of 3 kiosks watching · till-2 offline since 10:12 · lobby snoozed until 10:40 by Kim`."""
-    if not kiosks:
-        return "no kiosk has been heard yet"
-    watching = sum(kiosk.condition == "watching" for kiosk in kiosks)
-    parts = [f"{watching} of {len(kiosks)} kiosk{'' if len(kiosks) == 1 else 's'} watching"]
-    parts += [say(kiosk) for kiosk in kiosks if kiosk.condition != "watching"]
-    for kiosk in kiosks:
-        for one in kiosk.snoozed:
-            what = " ".join(part for part in (one.rule, one.zone if one.zone != "view" else "") if part)
-            by = f" by {one.by}" if one.by else ""
-            parts.append(f"{kiosk.name}{f' ({what})' if what else ''} snoozed until {_clock(_parse(one.until))}{by}")
-    return " · ".join(parts)
-
-
-def say(kiosk: Kiosk) -> str:
-    """Return one kiosk's condition: `till-2 offline since 10:12`, `till-2 closed until 09:00`."""
-    if kiosk.condition == "closed":
-        opens_s = kiosk.opens_unix_s
-        return f"{kiosk.name} closed{f' until {_day_and_clock(opens_s)}' if opens_s is not None else ''}"
-    what = {"shadow": "in shadow mode: pages nobody"}.get(kiosk.condition, kiosk.condition)
-    since = f" since {_clock(kiosk.since_unix_s)}" if kiosk.since_unix_s is not None else ""
-    return f"{kiosk.name} {what}{since}{f': {kiosk.problem}' if kiosk.problem else ''}"
-
-
-def _clock(unix_s: float | None) -> str:
-    return "?" if unix_s is None else time.strftime("%H:%M", time.localtime(unix_s))
-
-
-def _day_and_clock(unix_s: float) -> str:
-    """Return a time to come, with its date from tomorrow's on unless it is within a day."""
-    return _clock(unix_s) if unix_s < time.time() + 86400 else time.strftime("%a %d %b %H:%M", time.localtime(unix_s))
-
-
 def _condition(body: dict[str, Any]) -> Condition:
     state = body.get("state")
     if state == "online":
@@ -230,7 +195,7 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
         raise MessageError("'snoozed' is not a list")
     found = []
     for one in listed[:MAX_SNOOZES]:
-        if not isinstance(one, dict) or _parse(one.get("until")) is None:
+        if not isinstance(one, dict) or parse_time(one.get("until")) is None:
             raise MessageError("'snoozed' holds something else")
         rule, zone, by = (one.get(key) if is_name(one.get(key)) else "" for key in ("rule", "zone", "by"))
         found.append(Snoozed(rule or "", zone or "", str(one["until"]), by or ""))
@@ -238,10 +203,10 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
 
 
 def _unix_s(body: dict[str, Any]) -> float | None:
-    return _parse(body.get("time"))
+    return parse_time(body.get("time"))
 
 
-def _parse(text: Any) -> float | None:
+def parse_time(text: Any) -> float | None:
     """Return seconds since 1970 of an RFC 3339 time, None for anything else."""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

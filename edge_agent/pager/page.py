@@ -41,11 +41,6 @@ class Page:
     raised_at: str
     people: int = 1
 
-    @property
-    def crowd(self) -> str:
-        """How many people, in words; empty for one."""
-        return f"{self.people} people" if self.people > 1 else ""
-
 
 def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Page:
     """Return the page.

@@ -83,7 +83,9 @@ class Agent:
     """A kiosk with an angry customer now and then, and the alerts that its log says are open."""
 
     def __init__(self, name: str, folder: Path, broker: int) -> None:
-        self.name, self.link, self.open = name, Link(broker), dict[str, bool]()
+        self.name, self.link = name, Link(broker)
+        self.open: dict[str, bool] = {}
+        self.raised: frozenset[str] = frozenset()
         config = folder / f"{name}.yaml"
         config.write_text(
             yaml.safe_dump({
@@ -103,12 +105,13 @@ class Agent:
             event = json.loads(line)
             what, _, step = str(event.get("event")).partition(" ")
             if what == "alert" and step in ("raised", "escalated", "acked"):
+                self.raised |= {event["id"]}
                 self.open = {**self.open, event["id"]: step != "acked"}
             elif what == "alert" and step == "cleared":
                 self.open = {one: unanswered for one, unanswered in self.open.items() if one != event["id"]}
 
     def now(self) -> Kiosk:
-        return Kiosk(self.process.up and self.link.mode == "up", self.open)
+        return Kiosk(self.process.up and self.link.mode == "up", self.open, self.raised)
 
 
 class Phone:

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Kiosk:
-    """One kiosk at one moment; `open` are its alerts, id → whether nobody has answered."""
+    """One kiosk at one moment.
+
+    Attributes:
+        open: its alerts, id → whether nobody has answered.
+        raised: ids of all alerts it ever raised.
+    """
 
     reachable: bool
     open: dict[str, bool] = field(default_factory=dict)
+    raised: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ def claims(kiosks: list[Kiosk], *, chain: bool, seen: Seen) -> dict[str, bool]:
         }
     reachable = [kiosk for kiosk in kiosks if kiosk.reachable]
     truly = {alert_id: unanswered for kiosk in reachable for alert_id, unanswered in kiosk.open.items()}
-    of_the_dead = {alert_id for kiosk in kiosks if not kiosk.reachable for alert_id in kiosk.open}
+    # What became of these nobody can know; their pages have to say so.
+    of_the_dead = {alert_id for kiosk in kiosks if not kiosk.reachable for alert_id in kiosk.raised}
     return {
         "calm, but is not": seen.calm and (bool(truly) or len(reachable) < len(kiosks)),
         "not calm, but is": not seen.calm and not truly and not seen.pages and len(reachable) == len(kiosks),
