@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -162,6 +165,9 @@ def test_a_camera_that_ignores_the_frame_rate_is_thinned_out(monkeypatch, camera
         def isOpened(self) -> bool:  # noqa: N802 (OpenCV names it so)
             return True
 
+        def get(self, key: int) -> float:
+            return 480.0
+
         def set(self, *setting) -> bool:
             return False
 
@@ -286,3 +292,45 @@ def test_a_picture_that_cannot_be_read_is_left_out_of_a_folder(tmp_path, caplog)
     camera.open()
     with pytest.raises(CameraError, match="not a picture"):
         camera.read()
+
+
+@pytest.fixture
+def web_folder(tmp_path):
+    """A folder that a web server on this computer serves; returns it and its address."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def write_clip(path: Path, *, width: int, height: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (width, height))
+    for _ in range(5):
+        writer.write(np.zeros((height, width, 3), np.uint8))
+    writer.release()
+
+
+def test_a_stream_is_read_but_its_playlist_opens_no_file_of_this_computer(web_folder):
+    folder, address = web_folder
+    write_clip(folder / "clip.avi", width=320, height=240)
+    camera = OpenCVCamera(Camera(device=f"{address}/clip.avi"))
+    camera.open()
+    assert camera.read() is not None
+    camera.close()
+    for number, target in enumerate((str(CLIPS["one"].absolute()), f"file://{CLIPS['one'].absolute()}")):
+        playlist = folder / f"{number}.m3u8"
+        playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:20\n#EXTINF:20,\n{target}\n#EXT-X-ENDLIST\n")
+        camera = OpenCVCamera(Camera(device=f"{address}/{number}.m3u8", timeout_s=2))
+        with pytest.raises(CameraError, match="cannot open camera 'http://127"):
+            camera.open()
+
+
+def test_a_stream_that_is_larger_than_faces_need_is_told(web_folder, caplog):
+    folder, address = web_folder
+    write_clip(folder / "large.avi", width=2560, height=1440)
+    camera = OpenCVCamera(Camera(device=f"{address}/large.avi"))
+    camera.open()
+    camera.close()
+    assert "its second, smaller stream costs less" in caplog.text

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent import config
 from edge_agent.camera.address import shown
+from edge_agent.camera.ffmpeg import open_stream
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.camera.recording import play
 from edge_agent.errors import CameraError
@@ -21,6 +22,8 @@ from edge_agent.logs import fields
 log = logging.getLogger("edge_agent")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+#: More is decoded in vain: faces are looked for in much smaller pictures.
+_LARGE_PX = 1920 * 1080
 MAX_PICTURE_BYTES = 200_000_000
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -119,7 +122,6 @@ class OpenCVCamera:
         self._capture = self._recording = None
 
     def _open_live(self, device: str) -> cv2.VideoCapture:
-        timeout_ms = int(self._settings.timeout_s * 1000)
         if "://" not in device:
             # A number, or a device node by a name that stays, such as /dev/v4l/by-id/….
             node = Path(f"/dev/video{device}" if device.isdecimal() else device)
@@ -130,12 +132,17 @@ class OpenCVCamera:
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)
             capture.set(cv2.CAP_PROP_FPS, self._settings.frame_rate_hz)
         else:
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-            capture = cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
+            capture = open_stream(device, timeout_s=self._settings.timeout_s)
         if not capture.isOpened():
             capture.release()
             raise CameraError(f"cannot open camera {shown(device)!r}; is it connected and free?")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > _LARGE_PX:
+            log.warning(
+                "the camera's pictures are larger than faces need; its second, smaller stream costs less",
+                extra=fields(width=width, height=height),
+            )
         return capture
 
     def _folder(self, folder: Path) -> Iterator[tuple[float, Image]]:

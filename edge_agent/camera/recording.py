@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_agent.camera.ffmpeg import open_file
 from edge_agent.camera.frames import Image
 from edge_agent.errors import CameraError
 
@@ -65,13 +66,11 @@ def play(path: Path, *, loop: bool) -> Iterator[tuple[float, Image]]:
 
 def _open(path: Path) -> tuple[cv2.VideoCapture, Image]:
     """Return the file opened, and its first picture."""
-    # An absolute name begins with a slash, so that no part of it before a colon is taken for a protocol.
-    name = str(path.absolute())
     try:
-        name.encode()
+        str(path.absolute()).encode()
     except UnicodeEncodeError:
-        raise CameraError(f"the name of {name!a} is not UTF-8, which OpenCV needs; rename it") from None
-    capture = cv2.VideoCapture(name)
+        raise CameraError(f"the name of {str(path.absolute())!a} is not UTF-8, which OpenCV needs; rename it") from None
+    capture = open_file(path)
     ok, picture = capture.read()
     if not ok or picture is None:
         capture.release()
