@@ -114,7 +114,12 @@ def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, option
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
     served = _served(given, options)
-    pager = WebPager(pages, wake, served, token=read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file"))
+    pager = WebPager(
+        pages,
+        wake,
+        served,
+        token=read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file"),
+    )
     print(f"staff pager at {pager.url}", flush=True)
     return pager
 

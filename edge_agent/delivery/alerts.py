@@ -20,6 +20,7 @@ from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.delivery.messages import Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.delivery.verdicts import VERDICTS, Verdicts
 from edge_agent.logs import fields
 
 log = logging.getLogger("edge_agent")
@@ -34,11 +35,12 @@ _EPISODES = "episodes"
 class Answered(Protocol):
     """Is told what staff said of a rule's page."""
 
-    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...], again: bool) -> None:
         """Note it.
 
         Args:
             people: those in the alert, as they were last seen; empty where nobody knows them.
+            again: the opposite was said of it before, and no longer holds.
         """
 
 
@@ -48,7 +50,7 @@ class AlertPublisher:
     Args:
         alert_time_s: now on the alerting clock.
         stepped: told of every step of an alert, in shadow mode too.
-        answered: told when staff resolved a page or called it a false alarm.
+        answered: told when staff resolved a page or called it a false alarm, also after it was over.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AlertPublisher:
         self._live = config.privacy.notice_posted
         #: (rule, zone), or EVERYWHERE, → who snoozed it.
         self._snoozed_by: dict[tuple[str, str], str] = {}
+        self._verdicts = Verdicts(relay)
         self._next_note_s = 0.0
         self._active_changed = False
         #: Pages that shadow mode kept back.
@@ -103,6 +106,7 @@ class AlertPublisher:
             self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
             return
         self._spool(alerts)
+        self._verdicts.end(alerts)
         for alert in alerts:
             log.warning(
                 f"alert {alert.step}",
@@ -169,11 +173,18 @@ class AlertPublisher:
             snooze_s=ack.snooze_s,
             revision=ack.revision,
         )
+        false_alarm = ack.action == "false_alarm"
         if changed is None:
-            log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
+            said = self._verdicts.say(alert_id, ack.action)
+            if said is None:
+                log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
+            else:
+                log.info("said of an alert that is over", extra=fields(id=alert_id, action=ack.action, by=ack.by))
+                rule, again = said
+                self._answered(rule, false_alarm=false_alarm, people=(), again=again)
             return
-        if ack.action in ("resolve", "false_alarm"):
-            self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
+        if ack.action in VERDICTS:
+            self._answered(changed.rule.name, false_alarm=false_alarm, people=people, again=False)
         if ack.action == "snooze":
             self._snoozed_by[changed.rule.name, changed.zone] = ack.by
         self.report([changed])

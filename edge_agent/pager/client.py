@@ -14,8 +14,11 @@ from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, Publi
 from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_object
 from edge_agent.pager.kiosks import Kiosk, Kiosks
 from edge_agent.pager.page import Page, parse_page
+from edge_agent.pager.satisfied import Satisfied, parse_summary
 
 ACK_EXPIRY_S = 600
+#: What is said of a page that is over is worth telling a kiosk that is switched off for the weekend.
+VERDICT_EXPIRY_S = 7 * 24 * 3600.0
 #: A page its agent no longer knows is closed after so long.
 GIVE_UP_S = 5.0
 #: An answer that changed nothing is sent again while its device says that the alert is open: how soon, how often.
@@ -23,7 +26,7 @@ ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
 #: Below a device's topic, what a pager listens to.
-TOPICS = ("alert/+", "state", "health")
+TOPICS = ("alert/+", "state", "health", "summary")
 #: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
 MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
 #: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
@@ -53,7 +56,7 @@ class Refusal:
 
 
 #: What a pager has to tell.
-News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk
+News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk | Satisfied
 
 
 @dataclass(slots=True)
@@ -98,6 +101,8 @@ class Pager:
         self._nonsense: set[str] = set()
         #: Pages of kiosks that are gone, as an answer has left them.
         self._answered_here: list[Page] = []
+        #: Told of every step of this group's pages, also of those that nobody is shown because they are over.
+        self.heard: Callable[[Page], None] = lambda _: None
 
     def poll(self) -> list[News]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
@@ -131,6 +136,9 @@ class Pager:
     def _received(self, event: Received) -> list[News]:
         device_topic = _sender(event.topic)
         _, _, below = event.topic.partition("/alert/")
+        if event.topic.endswith("/summary"):
+            found = parse_summary(device_topic, event.payload, unix_s=self._unix())
+            return [] if found is None else [found]
         if not below:
             changed = self.kiosks.note(event)
             return [] if changed is None else [changed]
@@ -172,7 +180,7 @@ class Pager:
         for one in bodies[:MAX_BODIES]:
             if not isinstance(one, dict) or one.get("id") not in known_ids:
                 raise MessageError("'alerts' holds something else")
-            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one}))
+            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one, "repeated": True}))
         for page in self.open.values():
             if page.device_topic == device_topic:
                 if page.id in known_ids:
@@ -223,7 +231,8 @@ class Pager:
             if page is None:
                 del self._missing_s[alert_id]
             elif now_s - since_s >= GIVE_UP_S:
-                gone.append(replace(page, step="cleared", reason="stopped", revision=page.revision + 1))
+                given_up = replace(page, step="cleared", reason="stopped", revision=page.revision + 1)
+                gone.append(replace(given_up, stepped_s=self._unix()))
                 self._remember(gone[-1])
         return gone
 
@@ -247,11 +256,20 @@ class Pager:
             step = "acked" if action in ("ack", "on_my_way") else "cleared"
             reason = "" if action == "ack" else action
             # The same revision: should the kiosk come back, what it says goes before.
-            answered = replace(self.open[page.id], step=step, by=by or self._name, reason=reason)
+            answered = replace(
+                self.open[page.id], step=step, by=by or self._name, reason=reason, stepped_s=self._unix()
+            )
             self._remember(answered)
             # Nothing shows yet that it heard: should its alert still be open then, it is told again.
             self._unheard[page.id] = _Answer(message, self._monotonic())
             self._answered_here.append(answered)
+
+    def judge(self, device_topic: str, alert_id: str, verdict: Action, *, by: str) -> None:
+        """Say of a page that is over what it was; its kiosk counts it, once."""
+        payload = Ack(alert_id, verdict, by).payload(unix_s=self._unix())
+        message = Message(f"{device_topic}/ack/{alert_id}", payload, expiry_s=VERDICT_EXPIRY_S)
+        self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
+        self._flush()
 
     def _flush(self) -> None:
         while self._acks and (token := self._bus.publish(self._acks[0])) is not None:
@@ -265,8 +283,13 @@ class Pager:
         if page.step == "cleared":
             self.open.pop(page.id, None)
             self._missing_s.pop(page.id, None)
-        elif self._group is None or self._group in page.groups:
+        elif self._is_ours(page):
             self.open[page.id] = page
+        if self._is_ours(page):
+            self.heard(page)
+
+    def _is_ours(self, page: Page) -> bool:
+        return self._group is None or self._group in page.groups
 
 
 def _sender(topic: str) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from edge_agent.delivery.bus import Received
 from edge_agent.delivery.messages import MAX_SNOOZES, MessageError, is_name, parse_object, printable
+from edge_agent.pager.page import parse_time
 
 #: A kiosk that is late by so many health reports is silent.
 _MISSED = 3
@@ -158,7 +158,9 @@ def in_words(kiosks: list[Kiosk]) -> str:
         for one in kiosk.snoozed:
             what = " ".join(part for part in (one.rule, one.zone if one.zone != "view" else "") if part)
             by = f" by {one.by}" if one.by else ""
-            parts.append(f"{kiosk.name}{f' ({what})' if what else ''} snoozed until {_clock(_parse(one.until))}{by}")
+            parts.append(
+                f"{kiosk.name}{f' ({what})' if what else ''} snoozed until {_clock(parse_time(one.until))}{by}"
+            )
     return " · ".join(parts)
 
 
@@ -189,7 +191,7 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
         raise MessageError("'snoozed' is not a list")
     found = []
     for one in listed[:MAX_SNOOZES]:
-        if not isinstance(one, dict) or _parse(one.get("until")) is None:
+        if not isinstance(one, dict) or parse_time(one.get("until")) is None:
             raise MessageError("'snoozed' holds something else")
         rule, zone, by = (one.get(key) if is_name(one.get(key)) else "" for key in ("rule", "zone", "by"))
         found.append(Snoozed(rule or "", zone or "", str(one["until"]), by or ""))
@@ -197,12 +199,4 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
 
 
 def _unix_s(body: dict[str, Any]) -> float | None:
-    return _parse(body.get("time"))
-
-
-def _parse(text: Any) -> float | None:
-    """Return seconds since 1970 of an RFC 3339 time, None for anything else."""
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (AttributeError, ValueError, OverflowError):
-        return None
+    return parse_time(body.get("time"))

@@ -82,17 +82,20 @@ class TerminalPager:
                 self._say(f"! ignored what came on {item.topic[:100]}: {item.problem}")
             elif isinstance(item, Kiosk):
                 self._say(f"{'·' if item.condition == 'watching' else '!'} {say(item)}")
-            else:
+            elif isinstance(item, Page):
                 self._show(item)
                 pages.append(item)
         while not self._keys.empty():
             self._press(self._keys.get())
+        self._acknowledge_due()
+        return pages
+
+    def _acknowledge_due(self) -> None:
         for alert_id, due_s in list(self._due_s.items()):
             if time.monotonic() >= due_s:
                 del self._due_s[alert_id]
                 if (page := self._pager.open.get(alert_id)) is not None and page.step in _PAGING:
                     self._act(page, "ack")
-        return pages
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Serve until `stop`; with `once` until the first page is acknowledged or cleared."""

@@ -19,7 +19,6 @@ from edge_agent.alerting.alert import Action
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS, is_name
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
-from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
@@ -108,7 +107,7 @@ class WebPager:
                 self._say(self._problem)
             elif isinstance(item, Nonsense):
                 self._say(f"ignored what came on {item.topic[:100]}: {item.problem}")
-            elif not isinstance(item, Kiosk):
+            elif isinstance(item, Page):
                 self._recent.appendleft({**_as_card(item), "unix_s": round(time.time(), 1)})
         text = self._snapshot()
         if text != self._text:
