@@ -19,7 +19,9 @@ from edge_agent.alerting.alert import Action
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS, is_name
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.history_pages import add_routes, open_history
 from edge_agent.pager.page import Page
+from edge_agent.pager.satisfied import Satisfied
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
@@ -56,6 +58,10 @@ class WebPager:
         self._problem, self._problem_unix_s = "not connected to the broker yet", time.time()
         #: Topic of a kiosk whose snoozes are to be lifted, and who says so.
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        #: What was said of pages that are over: topic of the kiosk, alert id, verdict, by whom.
+        self._verdicts: queue.SimpleQueue[tuple[str, str, Action, str]] = queue.SimpleQueue()
+        self._history = open_history(settings, changed=wake.set, say=say)
+        pager.heard = self._history.note
         self._text = self._snapshot()
         self._browsers: set[asyncio.Event] = set()
         application = make_application(token=token, title="Staff pager", secure=settings.tls_cert is not None)
@@ -70,6 +76,7 @@ class WebPager:
             language=settings.language,
         )
         application.router.add_get("/ws", self._serve)
+        add_routes(application, self._history, settings, judged=self._judge)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = settings.tls_cert, settings.tls_key
@@ -85,6 +92,7 @@ class WebPager:
                 self.turn()
         finally:
             self._server.stop()
+            self._history.close()
 
     def turn(self) -> None:
         """Pass on what is new in both directions."""
@@ -107,12 +115,21 @@ class WebPager:
                 self._say(self._problem)
             elif isinstance(item, Nonsense):
                 self._say(f"ignored what came on {item.topic[:100]}: {item.problem}")
+            elif isinstance(item, Satisfied):
+                self._history.note_summary(item)
             elif isinstance(item, Page):
                 self._recent.appendleft({**_as_card(item), "unix_s": round(time.time(), 1)})
+        self._look_back()
         text = self._snapshot()
         if text != self._text:
             self._text = text
             self._server.loop.call_soon_threadsafe(self._announce)
+
+    def _look_back(self) -> None:
+        while not self._verdicts.empty():
+            topic, alert_id, verdict, by = self._verdicts.get()
+            self._pager.judge(topic, alert_id, verdict, by=by)
+        self._history.settle(self._pager.open, connected=not self._problem)
 
     def _note_problem(self, problem: str) -> None:
         if bool(problem) != bool(self._problem):
@@ -132,6 +149,8 @@ class WebPager:
             "calm": self._pager.calm,
             "pages": pages,
             "recent": list(self._recent),
+            "missed": self._history.missed,
+            "missed_count": self._history.missed_count,
         })  # fmt: skip
 
     def _announce(self) -> None:
@@ -171,6 +190,10 @@ class WebPager:
             revision: the one that was seen; 0 where it is not known.
         """
         self._answers.put((alert_id, action, by, revision))
+        self._wake.set()
+
+    def _judge(self, topic: str, alert_id: str, verdict: Action, by: str) -> None:
+        self._verdicts.put((topic, alert_id, verdict, by))
         self._wake.set()
 
     def _answer(self, text: str) -> None:
