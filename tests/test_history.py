@@ -358,7 +358,7 @@ class TestFinding:
     def test_the_table_opens_in_a_spreadsheet_and_holds_no_formula(self, keeper):
         history = self.fill(keeper)
         nasty = ['=cmd|"/C calc"!A0', "+1", "-1", "@SUM(A1)", 'a "quoted", word', "Grüße, 笑"]
-        for number, note in enumerate(nasty):
+        for number in range(len(nasty)):
             history.note(page("cleared", 2, 30.0, id=f"{number + 3:026d}", reason="calm"))
         history = keeper.open()
         for number, note in enumerate(nasty):
@@ -443,5 +443,5 @@ class TestSummaries:
 def test_days_are_local():
     query = records.parse_query({"from": "2027-03-28", "to": "2027-03-28"})
     assert query.first == date(2027, 3, 28)
-    condition, values = records._condition(query, BERLIN)
+    _, values = records._condition(query, BERLIN)
     assert values["last_s"] - values["first_s"] == 23 * 3600

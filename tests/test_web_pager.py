@@ -19,11 +19,12 @@ from edge_agent.testing import free_port
 
 class TestStaffPager:
     @pytest.fixture
-    def pager(self, edge_agent, broker, site):
+    def pager(self, edge_agent, broker, site, tmp_path):
         def start(*options: str, port: int | None = None):
             process = edge_agent(
-                "pager", "--web", "--listen", "127.0.0.1:0", "--port", port or broker.port, "--site", site, *options
-            )
+                "pager", "--web", "--listen", "127.0.0.1:0", "--port", port or broker.port, "--site", site, *options,
+                cwd=tmp_path,
+            )  # fmt: skip
             return process, next(line for line in process.stdout if "staff pager at" in line).split()[-1]
 
         return start
@@ -181,7 +182,7 @@ class TestStaffPager:
 
     @pytest.mark.parametrize("broker_away", [False, True], ids=["at once", "before the broker"])
     def test_an_answer_given_while_the_server_is_away_counts_later(
-        self, pager, open_page, edge_agent, listen, site, write_config, plug_in, broker, broker_away
+        self, pager, open_page, edge_agent, listen, site, write_config, plug_in, broker, broker_away, tmp_path
     ):
         listener = listen(f"kiosk/v1/{site}/#")
         process, url = pager()
@@ -195,7 +196,7 @@ class TestStaffPager:
             expect(kim.locator("article")).to_contain_text("Sending your answer")
             port = free_port() if broker_away else broker.port
             address = url.removeprefix("http://").rstrip("/")
-            again = edge_agent("pager", "--web", "--listen", address, "--port", port, "--site", site)
+            again = edge_agent("pager", "--web", "--listen", address, "--port", port, "--site", site, cwd=tmp_path)
             assert "staff pager at" in next(iter(again.stdout))
             if broker_away:
                 # It tells the browser how things are before it knows of any page.
@@ -237,7 +238,7 @@ class TestStaffPager:
         page.reload()
         expect(page.locator("#link")).to_contain_text("No connection")
 
-    def test_what_cannot_work_is_said(self, run_command):
+    def test_what_cannot_work_is_said(self, run_command, tmp_path):
         for options, says in (
             (["--listen", "nowhere"], "HOST:PORT"),
             (["--listen", "0.0.0.0:0"], "--token-file"),
@@ -245,5 +246,5 @@ class TestStaffPager:
             (["--tls-cert", "a.pem", "--tls-key", "b.pem", "--listen", "127.0.0.1:0"], "cannot use the certificate"),
             (["--listen", "192.0.2.1:80", "--token-file", "/nowhere"], "cannot read the token"),
         ):
-            result = run_command("pager", "--web", *options)
+            result = run_command("pager", "--web", *options, cwd=tmp_path)
             assert (result.code, says in result.err) == (2, True), result.err

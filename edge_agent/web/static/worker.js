@@ -1,12 +1,14 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
 
-const CACHE = "pager-3";
+const CACHE = "pager-4";
 const SHELL = [
   "/",
   "/static/common.css",
   "/static/pager.css",
   "/static/common.js",
+  "/static/missed.js",
   "/static/pager.js",
+  "/static/records.js",
   "/static/text.js",
   "/static/watching.js",
   "/text.json",

@@ -1,0 +1,40 @@
+// What the pages about past pages share: why one ended, how long things took, and saying something of them.
+
+import { _, language } from "./text.js";
+
+export const ENDED = {
+  resolve: _("resolved"),
+  false_alarm: _("false alarm"),
+  snooze: _("snoozed"),
+  calm: _("calm again"),
+  out_of_view: _("the customer left"),
+  stopped: _("the kiosk stopped"),
+  unknown: _("ended while this server was off"),
+};
+
+// What is configured in English as it ships is read in the reader's language as well.
+export const where = ({ place, zone }) => _(place) + (zone === "view" ? "" : `, ${zone}`);
+
+// Seconds in words: 24 seconds, 3.5 minutes, 2 hours.
+export function duration(seconds) {
+  const [unit, size] = seconds < 120 ? ["second", 1] : seconds < 7200 ? ["minute", 60] : ["hour", 3600];
+  const value = seconds / size;
+  const maximumFractionDigits = unit !== "second" && value < 10 ? 1 : 0;
+  return value.toLocaleString(language, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits });
+}
+
+// Throws where the server does not take it.
+export async function post(path, body) {
+  const headers = { "Content-Type": "application/json", "X-Requested-With": "edge-agent" };
+  const by = localStorage.getItem("name") ?? "";
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify({ ...body, by }) });
+  if (answer.status === 401) location.reload();
+  if (!answer.ok) throw new Error(await answer.text());
+}
+
+// Undefined where the server cannot say.
+export async function ask(path) {
+  const answer = await fetch(path).catch(() => null);
+  if (answer?.status === 401) location.reload();
+  return answer?.ok ? answer.json() : undefined;
+}
