@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import stat
+import threading
 import time
 from dataclasses import replace
 from datetime import date
@@ -15,8 +16,10 @@ from itertools import permutations
 from zoneinfo import ZoneInfo
 
 import pytest
+from conftest import PATIENCE_S
 from messages import ULID, alert, composer
 
+from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import Summary
 from edge_agent.pager import records
 from edge_agent.pager.client import Pager
@@ -24,6 +27,7 @@ from edge_agent.pager.history import MAX_A_DAY_OF_ONE, MAX_MISSED, SETTLE_S, His
 from edge_agent.pager.history_file import FILE_NAME
 from edge_agent.pager.page import Page, parse_page
 from edge_agent.pager.satisfied import parse_summary
+from edge_agent.pager.web import WebPager
 from edge_agent.testing import FakeBus, FakeClock
 
 NOW_S = 1_800_000_000.0
@@ -45,6 +49,14 @@ RAISED = page()
 ESCALATED = page("escalated", 2, 60.0, groups=("staff", "manager"), level=1, severity="critical")
 ACKED = page("acked", 3, 75.0, groups=("staff", "manager"), level=1, severity="critical", by="Kim", reason="on_my_way")
 RESOLVED = replace(ACKED, revision=4, step="cleared", stepped_s=NOW_S + 200, by="Lee", reason="resolve")
+
+
+def until(true) -> None:
+    """Wait until something is true."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.01)
 
 
 class Keeper:
@@ -130,6 +142,13 @@ def test_a_kiosk_whose_clock_is_not_set_is_timed_by_this_computer(keeper, raised
     assert (row["raised_s"], row["answered_s"]) == (NOW_S, NOW_S + 12)
 
 
+def test_a_page_that_was_open_for_days_ends_when_it_ended(keeper):
+    keeper.after(RAISED)
+    keeper.clock.advance(4 * 86_400)
+    [row] = keeper.after(page("cleared", 2, 3 * 86_400.0, reason="stopped"))
+    assert (row["raised_s"], row["ended_s"]) == (NOW_S, NOW_S + 3 * 86_400)
+
+
 class TestMissed:
     def test_a_page_without_an_answer_is_missed_until_somebody_has_seen_it(self, keeper):
         ended = page("cleared", 2, 40.0, reason="out_of_view")
@@ -196,6 +215,23 @@ class TestRestart:
         [row] = keeper.after()
         assert row["ended_s"] is None
 
+    def test_the_server_finds_out_what_ended_while_it_was_off(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("edge_agent.pager.history.SETTLE_S", 0.0)
+        settings = Settings(port=0, state_dir=tmp_path)
+        stop, wake, missed = threading.Event(), threading.Event(), []
+        stop.set()
+        for steps in ([alert()], []):
+            bus = FakeBus()
+            server = WebPager(Pager(bus, name="x"), wake, settings, token=None, say=lambda _: None)
+            bus.start()
+            for one in steps:
+                bus.receive(f"{KIOSK}/alert/{ULID}", composer().alert(one).payload)
+            for _ in range(3):
+                server.turn()
+            server.run(stop)
+            missed.append([one["reason"] for one in server._history.missed])
+        assert missed == [[], ["unknown"]]
+
     def test_a_late_end_corrects_what_was_supposed(self, keeper):
         keeper.after(RAISED)
         keeper.history.settle([], connected=True)
@@ -235,13 +271,14 @@ class TestFile:
         history._db.execute("PRAGMA max_page_count = 1")
         for number in range(3):
             history.note(replace(RAISED, id=f"{number:026d}", message="x" * 20_000))
-        deadline_s = time.monotonic() + 10
-        while not keeper.said and time.monotonic() < deadline_s:
-            time.sleep(0.01)
-        assert len(keeper.said) == 1
+        until(lambda: keeper.said)
+        history.note(replace(RAISED, id="9" * 26))
+        until(lambda: len(history._waiting) == 4)
+        with history._lock:  # that try is over, too
+            assert len(keeper.said) == 1
         assert "disk" in keeper.said[0]
         history._db.execute("PRAGMA max_page_count = 100000")
-        assert len(keeper.after()) == 3
+        assert len(keeper.after()) == 4
 
     def test_a_folder_that_cannot_be_made_costs_the_history_only(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -276,9 +313,11 @@ class TestForgetting:
 
     def test_a_server_that_runs_on_forgets_too(self, keeper):
         history = keeper.open(days=1)
-        history.note(RAISED)
+        history.note(replace(RAISED, message="a secret"))
+        until(lambda: b"a secret" in keeper.bytes())
         keeper.clock.advance(3 * 86_400)
         history.note(replace(RAISED, id="0" * 26, raised_at="2027-01-18T08:00:00Z"))
+        until(lambda: b"a secret" not in keeper.bytes())
         keeper.close()
         keeper.history = None
         db = sqlite3.connect(keeper.folder / FILE_NAME)
@@ -293,8 +332,10 @@ class TestForgetting:
         keeper.close()
         assert b"Kim" not in keeper.bytes()
         keeper.history = None
-        keeper.after(replace(ACKED, id="0" * 26, by="Max Muster"), names=False)
-        keeper.history.judge("0" * 26, by="Max Muster", note="x")
+        history = keeper.open(names=False)
+        history.note(replace(ACKED, id="0" * 26, by="Max Muster"))
+        history.note(replace(RESOLVED, id="0" * 26, by="Max Muster"))
+        until(lambda: history.judge("0" * 26, by="Max Muster", note="x"))
         keeper.close()
         assert b"Max Muster" not in keeper.bytes()
         keeper.history = None
@@ -342,6 +383,7 @@ class TestFinding:
             ({"from": "2027-01-14"}, "21"),  # 23:01 UTC is the next day in Berlin
             ({"to": "2027-01-14"}, "10"),
             ({"from": "2027-01-15", "to": "9999-12-31"}, "2"),
+            ({"from": "0002-01-01", "to": "2027-01-14"}, "10"),
         ],
     )
     def test_by_text_kiosk_verdict_and_local_day(self, keeper, query, expected):
@@ -389,6 +431,13 @@ class TestFromTheBus:
         assert (over.step, over.rule, over.level, over.stepped_s) == ("cleared", "r", 0, 1_800_000_000.25)
 
     def test_what_is_only_repeated_has_no_time_of_its_own(self):
+        bus, heard = FakeBus(), []
+        pager = Pager(bus, name="kim", unix=lambda: NOW_S)
+        pager.heard = heard.append
+        bus.start()
+        bus.receive(f"{KIOSK}/alert/active", composer().active([alert(step="acked", by="Lee", revision=2)]).payload)
+        pager.poll()
+        assert [(one.by, one.stepped_s) for one in heard] == [("Lee", None)]
         body = json.loads(composer().alert(alert(), repeated=True).payload)
         assert parse_page(KIOSK, ULID, body).stepped_s is None
 

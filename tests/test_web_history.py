@@ -234,6 +234,14 @@ class TestManager:
         if SCREENSHOTS:
             page.screenshot(path=f"{SCREENSHOTS}/manager-phone.png", full_page=True)
 
+    def test_a_time_zone_that_is_none_is_said(self, run_command, tmp_path):
+        path = tmp_path / "pager.yaml"
+        settings = {"port": 0, "state_dir": str(tmp_path / "pager"), "time_zone": "Europe/Nowhere"}
+        path.write_text(yaml.safe_dump({"pager": settings}))
+        result = run_command("pager", "--web", "--config", path)
+        assert result.code == 2
+        assert "Europe/Nowhere" in result.one_line_error()
+
     def test_nothing_yet(self, pager, open_page):
         _, url = pager()
         page = open_page(url + "manager", PHONE)

@@ -50,7 +50,7 @@ def parse_summary(topic: str, payload: bytes, *, unix_s: float) -> Satisfied | N
     if not unix_s - SUMMARY_EXPIRY_S - _LONGEST_S <= begin_s <= end_s <= unix_s + _CLOCKS_S:
         raise MessageError("the interval is not of the last days")
     visits, share = body.get("visits"), body.get("satisfied")
-    if isinstance(visits, bool) or not isinstance(visits, int) or not 2 <= visits <= _MAX_VISITS:
+    if not isinstance(visits, int) or not 2 <= visits <= _MAX_VISITS:
         raise MessageError(f"'visits' is not a whole number from 2 to {_MAX_VISITS}")
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise MessageError("'satisfied' is not a number from 0 to 1")
