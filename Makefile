@@ -1,6 +1,7 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
+# make shift   a night in which kiosk, broker, server and phone come and go, and how long a pager was wrong (20 minutes)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make bench-peers   other recognisers beside ours, in one run
@@ -28,7 +29,7 @@ KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
+.PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
 .PHONY: train install uninstall clean
 
 demo: $(VENV)/.demo
@@ -41,6 +42,9 @@ test: check $(VENV)/.test-tflite
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python tests/faults
+
+shift: $(VENV)/.test
+	$(VENV)/bin/python tests/shift
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python tests/soak.py

@@ -20,10 +20,11 @@ from conftest import PATIENCE_S
 from messages import ULID, alert, composer
 
 from edge_agent.config import Pager as Settings
-from edge_agent.delivery.messages import Summary
+from edge_agent.config import Shift
+from edge_agent.delivery.messages import Summary, rfc3339
 from edge_agent.pager import records
 from edge_agent.pager.client import Pager
-from edge_agent.pager.history import MAX_A_DAY_OF_ONE, MAX_MISSED, SETTLE_S, History
+from edge_agent.pager.history import MAX_A_DAY_OF_ONE, SETTLE_S, History
 from edge_agent.pager.history_file import FILE_NAME
 from edge_agent.pager.page import Page, parse_page
 from edge_agent.pager.satisfied import parse_summary
@@ -168,17 +169,34 @@ class TestMissed:
     def test_the_latest_are_listed_and_all_are_counted(self, keeper):
         steps = [
             page("cleared", 2, float(n), id=f"{n:026d}", reason="calm", raised_at=f"2027-01-15T07:{n:02}:00Z")
-            for n in range(MAX_MISSED + 5)
+            for n in range(25)
         ]
         keeper.after(*steps)
-        assert len(keeper.history.missed) == MAX_MISSED
         assert keeper.history.missed[0]["id"].endswith("24")
-        assert keeper.history.missed_count == MAX_MISSED + 5
+        assert keeper.history.missed_count == 25
 
     def test_what_is_said_of_one_shows_that_it_was_seen(self, keeper):
         keeper.after(page("cleared", 2, 40.0, reason="calm"))
         assert keeper.history.judge(ULID, by="Kim", note="was a poster") == KIOSK
         assert keeper.history.missed_count == 0
+
+    def test_a_shift_is_shown_its_own_and_what_no_shift_looks_after(self, tmp_path):
+        shifts = (Shift("tills", kiosks=("shop/till-1",)), Shift("managers", groups=("manager",)))
+        settings = Settings(port=0, state_dir=tmp_path, shifts=shifts)
+        wake, stop = threading.Event(), threading.Event()
+        stop.set()
+        server = WebPager(Pager(FakeBus(), name="x"), wake, settings, token=None, say=lambda _: None)
+        for number, (device, group) in enumerate((("till-1", "staff"), ("lobby", "manager"), ("lobby", "staff"))):
+            values = {"device_topic": f"kiosk/v1/shop/{device}", "groups": (group,), "id": f"{number:026d}"}
+            raised_at = rfc3339(time.time() - 100 + number)
+            server._history.note(page("cleared", 2, None, reason="calm", raised_at=raised_at, **values))
+        until(lambda: server._history.missed_count == 3)
+        server.turn()
+        told = {shift: json.loads(text) for shift, text in server._texts.items()}
+        server.run(stop)
+        shown = {shift: [int(one["id"]) for one in body["missed"]] for shift, body in told.items()}
+        assert shown == {"tills": [2, 0], "managers": [2, 1]}
+        assert {body["missed_count"] for body in told.values()} == {2}
 
     def test_whoever_watches_is_told(self, keeper):
         told = []

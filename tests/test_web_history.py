@@ -168,6 +168,11 @@ class TestHistory:
     def test_what_is_no_verdict_is_refused(self, pager, tmp_path):
         [alert_id] = fill(tmp_path / "pager", [(60.0, {})])
         _, url = pager()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            fetch(url + "api/history", {"id": alert_id, "verdict": "resolve"})
+        assert refused.value.code == 403  # nobody is on duty
+        answer = fetch(url + "api/shift", {"name": "Kim", "shift": "", "pin": ""})
+        cookie = answer.headers["Set-Cookie"].split(";")[0]
         for path, body, code in (
             ("history", {"id": alert_id, "verdict": "snooze"}, 400),
             ("history", {"id": "x", "verdict": "resolve"}, 400),
@@ -185,10 +190,12 @@ class TestHistory:
             ("report?days=100000", None, 400),
         ):
             with pytest.raises(urllib.error.HTTPError) as refused:
-                fetch(f"{url}api/{path}", body)
+                fetch(f"{url}api/{path}", body, Cookie=cookie)
             assert refused.value.code == code, path
         with pytest.raises(urllib.error.HTTPError) as refused:
-            fetch(url + "api/history", {"id": alert_id, "note": "x"}, **{"X-Requested-With": "another"})
+            fetch(
+                url + "api/history", {"id": alert_id, "note": "x"}, **{"X-Requested-With": "another", "Cookie": cookie}
+            )
         assert refused.value.code == 403
 
 

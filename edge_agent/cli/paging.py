@@ -1,4 +1,4 @@
-"""Commands that carry pages to staff: pager."""
+"""Commands that carry pages to staff: pager, pin."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from edge_agent.cli.broker import add_broker_options, open_bus, segment, setting
 from edge_agent.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
+    from edge_agent.config import Config
     from edge_agent.config import Pager as PagerSettings
     from edge_agent.pager.client import Pager
+    from edge_agent.pager.duty import Duty
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
 
@@ -32,6 +34,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
     _add_pager(commands)
+    _add_pin(commands)
 
 
 def _add_pager(commands: Commands) -> None:
@@ -46,6 +49,7 @@ def _add_pager(commands: Commands) -> None:
     command.add_argument("--device", default="+", help="watch one device (default: all)")
     command.add_argument("--name", default="", help="who acknowledges (default: your login)")
     command.add_argument("--group", help="show only pages for this group, e.g. manager (default: all)")
+    command.add_argument("--shift", metavar="NAME", help="show what a shift of the configuration looks after")
     command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
     command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
     command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
@@ -75,7 +79,7 @@ def _pager(options: argparse.Namespace) -> int:
     # Whoever carries it must learn within seconds that it hears nothing any more.
     mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
     bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
-    pages = Pager(bus, name=name, group=options.group)
+    pages = Pager(bus, name=name, duty=_duty(options, config))
     serve: Callable[[], None]
     if options.web:
         serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
@@ -90,6 +94,14 @@ def _pager(options: argparse.Namespace) -> int:
         finally:
             bus.stop()
     return 0
+
+
+def _duty(options: argparse.Namespace, config: Config) -> Duty:
+    from edge_agent.pager.duty import Duty, find_duty
+
+    if options.shift is not None:
+        return find_duty(config.pager.shifts, options.shift)
+    return Duty(frozenset() if options.group is None else frozenset({options.group}))
 
 
 def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> TerminalPager:
@@ -114,12 +126,8 @@ def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, option
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
     served = _served(given, options)
-    pager = WebPager(
-        pages,
-        wake,
-        served,
-        token=read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file"),
-    )
+    token = read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file")
+    pager = WebPager(pages, wake, served, token=token)
     print(f"staff pager at {pager.url}", flush=True)
     return pager
 
@@ -146,3 +154,28 @@ def _login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without an account, as containers have
         return "staff"
+
+
+def _add_pin(commands: Commands) -> None:
+    command = commands.add_parser(
+        "pin",
+        help="make the hash of a PIN, for pager.staff",
+        description="Asks for a PIN, or reads a line from a pipe, and prints its argon2id hash. Who has one in "
+        "pager.staff begins a shift on the staff pager's page with it.",
+    )
+    command.set_defaults(run=_pin)
+
+
+def _pin(_options: argparse.Namespace) -> int:
+    import getpass
+
+    from edge_agent.pager.roster import hash_pin
+
+    if sys.stdin.isatty():
+        pin = getpass.getpass("PIN: ")
+        if getpass.getpass("once more: ") != pin:
+            raise ConfigError("these are two different PINs")
+    else:
+        pin = sys.stdin.readline().rstrip("\n")
+    print(f'pin_hash: "{hash_pin(pin)}"')
+    return 0

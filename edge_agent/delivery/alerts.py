@@ -1,7 +1,7 @@
 """Publishes alerts: each step of each, which are open, and what the next run must know of them.
 
 A step is committed to the outbox together with the note about all that is open, so that no alert is noted as open
-without its page. In shadow mode steps are counted and nothing is published.
+without its page. In shadow mode, and outside opening hours, steps are counted and nothing is published.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AlertPublisher:
         self._verdicts = Verdicts(relay)
         self._next_note_s = 0.0
         self._active_changed = False
-        #: Pages that shadow mode kept back.
+        #: Pages that shadow mode and opening hours kept back.
         self.shadow_pages = 0
 
     def resume(self) -> None:
@@ -94,17 +94,21 @@ class AlertPublisher:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
         self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
 
+    @property
+    def pages(self) -> bool:
+        """Whether anybody can be paged now, as far as opening hours go."""
+        return self._rules.pages()
+
     def open_alerts(self) -> list[Alert]:
         """Return the alerts that staff were paged for and that are not over."""
-        return self._rules.open_alerts() if self._live else []
+        return [alert for alert in self._rules.open_alerts() if not alert.shadow] if self._live else []
 
     def report(self, alerts: list[Alert]) -> None:
-        """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
+        """Publish steps of alerts; in shadow they are counted, nobody is paged."""
         for alert in alerts:
             self._stepped(alert)
-        if not self._live:
-            self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
-            return
+        self.shadow_pages += sum(alert.step == "raised" for alert in alerts if alert.shadow or not self._live)
+        alerts = [alert for alert in alerts if self._live and not alert.shadow]
         self._spool(alerts)
         self._verdicts.end(alerts)
         for alert in alerts:
@@ -148,7 +152,7 @@ class AlertPublisher:
 
     def note_unheard(self, message: Message) -> None:
         """Page the next level at once if this is a step of an open alert, for nobody is subscribed to it."""
-        if message.alert_id not in {alert.id for alert in self._rules.open_alerts()}:
+        if message.alert_id not in {alert.id for alert in self.open_alerts()}:
             return
         log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=message.alert_id))
         escalated = self._rules.escalate(message.alert_id, self._alert_time_s())
@@ -228,7 +232,7 @@ class AlertPublisher:
             self._active_changed = False
             self.publish_active()
         now_s = self._monotonic()
-        if now_s >= self._next_note_s and self._live and (self._rules.open_alerts() or self._rules.mutes()):
+        if now_s >= self._next_note_s and self._live and (self.open_alerts() or self._rules.mutes()):
             self._next_note_s = now_s + _NOTE_S
             self.write_note()
 

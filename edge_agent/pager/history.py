@@ -21,8 +21,8 @@ from edge_agent.pager.history_file import FILE_NAME, forget, open_file
 from edge_agent.pager.page import Page, parse_time
 from edge_agent.pager.satisfied import Satisfied
 
-#: So many pages that nobody answered are listed.
-MAX_MISSED = 20
+#: So many pages that nobody answered are shown, and so many are at hand for shifts that look after some of them.
+MAX_MISSED, _MAX_LISTED = 20, 500
 MAX_NOTE_CHARS = 500
 #: Of one kiosk, and of all, so many steps a day are kept; whoever sends more is no kiosk and must not fill the disk.
 MAX_A_DAY_OF_ONE, MAX_A_DAY = 10_000, 200_000
@@ -233,9 +233,9 @@ class History:
             self._changed()
 
     def _list_missed(self) -> None:
-        columns = "id, topic, place, zone, message, severity, reason, people, raised_s, ended_s"
+        columns = "id, topic, place, zone, message, severity, groups, reason, people, raised_s, ended_s"
         cursor = self._db.execute(
-            f"SELECT {columns} FROM page WHERE {_MISSED} ORDER BY raised_s DESC LIMIT {MAX_MISSED}"
+            f"SELECT {columns} FROM page WHERE {_MISSED} ORDER BY raised_s DESC LIMIT {_MAX_LISTED}"
         )
         names = columns.split(", ")
         self.missed = [dict(zip(names, row, strict=True)) for row in cursor]

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from edge_agent.alerting.alert import Action
 from edge_agent.config import Pager as Settings
-from edge_agent.delivery.messages import is_name, is_ulid
+from edge_agent.delivery.messages import is_ulid
 from edge_agent.pager import records
 from edge_agent.pager.history import MAX_MISSED, MAX_NOTE_CHARS, History
 from edge_agent.pager.reports import find_zone
@@ -21,10 +21,9 @@ from edge_agent.web.pages import language_of, page
 
 #: What the manager's page offers, in days.
 SPANS = (7, 30, 90)
-#: Whoever did not say their name; kiosks ask for one.
-_NOBODY = "staff"
-
 _T = TypeVar("_T")
+#: Returns the name of who is on duty, None for nobody.
+Who = Callable[[web.Request], "str | None"]
 #: Takes the kiosk's topic, the alert's id, the verdict and who gave it.
 Judged = Callable[[str, str, Action, str], None]
 
@@ -36,8 +35,8 @@ def open_history(settings: Settings, *, changed: Callable[[], None], say: Callab
     )
 
 
-def add_routes(application: web.Application, history: History, settings: Settings, *, judged: Judged) -> None:
-    """Serve the pages and what they ask for.
+def add_routes(application: web.Application, history: History, settings: Settings, *, who: Who, judged: Judged) -> None:
+    """Serve the pages and what they ask for; only who is on duty may say something of a page.
 
     Args:
         judged: told of each verdict, from the server's thread.
@@ -45,7 +44,7 @@ def add_routes(application: web.Application, history: History, settings: Setting
     Raises:
         ConfigError: there is no such time zone.
     """
-    pages = _Pages(history, zone=find_zone(settings.time_zone), judged=judged)
+    pages = _Pages(history, zone=find_zone(settings.time_zone), who=who, judged=judged)
     router = application.router
     router.add_get("/history", page("history.html"))
     router.add_get("/history.csv", pages.csv)
@@ -57,8 +56,14 @@ def add_routes(application: web.Application, history: History, settings: Setting
 
 
 class _Pages:
-    def __init__(self, history: History, *, zone: tzinfo | None, judged: Judged) -> None:
-        self._history, self._zone, self._judged = history, zone, judged
+    def __init__(self, history: History, *, zone: tzinfo | None, who: Who, judged: Judged) -> None:
+        self._history, self._zone, self._who, self._judged = history, zone, who, judged
+
+    def _by(self, request: web.Request) -> str:
+        name = self._who(request)
+        if name is None:
+            raise web.HTTPForbidden(text="begin a shift first")
+        return name
 
     async def listed(self, request: web.Request) -> web.Response:
         query, number = _query(request), _number(request, "page", low=0, high=100_000, default=0)
@@ -95,9 +100,8 @@ class _Pages:
         )
 
     async def judge(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        by, body = self._by(request), await _body(request)
         alert_id, verdict, note = body.get("id"), body.get("verdict"), body.get("note")
-        by = _who(body)
         if not isinstance(alert_id, str) or not is_ulid(alert_id) or verdict not in (None, "resolve", "false_alarm"):
             raise web.HTTPBadRequest(text="no verdict on a page")
         if note is not None:
@@ -112,11 +116,11 @@ class _Pages:
         return web.json_response({})
 
     async def see(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        by, body = self._by(request), await _body(request)
         ids = body.get("ids")
         if not isinstance(ids, list) or len(ids) > MAX_MISSED or not all(isinstance(one, str) for one in ids):
             raise web.HTTPBadRequest(text=f"no list of at most {MAX_MISSED} pages")
-        await _in_thread(lambda: self._history.see(ids, by=_who(body)))
+        await _in_thread(lambda: self._history.see(ids, by=by))
         return web.json_response({})
 
     async def report(self, request: web.Request) -> web.Response:
@@ -125,12 +129,6 @@ class _Pages:
             lambda: records.make_report(self._history, days=days, now_s=time.time(), zone=self._zone)
         )
         return web.json_response(made)
-
-
-def _who(body: dict[str, Any]) -> str:
-    by = body.get("by")
-    by = by.strip() if isinstance(by, str) else by
-    return by if is_name(by) else _NOBODY
 
 
 def _query(request: web.Request) -> records.Query:

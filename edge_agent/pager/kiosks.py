@@ -18,11 +18,13 @@ from edge_agent.pager.page import parse_time
 #: A kiosk that is late by so many health reports is silent.
 _MISSED = 3
 _INTERVAL_S = 30.0
+#: Seconds that a kiosk has to answer after a time without the broker.
+DOUBT_S = 8.0
 #: More are no site's own: somebody else writes to the broker.
 MAX_KIOSKS = 2000
 _DEAD = ("offline", "stopped", "silent")
 
-Condition = Literal["watching", "degraded", "shadow", "offline", "stopped", "silent"]
+Condition = Literal["watching", "degraded", "shadow", "closed", "offline", "stopped", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Kiosk:
         topic: its own, `<root>/<site>/<device>`; no payload can say otherwise.
         condition: `watching` only if it pages and lately gave a sign of life; `degraded` says why in `problem`.
         since_unix_s: when the condition began; None where nobody can know.
+        opens_unix_s: when one that is closed pages again; None where nobody can know.
     """
 
     topic: str
@@ -50,6 +53,12 @@ class Kiosk:
     problem: str = ""
     since_unix_s: float | None = None
     snoozed: tuple[Snoozed, ...] = ()
+    opens_unix_s: float | None = None
+
+    @property
+    def as_it_should(self) -> bool:
+        """Whether it watches, or is outside its opening hours and need not."""
+        return self.condition in ("watching", "closed")
 
     @property
     def name(self) -> str:
@@ -91,6 +100,25 @@ class Kiosks:
         seen = self._seen.get(topic)
         return None if seen is None else seen.kiosk
 
+    def note_alive(self, topic: str) -> None:
+        """Take what one has just sent, whatever it is, as a sign of life."""
+        seen = self._seen.get(topic)
+        if seen is not None and seen.said not in _DEAD:
+            seen.alive_s, seen.alive_unix_s = self._monotonic(), self._unix()
+
+    def doubt(self) -> list[str]:
+        """Believe in those that watch for DOUBT_S more, unless a sign of life comes; return their topics.
+
+        After a time without the broker, what it kept may be older than their end.
+        """
+        doubted = []
+        for topic, seen in self._seen.items():
+            if seen.kiosk.condition not in _DEAD and seen.alive_s is not None:
+                latest_s = self._monotonic() - _MISSED * seen.interval_s + DOUBT_S
+                seen.alive_s = min(seen.alive_s, latest_s)
+                doubted.append(topic)
+        return doubted
+
     def note(self, event: Received) -> Kiosk | None:
         """Take over a `state` or a `health`; return the kiosk if what is known of it changed.
 
@@ -126,7 +154,11 @@ class Kiosks:
         elif before == seen.said:
             since_unix_s = seen.kiosk.since_unix_s
         return self._settle(
-            seen, since_unix_s=since_unix_s, problem=printable(body.get("problem", "")), snoozed=snoozed
+            seen,
+            since_unix_s=since_unix_s,
+            problem=printable(body.get("problem", "")),
+            snoozed=snoozed,
+            opens_unix_s=parse_time(body.get("opens_at")),
         )
 
     def turn(self) -> list[Kiosk]:
@@ -165,7 +197,10 @@ def in_words(kiosks: list[Kiosk]) -> str:
 
 
 def say(kiosk: Kiosk) -> str:
-    """Return one kiosk's condition: `till-2 offline since 10:12`."""
+    """Return one kiosk's condition: `till-2 offline since 10:12`, `till-2 closed until 09:00`."""
+    if kiosk.condition == "closed":
+        opens_s = kiosk.opens_unix_s
+        return f"{kiosk.name} closed{f' until {_day_and_clock(opens_s)}' if opens_s is not None else ''}"
     what = {"shadow": "in shadow mode: pages nobody"}.get(kiosk.condition, kiosk.condition)
     since = f" since {_clock(kiosk.since_unix_s)}" if kiosk.since_unix_s is not None else ""
     return f"{kiosk.name} {what}{since}{f': {kiosk.problem}' if kiosk.problem else ''}"
@@ -175,10 +210,16 @@ def _clock(unix_s: float | None) -> str:
     return "?" if unix_s is None else time.strftime("%H:%M", time.localtime(unix_s))
 
 
+def _day_and_clock(unix_s: float) -> str:
+    """Return a time to come, with its date from tomorrow's on unless it is within a day."""
+    return _clock(unix_s) if unix_s < time.time() + 86400 else time.strftime("%a %d %b %H:%M", time.localtime(unix_s))
+
+
 def _condition(body: dict[str, Any]) -> Condition:
     state = body.get("state")
     if state == "online":
-        return "shadow" if body.get("mode") == "shadow" else "watching"
+        mode = body.get("mode")
+        return mode if mode in ("shadow", "closed") else "watching"
     if state in ("degraded", "offline", "stopped"):
         found: Condition = state
         return found

@@ -63,7 +63,7 @@ class ScreenPager(TerminalPager):
     def _who_watches(self) -> str:
         if self._problem:
             return f"no broker since {self._problem_since}: {self._problem}"
-        return in_words(self._pager.kiosks.all())
+        return in_words(self._pager.watched())
 
     def _panel(self, number: int, page: Page) -> Panel:
         paging = page.step in ("raised", "escalated")

@@ -81,7 +81,7 @@ class TerminalPager:
             elif isinstance(item, Nonsense):
                 self._say(f"! ignored what came on {item.topic[:100]}: {item.problem}")
             elif isinstance(item, Kiosk):
-                self._say(f"{'·' if item.condition == 'watching' else '!'} {say(item)}")
+                self._say(f"{'·' if item.as_it_should else '!'} {say(item)}")
             elif isinstance(item, Page):
                 self._show(item)
                 pages.append(item)

@@ -1,7 +1,7 @@
 // Columns, stacked, with a table of the same numbers below for whoever cannot see them or wants to know exactly.
 
 import { make, makeSvg } from "./common.js";
-import { _, language } from "./text.js";
+import { _, locale } from "./text.js";
 
 // In the drawing's own units; what is written is as large as other text on a phone, too.
 const narrow = innerWidth < 600;
@@ -12,7 +12,7 @@ const SIDE = 44;
 // Labels that fit beside each other.
 const MAX_LABELS = narrow ? 6 : 12;
 
-export const number = (value) => value.toLocaleString(language, { maximumFractionDigits: 1 });
+export const number = (value) => value.toLocaleString(locale, { maximumFractionDigits: 1 });
 
 // The next round number whose half is a whole one: what an axis ends with.
 function roundUp(value) {

@@ -1,15 +1,14 @@
 // The history: what became of each page, and what staff say of it afterwards.
 
 import { $, make } from "./common.js";
-import { ENDED, ask, duration, post, where } from "./records.js";
-import { _, language, ngettext } from "./text.js";
+import { ask, duration, post, where, why } from "./records.js";
+import { _, locale, ngettext } from "./text.js";
+import { word } from "./words.js";
 
 const TYPING_MS = 300;
 const MAX_NOTE_CHARS = 500;
-const ANSWERED = { ack: _("acknowledged"), on_my_way: _("on the way") };
-const SEVERITY = { critical: _("critical"), warning: _("warning"), info: _("info") };
 // The server has put it into its own time zone already.
-const at = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+const at = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
 
 let page = 0;
 let asked = 0;
@@ -30,7 +29,7 @@ async function load() {
 }
 
 function show({ rows, count, kiosks, first }) {
-  $("count").textContent = count ? ngettext("{n} page", "{n} pages", count, { n: count.toLocaleString(language) })
+  $("count").textContent = count ? ngettext("{n} page", "{n} pages", count, { n: count.toLocaleString(locale) })
     : _("No page was found.");
   const focused = document.activeElement?.dataset?.key;
   $("rows").replaceChildren(...rows.map(item));
@@ -47,7 +46,7 @@ function show({ rows, count, kiosks, first }) {
 
 function answered(row) {
   if (!row.answer) return row.ended_s === null ? _("Nobody has answered yet") : _("Nobody answered");
-  const how = ANSWERED[row.answer] ?? ENDED[row.answer];
+  const how = row.answer === "ack" ? _("acknowledged") : word(row.answer);
   const values = { how, time: row.answered_s === null ? "" : duration(row.answered_s - row.raised_s) };
   const text = values.time ? _("{how} after {time}", values) : how;
   return row.answered_by ? `${text}, ${row.answered_by}` : text;
@@ -55,13 +54,13 @@ function answered(row) {
 
 function ended(row) {
   if (row.ended_s === null) return _("still open");
-  const values = { why: ENDED[row.reason] ?? row.reason, time: duration(row.ended_s - row.raised_s) };
+  const values = { why: why(row.reason), time: duration(row.ended_s - row.raised_s) };
   // When it ended is not known, only that it did.
   return row.reason === "unknown" ? values.why : _("over after {time}: {why}", values);
 }
 
 function item(row) {
-  const about = [device(row.topic), _(row.message), SEVERITY[row.severity]];
+  const about = [device(row.topic), _(row.message), word(row.severity)];
   if (row.escalated) about.push(ngettext("escalated {n} time", "escalated {n} times", row.escalated));
   const missed = !row.answer && row.ended_s !== null;
   const shown = [
@@ -101,8 +100,8 @@ async function say(what) {
   try {
     await post("/api/history", what);
     await load();
-  } catch {
-    $("problem").textContent = _("That was not kept; try again.");
+  } catch ({ message }) {
+    $("problem").textContent = message;
   }
 }
 

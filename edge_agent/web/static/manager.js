@@ -3,14 +3,14 @@
 import { chart, number, table } from "./chart.js";
 import { $, make, percent } from "./common.js";
 import { ask, duration } from "./records.js";
-import { _, language, ngettext } from "./text.js";
+import { _, locale, ngettext } from "./text.js";
 
 const SPANS = [7, 30, 90];
 
 let days = SPANS[0];
 
 // Days and hours are the server's; here they only get their names.
-const names = (options) => new Intl.DateTimeFormat(language, { ...options, timeZone: "UTC" });
+const names = (options) => new Intl.DateTimeFormat(locale, { ...options, timeZone: "UTC" });
 const shortDay = names({ day: "numeric", month: "short" });
 const longDay = names({ dateStyle: "long" });
 const hourName = names({ hour: "numeric" });

@@ -1,15 +1,15 @@
 // Pages that ended without anybody's answer, until somebody has seen them.
 
 import { $, make } from "./common.js";
-import { ENDED, post, where } from "./records.js";
-import { _, language, ngettext } from "./text.js";
+import { post, where, why } from "./records.js";
+import { _, locale, ngettext } from "./text.js";
 
 let shown = "";
 
 function when(unixS) {
   const at = new Date(unixS * 1000);
   const today = at.toDateString() === new Date().toDateString();
-  return at.toLocaleString(language, { timeStyle: "short", ...(today ? {} : { dateStyle: "medium" }) });
+  return at.toLocaleString(locale, { timeStyle: "short", ...(today ? {} : { dateStyle: "medium" }) });
 }
 
 function seen(ids, text, key) {
@@ -24,7 +24,7 @@ function seen(ids, text, key) {
 }
 
 function row(page) {
-  const text = [`${when(page.raised_s)} ${where(page)}: ${_(page.message)}`, ENDED[page.reason] ?? page.reason];
+  const text = [`${when(page.raised_s)} ${where(page)}: ${_(page.message)}`, why(page.reason)];
   return make("li", {}, make("span", {}, text.filter(Boolean).join(" · ")), seen([page.id], _("Seen"), `${page.id} seen`));
 }
 

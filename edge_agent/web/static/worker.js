@@ -1,6 +1,6 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
 
-const CACHE = "pager-4";
+const CACHE = "pager-6";
 const SHELL = [
   "/",
   "/static/common.css",
@@ -9,8 +9,10 @@ const SHELL = [
   "/static/missed.js",
   "/static/pager.js",
   "/static/records.js",
+  "/static/shift.js",
   "/static/text.js",
   "/static/watching.js",
+  "/static/words.js",
   "/text.json",
   "/icon.svg",
   "/manifest.webmanifest",
