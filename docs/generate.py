@@ -29,7 +29,13 @@ TOPICS = {
     "summary": ("summary", "from the device", False, "how content people were, for groups that are large enough"),
     "event": ("event", "from the device", False, "camera lost, message expired, outbox set aside, model rolled back"),
     "rsp/<request_id>": ("response", "from the device", False, "the answer to a command"),
-    "ack/<id>": ("ack", "to the device", False, "what staff say of an alert; saying it again changes nothing"),
+    "ack/<id>": (
+        "ack",
+        "to the device",
+        False,
+        "what staff say of an alert; saying it again changes nothing. Of one of the latest 500 that are over, "
+        "`resolve` and `false_alarm` count for `calibrate`",
+    ),
     "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, answer, selftest or reload"),
 }
 

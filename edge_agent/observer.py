@@ -22,8 +22,12 @@ class Observer:
     def alert_changed(self, alert: Alert) -> None:
         """See a step of an alert, in shadow mode too."""
 
-    def alert_answered(self, rule: str, *, false_alarm: bool) -> None:
-        """See that staff resolved a page of a rule or called it a false alarm."""
+    def alert_answered(self, rule: str, *, false_alarm: bool, again: bool = False) -> None:
+        """See that staff resolved a page of a rule or called it a false alarm, maybe long after.
+
+        Args:
+            again: the opposite was said of the page before, and no longer holds.
+        """
 
     def health_reported(self, body: Mapping[str, Any]) -> None:
         """See how the device is: the body of the `health` message, with `state` and `problem`."""

@@ -9,8 +9,10 @@ import time
 import pytest
 from scene import Scene
 
-from edge_agent.config import Rule
+from edge_agent.alerting.rules import RuleEngine
+from edge_agent.config import Config, Outbox, Rule
 from edge_agent.statistics.calibration import choose, propose
+from edge_agent.statistics.collector import Statistics
 from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, FILE_NAME, WATCHED_S, ScoreLog, read_counts
 from edge_agent.statistics.visits import LEVELS, Visits
 from edge_agent.testing import FakeClock
@@ -70,6 +72,26 @@ def test_counts_outlive_the_process_and_old_ones_are_left_out(tmp_path):
     assert read_counts(tmp_path, rule="a", hours=24, unix_s=clock()) == {3: 4}
     assert read_counts(tmp_path, rule="a", hours=3, unix_s=clock()) == {3: 2}
     assert read_counts(tmp_path, rule="b", hours=24, unix_s=clock()) == {}
+
+
+def test_a_verdict_that_is_changed_moves_from_one_count_to_the_other(tmp_path):
+    config = Config(outbox=Outbox(state_dir=tmp_path))
+    clock = FakeClock(1_800_000_000)
+    engine = RuleEngine((), ("angry",), thresholds={}, new_id=str)
+    for verdicts, expected in (
+        ([(True, False)], (1, 1)),
+        ([(False, False), (True, True)], (1, 1)),
+        ([(True, False), (False, True)], (1, 0)),
+    ):
+        counted = Statistics(
+            config, engine=engine, baseline=None, keep_baseline=lambda _: None, unix=clock, monotonic=clock
+        )
+        for false_alarm, again in verdicts:
+            counted.alert_answered("r", false_alarm=false_alarm, again=again)
+        counted.close()
+        found = read_counts(tmp_path, rule="r", hours=1, unix_s=clock())
+        assert (found[ANSWERS], found.get(FALSE_ALARMS, 0)) == expected
+        (tmp_path / FILE_NAME).unlink()
 
 
 class TestCommand:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from messages import ULID, validate
+from messages import ULID, alert, validate
 from scene import LADDER, RULE, face_at
 
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
 from edge_agent.config import Config, Hours, Mqtt, Outbox, Privacy, Rule, Tls
+from edge_agent.delivery import verdicts
 from edge_agent.delivery.messages import Ack, new_ulid, rfc3339
 from edge_agent.delivery.opening import open_channel
 from edge_agent.errors import ConfigError, StateError
@@ -33,7 +34,7 @@ class Desk:
         self.rules = RuleEngine((rule,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
         self.channel = open_channel(
             config, rules=self.rules, info={}, alert_time_s=self.clock, stepped=lambda _: None,
-            answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
+            answered=lambda rule, *, false_alarm, people, again: self.heard.append((rule, false_alarm, people, again)),
             bus=self.bus, unix=self.clock, monotonic=self.clock, opens_s=lambda: 3600.0,
         )  # fmt: skip
         self.looks = 0
@@ -96,8 +97,8 @@ def test_who_was_called_a_false_alarm_is_named_by_where_they_were(desk):
     desk.show(1.2, 1)
     desk.show(1.2, 1, 3)
     desk.answer("false_alarm", revision=2)
-    [(rule, false_alarm, people)] = desk.heard
-    assert (rule, false_alarm) == ("angry", True)
+    [(rule, false_alarm, people, again)] = desk.heard
+    assert (rule, false_alarm, again) == ("angry", True, False)
     assert [(track.id, track.face.x) for track in people] == [(1, 100), (3, 300)]
 
 
@@ -417,3 +418,63 @@ def test_a_page_that_was_damaged_while_it_waited_is_told_and_sent_anew(desk, tmp
     kinds = [json.loads(m.payload).get("kind") for m in desk.bus.published[before:] if m.topic.endswith("/event")]
     assert "message_damaged" in kinds
     assert desk.told()[-1] == ("raised", 1, 1)
+
+
+class TestVerdictsAfterwards:
+    def say(self, desk, alert_id: str, action: str) -> None:
+        desk.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert_id}", Ack(alert_id, action, "kim").payload(unix_s=0))
+        desk.turn()
+
+    def end_by_itself(self, desk) -> str:
+        desk.show(1.2, 1)
+        [alert] = desk.rules.open_alerts()
+        desk.show(30)
+        assert desk.rules.open_alerts() == []
+        return alert.id
+
+    def test_what_is_said_of_an_alert_that_is_over_counts_once(self, desk):
+        alert_id = self.end_by_itself(desk)
+        for _ in range(3):
+            self.say(desk, alert_id, "false_alarm")
+        assert desk.heard == [("angry", True, (), False)]
+        steps = desk.told()
+        self.say(desk, alert_id, "resolve")  # they think better of it
+        assert desk.heard[1:] == [("angry", False, (), True)]
+        self.say(desk, alert_id, "ack")
+        self.say(desk, "0" * 26, "false_alarm")  # nobody's
+        assert len(desk.heard) == 2
+        assert desk.told() == steps
+
+    def test_what_was_said_while_it_was_open_is_not_counted_twice(self, desk):
+        desk.show(1.2, 1)
+        [alert] = desk.rules.open_alerts()
+        desk.answer("resolve")
+        self.say(desk, alert.id, "resolve")
+        assert [again for *_, again in desk.heard] == [False]
+        self.say(desk, alert.id, "false_alarm")
+        assert desk.heard[1:] == [("angry", True, (), True)]
+
+    def test_the_next_run_knows_what_is_over_and_what_was_said(self, desk, tmp_path):
+        first = self.end_by_itself(desk)
+        self.say(desk, first, "false_alarm")
+        second = self.end_by_itself(desk)
+        desk.channel.close()
+        again = Desk(tmp_path)
+        again.bus.start()
+        again.turn()
+        self.say(again, first, "false_alarm")
+        assert again.heard == []
+        self.say(again, second, "resolve")
+        assert again.heard == [("angry", False, (), False)]
+        again.channel.close()
+
+    def test_only_the_latest_are_remembered_and_a_damaged_note_is_none(self, desk, tmp_path):
+        relay = desk.channel.relay
+        kept = verdicts.Verdicts(relay)
+        kept.end([alert(id=f"{n:026d}", step="cleared") for n in range(verdicts.MAX_OVER + 1)])
+        again = verdicts.Verdicts(relay)
+        assert again.say(f"{0:026d}", "resolve") is None
+        assert again.say(f"{1:026d}", "resolve") == ("r", False)
+        for damaged in ("[]", "{", '{"a": 1}', '{"a": [1, 2, 3]}'):
+            relay.write_note("over", damaged)
+            assert verdicts.Verdicts(relay).say(f"{1:026d}", "resolve") is None

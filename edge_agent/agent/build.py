@@ -117,9 +117,9 @@ def build_agent(
             for observer in observers:
                 observer.alert_changed(alert)
 
-        def answered(rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+        def answered(rule: str, *, false_alarm: bool, people: tuple[Track, ...], again: bool) -> None:
             for observer in observers:
-                observer.alert_answered(rule, false_alarm=false_alarm)
+                observer.alert_answered(rule, false_alarm=false_alarm, again=again)
             if false_alarm:
                 false_alarms.remember(people)
 

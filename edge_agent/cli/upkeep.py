@@ -258,6 +258,8 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise ConfigError("--hours must be at least 1 and --max-false-pages-per-day above 0")
     counts = read_counts(config.outbox.state_dir, rule=rule, hours=options.hours, unix_s=time.time())
     watched_s, answers, false = (counts.pop(key, 0) for key in (WATCHED_S, ANSWERS, FALSE_ALARMS))
+    # A verdict that was changed may have been given before these hours.
+    false = min(max(false, 0), answers)
     if watched_s < 3600:
         raise ConfigError(
             f"only {watched_s / 60:.0f} minutes were watched for {rule!r}; calibrate after an hour or more"

@@ -20,6 +20,7 @@ from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.delivery.messages import Ack, Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.delivery.verdicts import VERDICTS, Verdicts
 from edge_agent.logs import fields
 
 log = logging.getLogger("edge_agent")
@@ -37,11 +38,12 @@ _ANSWER_FRESH_S = 30.0
 class Answered(Protocol):
     """Is told what staff said of a rule's page."""
 
-    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+    def __call__(self, rule: str, *, false_alarm: bool, people: tuple[Track, ...], again: bool) -> None:
         """Note it.
 
         Args:
             people: those in the alert, as they were last seen; empty where nobody knows them.
+            again: the opposite was said of it before, and no longer holds.
         """
 
 
@@ -51,7 +53,7 @@ class AlertPublisher:
     Args:
         alert_time_s: now on the alerting clock.
         stepped: told of every step of an alert, in shadow mode too.
-        answered: told when staff resolved a page or called it a false alarm.
+        answered: told when staff resolved a page or called it a false alarm, also after it was over.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class AlertPublisher:
         self._live = config.privacy.notice_posted
         #: (rule, zone), or EVERYWHERE, → who snoozed it.
         self._snoozed_by: dict[tuple[str, str], str] = {}
+        self._verdicts = Verdicts(relay)
         self._next_note_s = 0.0
         self._active_changed = False
         #: Pages that shadow mode and opening hours kept back.
@@ -110,6 +113,7 @@ class AlertPublisher:
         self.shadow_pages += sum(alert.step == "raised" for alert in alerts if alert.shadow or not self._live)
         alerts = [alert for alert in alerts if self._live and not alert.shadow]
         self._spool(alerts)
+        self._verdicts.end(alerts)
         for alert in alerts:
             log.warning(
                 f"alert {alert.step}",
@@ -196,15 +200,25 @@ class AlertPublisher:
             snooze_s=ack.snooze_s,
             revision=ack.revision,
         )
+        false_alarm = ack.action == "false_alarm"
         if changed is None:
-            log.info("nothing to change", extra=fields(id=ack.alert_id, action=ack.action, by=ack.by))
+            self._judge(ack)
             return False
-        if ack.action in ("resolve", "false_alarm"):
-            self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
+        if ack.action in VERDICTS:
+            self._answered(changed.rule.name, false_alarm=false_alarm, people=people, again=False)
         if ack.action == "snooze":
             self._snoozed_by[changed.rule.name, changed.zone] = ack.by
         self.report([changed])
         return True
+
+    def _judge(self, ack: Ack) -> None:
+        """Count what was said of an alert that is over, where it is one that is remembered."""
+        said = self._verdicts.say(ack.alert_id, ack.action)
+        words = "nothing to change" if said is None else "said of an alert that is over"
+        log.info(words, extra=fields(id=ack.alert_id, action=ack.action, by=ack.by))
+        if said is not None:
+            rule, again = said
+            self._answered(rule, false_alarm=ack.action == "false_alarm", people=(), again=again)
 
     def snooze(self, seconds: float, by: str) -> None:
         """Raise no new alert for so long, whatever the rule and the zone; 0 lifts this and all other snoozes."""

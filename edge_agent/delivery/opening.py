@@ -22,7 +22,7 @@ from edge_agent.delivery.password import read_password
 from edge_agent.delivery.relay import OutboxRelay
 
 
-def _ignore(rule: str, *, false_alarm: bool, people: tuple[Track, ...]) -> None:
+def _ignore(rule: str, *, false_alarm: bool, people: tuple[Track, ...], again: bool) -> None:
     """Care for nobody's answer."""
 
 
@@ -49,7 +49,7 @@ def open_channel(
         info: body of the `info` message.
         alert_time_s: now on the alerting clock.
         stepped: told of every step of an alert, in shadow mode too.
-        answered: told when staff resolved a page or called it a false alarm.
+        answered: told when staff resolved a page or called it a false alarm, also after it was over.
         upkeep: does what commands ask of the agent; None where there is nothing to keep up.
         outbox: open already; None for that of the configured state folder. Closed if this fails.
         bus: None for a connection to the configured broker. Stopped if this fails.

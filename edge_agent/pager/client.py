@@ -15,8 +15,11 @@ from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError,
 from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk, Kiosks
 from edge_agent.pager.page import Page, parse_page
+from edge_agent.pager.satisfied import Satisfied, parse_summary
 
 ACK_EXPIRY_S = 600
+#: What is said of a page that is over is worth telling a kiosk that is switched off for the weekend.
+VERDICT_EXPIRY_S = 7 * 24 * 3600.0
 #: A page its agent no longer knows is closed after so long.
 GIVE_UP_S = 5.0
 #: An answer that changed nothing is sent again while its device says that the alert is open: how soon, how often.
@@ -24,7 +27,7 @@ ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
 #: Below a device's topic, what a pager listens to.
-TOPICS = ("alert/+", "ack/+", "rsp/+", "state", "health")
+TOPICS = ("alert/+", "ack/+", "rsp/+", "state", "health", "summary")
 #: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
 MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
 #: After connecting, what the broker kept comes within so long.
@@ -57,7 +60,7 @@ class Refusal:
 
 _ALL = Duty()
 #: What a pager has to tell.
-News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk
+News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk | Satisfied
 
 
 @dataclass(slots=True)
@@ -105,6 +108,8 @@ class Pager:
         #: Pages of kiosks that are gone, as an answer has left them: given here, or by colleagues.
         self._answered_here: list[Page] = []
         self._answered_there: dict[str, Page] = {}
+        #: Told of every step of this pager's pages, also of those that nobody is shown because they are over.
+        self.heard: Callable[[Page], None] = lambda _: None
 
     def poll(self) -> list[News]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
@@ -152,6 +157,9 @@ class Pager:
             self.kiosks.note_alive(device_topic)
         if "/rsp/" in event.topic:
             return []
+        if event.topic.endswith("/summary"):
+            found = parse_summary(device_topic, event.payload, unix_s=self._unix())
+            return [] if found is None else [found]
         if not below:
             changed = self.kiosks.note(event)
             return [] if changed is None else [changed]
@@ -193,7 +201,7 @@ class Pager:
         for one in bodies[:MAX_BODIES]:
             if not isinstance(one, dict) or one.get("id") not in known_ids:
                 raise MessageError("'alerts' holds something else")
-            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one}))
+            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one, "repeated": True}))
         for page in self.open.values():
             if page.device_topic == device_topic:
                 if page.id in known_ids:
@@ -251,7 +259,8 @@ class Pager:
             if page is None:
                 del self._missing_s[alert_id]
             elif now_s - since_s >= GIVE_UP_S:
-                gone.append(replace(page, step="cleared", reason="stopped", revision=page.revision + 1))
+                given_up = replace(page, step="cleared", reason="stopped", revision=page.revision + 1)
+                gone.append(replace(given_up, stepped_s=self._unix()))
                 self._remember(gone[-1])
         return gone
 
@@ -271,11 +280,18 @@ class Pager:
         self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
         self._flush()
         if self._is_dead(page) and page.id in self.open:
-            answered = _answered(self.open[page.id], action, by=by or self._name)
+            answered = _answered(self.open[page.id], action, by=by or self._name, unix_s=self._unix())
             self._remember(answered)
             # Nothing shows yet that it heard: should its alert still be open then, it is told again.
             self._unheard[page.id] = _Answer(message, self._monotonic())
             self._answered_here.append(answered)
+
+    def judge(self, device_topic: str, alert_id: str, verdict: Action, *, by: str) -> None:
+        """Say of a page that is over what it was; its kiosk counts it, once."""
+        payload = Ack(alert_id, verdict, by).payload(unix_s=self._unix())
+        message = Message(f"{device_topic}/ack/{alert_id}", payload, expiry_s=VERDICT_EXPIRY_S)
+        self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
+        self._flush()
 
     def _is_dead(self, page: Page) -> bool:
         kiosk = self.kiosks.get(page.device_topic)
@@ -292,7 +308,7 @@ class Pager:
             return
         ack = parse_ack(event.payload)
         if ack.alert_id == page.id and ack.revision in (None, page.revision):
-            self._answered_there[page.id] = _answered(page, ack.action, by=ack.by)
+            self._answered_there[page.id] = _answered(page, ack.action, by=ack.by, unix_s=self._unix())
 
     def _answered_elsewhere(self) -> list[Page]:
         """Return the pages of dead kiosks that colleagues have answered."""
@@ -322,6 +338,8 @@ class Pager:
             self._missing_s.pop(page.id, None)
         elif self._duty.covers(page):
             self.open[page.id] = page
+        if self._duty.covers(page):
+            self.heard(page)
 
 
 def _sender(topic: str) -> str:
@@ -332,7 +350,7 @@ def _sender(topic: str) -> str:
     return topic.rpartition("/")[0]
 
 
-def _answered(page: Page, action: Action, *, by: str) -> Page:
+def _answered(page: Page, action: Action, *, by: str, unix_s: float) -> Page:
     """Return a page as an answer leaves it, by the same revision: should its kiosk come back, what it says counts."""
     step = "acked" if action in ("ack", "on_my_way") else "cleared"
-    return replace(page, step=step, by=by, reason="" if action == "ack" else action)
+    return replace(page, step=step, by=by, reason="" if action == "ack" else action, stepped_s=unix_s)

@@ -25,7 +25,11 @@ class Duty:
 
     def covers(self, page: Page) -> bool:
         """Tell whether a page is one to answer on this shift."""
-        return (not self.groups or not self.groups.isdisjoint(page.groups)) and self.includes(page.device)
+        return self.concerns(page.groups, page.device)
+
+    def concerns(self, groups: Iterable[str], kiosk: str) -> bool:
+        """Tell the same of whom a page was for and of the kiosk's name."""
+        return (not self.groups or not self.groups.isdisjoint(groups)) and self.includes(kiosk)
 
     def includes(self, kiosk: str) -> bool:
         """Tell whether a kiosk, by its name, is looked after."""

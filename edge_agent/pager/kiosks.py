@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal
 
 from edge_agent.delivery.bus import Received
 from edge_agent.delivery.messages import MAX_SNOOZES, MessageError, is_name, parse_object, printable
+from edge_agent.pager.page import parse_time
 
 #: A kiosk that is late by so many health reports is silent.
 _MISSED = 3
@@ -204,11 +204,3 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
 
 def _unix_s(body: dict[str, Any]) -> float | None:
     return parse_time(body.get("time"))
-
-
-def parse_time(text: Any) -> float | None:
-    """Return seconds since 1970 of an RFC 3339 time, None for anything else."""
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (AttributeError, ValueError, OverflowError):
-        return None

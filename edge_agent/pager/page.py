@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from edge_agent.delivery.messages import MessageError, is_ulid, printable
@@ -22,6 +23,9 @@ class Page:
         groups: everybody paged so far.
         people: how many the alert is about.
         raised_at: RFC 3339, UTC; empty if the agent does not say.
+        rule: which one pages; empty if the agent does not say.
+        level: how often it was escalated.
+        stepped_s: when the step was, on the agent's clock, seconds since 1970; None where it is only told again.
     """
 
     device_topic: str
@@ -40,6 +44,9 @@ class Page:
     reason: str
     raised_at: str
     people: int = 1
+    rule: str = ""
+    level: int = 0
+    stepped_s: float | None = None
 
 
 def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Page:
@@ -70,7 +77,18 @@ def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Pag
         reason=_text(body, "reason"),
         raised_at=printable(raised_at) if isinstance(raised_at, str) else "",
         people=_number(body, "people", 0) if "people" in body else 1,
+        rule=_text(body, "rule") if "rule" in body else "",
+        level=_number(body, "level", 0) if "level" in body else 0,
+        stepped_s=None if body.get("repeated") else parse_time(body.get("time")),
     )
+
+
+def parse_time(text: Any) -> float | None:
+    """Return seconds since 1970 of an RFC 3339 time, None for anything else."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (AttributeError, ValueError, OverflowError):
+        return None
 
 
 def _number(body: Mapping[str, Any], key: str, least: int) -> int:

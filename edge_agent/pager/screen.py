@@ -12,8 +12,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from edge_agent.pager.kiosks import parse_time
-from edge_agent.pager.page import Page
+from edge_agent.pager.page import Page, parse_time
 from edge_agent.pager.terminal import TerminalPager
 from edge_agent.pager.words import in_words, looks, outcome, title, where
 

@@ -85,17 +85,20 @@ class TerminalPager:
                 self._say(f"! {ignored.format(topic=item.topic[:100], problem=item.problem)}")
             elif isinstance(item, Kiosk):
                 self._say(f"{'·' if item.as_it_should else '!'} {say(item, self._language)}")
-            else:
+            elif isinstance(item, Page):
                 self._show(item)
                 pages.append(item)
         while not self._keys.empty():
             self._press(self._keys.get())
+        self._acknowledge_due()
+        return pages
+
+    def _acknowledge_due(self) -> None:
         for alert_id, due_s in list(self._due_s.items()):
             if time.monotonic() >= due_s:
                 del self._due_s[alert_id]
                 if (page := self._pager.open.get(alert_id)) is not None and page.step in PAGING:
                     self._act(page, "ack")
-        return pages
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
         """Serve until `stop`; with `once` until the first page is acknowledged or cleared."""

@@ -21,9 +21,11 @@ from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.duty import Duty, watched
-from edge_agent.pager.kiosks import Kiosk
+from edge_agent.pager.history import MAX_MISSED
+from edge_agent.pager.history_pages import add_routes, open_history
 from edge_agent.pager.page import Page
 from edge_agent.pager.roster import SHIFT_S, OnDuty, RefusedError, Roster
+from edge_agent.pager.satisfied import Satisfied
 from edge_agent.pager.secret import read_key
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
@@ -74,6 +76,10 @@ class WebPager:
         self._problem, self._problem_unix_s = "not connected to the broker yet", time.time()
         #: Topic of a kiosk whose snoozes are to be lifted, and who says so.
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        #: What was said of pages that are over: topic of the kiosk, alert id, verdict, by whom.
+        self._verdicts: queue.SimpleQueue[tuple[str, str, Action, str]] = queue.SimpleQueue()
+        self._history = open_history(settings, changed=wake.set, say=say)
+        pager.heard = self._history.note
         self._browsers: set[_Browser] = set()
         #: Shift → what its browsers are told.
         self._texts = self._snapshots()
@@ -92,6 +98,7 @@ class WebPager:
         application.router.add_get("/api/shift", self._offer_shift)
         application.router.add_post("/api/shift", self._begin_shift)
         application.router.add_delete("/api/shift", self._end_shift)
+        add_routes(application, self._history, settings, who=self._name_of, judged=self._judge)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = settings.tls_cert, settings.tls_key
@@ -107,6 +114,7 @@ class WebPager:
                 self.turn()
         finally:
             self._server.stop()
+            self._history.close()
 
     def turn(self) -> None:
         """Pass on what is new in both directions."""
@@ -129,13 +137,22 @@ class WebPager:
                 self._say(self._problem)
             elif isinstance(item, Nonsense):
                 self._say(f"ignored what came on {item.topic[:100]}: {item.problem}")
-            elif not isinstance(item, Kiosk):
+            elif isinstance(item, Satisfied):
+                self._history.note_summary(item)
+            elif isinstance(item, Page):
                 self._recent.appendleft((item, round(time.time(), 1)))
+        self._look_back()
         texts = self._snapshots()
         if texts != self._texts:
             changed = {shift for shift, text in texts.items() if text != self._texts[shift]}
             self._texts = texts
             self._server.loop.call_soon_threadsafe(self._announce, changed)
+
+    def _look_back(self) -> None:
+        while not self._verdicts.empty():
+            topic, alert_id, verdict, by = self._verdicts.get()
+            self._pager.judge(topic, alert_id, verdict, by=by)
+        self._history.settle(self._pager.open, connected=not self._problem)
 
     def _note_problem(self, problem: str) -> None:
         if bool(problem) != bool(self._problem):
@@ -155,6 +172,7 @@ class WebPager:
             if mine or not any(other.covers(page) for other in others):
                 kiosk = self._pager.kiosks.get(page.device_topic)
                 pages.append({**_as_card(page), "dead": kiosk is not None and kiosk.dead, "stray": not mine})
+        missed = [one for one in self._history.missed if self._is_of(duty, one)]
         return json.dumps({
             "problem": self._problem,
             "problem_unix_s": round(self._problem_unix_s),
@@ -162,7 +180,14 @@ class WebPager:
             "calm": watched(kiosks) and not pages,
             "pages": pages,
             "recent": [{**_as_card(page), "unix_s": at_s} for page, at_s in self._recent if duty.covers(page)],
+            "missed": missed[:MAX_MISSED],
+            "missed_count": self._history.missed_count if duty == Duty() else len(missed),
         })  # fmt: skip
+
+    def _is_of(self, duty: Duty, missed: dict[str, Any]) -> bool:
+        """Tell whether a shift is shown a missed page; one that no shift looks after is everybody's."""
+        of = missed["groups"].split(", "), "/".join(missed["topic"].split("/")[-2:])
+        return duty.concerns(*of) or not any(other.concerns(*of) for other in self._roster.duties.values())
 
     def _announce(self, shifts: set[str]) -> None:
         for browser in self._browsers:
@@ -171,6 +196,10 @@ class WebPager:
 
     def _on_duty(self, request: web.Request) -> OnDuty | None:
         return self._roster.find(request.cookies.get(self._cookie(request), ""))
+
+    def _name_of(self, request: web.Request) -> str | None:
+        person = self._on_duty(request)
+        return None if person is None else person.name
 
     def _cookie(self, request: web.Request) -> str:
         # Browsers tell no ports apart, so two pages of one host must not share one.
@@ -242,6 +271,10 @@ class WebPager:
             revision: the one that was seen; 0 where it is not known.
         """
         self._answers.put((alert_id, action, by, revision))
+        self._wake.set()
+
+    def _judge(self, topic: str, alert_id: str, verdict: Action, by: str) -> None:
+        self._verdicts.put((topic, alert_id, verdict, by))
         self._wake.set()
 
     def _answer(self, text: str, *, by: str) -> None:

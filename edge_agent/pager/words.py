@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from edge_agent.languages import translation
-from edge_agent.pager.kiosks import Kiosk, parse_time
-from edge_agent.pager.page import Page
+from edge_agent.pager.kiosks import Kiosk
+from edge_agent.pager.page import Page, parse_time
 
 _DAY_S = 86_400
 

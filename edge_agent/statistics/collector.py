@@ -77,11 +77,14 @@ class Statistics(Observer):
         if now_s - self._flushed_s >= FLUSH_S:
             self._flush()
 
-    def alert_answered(self, rule: str, *, false_alarm: bool) -> None:
-        """Count what staff said of a page."""
-        self._log.count(rule, ANSWERS)
+    def alert_answered(self, rule: str, *, false_alarm: bool, again: bool = False) -> None:
+        """Count what staff said of a page, in the hour in which they say it."""
+        if not again:
+            self._log.count(rule, ANSWERS)
         if false_alarm:
             self._log.count(rule, FALSE_ALARMS)
+        elif again:
+            self._log.count(rule, FALSE_ALARMS, -1)
 
     def close(self) -> None:
         """Write what was counted."""

@@ -2,6 +2,7 @@
 // count.
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
+import { showMissed } from "./missed.js";
 import { askShift, beginShift, endShift } from "./shift.js";
 import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
@@ -115,6 +116,7 @@ function show(news) {
   showKiosks(state, lift);
   const recent = state.recent.map((page) => make("li", {}, `${time(page.unix_s)} ${place(page)}: ${what(page)}`));
   $("recent").replaceChildren(...recent);
+  showMissed(state);
 }
 
 // Nobody has answered, then how bad it is, then who waits longest.
@@ -143,7 +145,9 @@ function draw() {
   if (focused) document.querySelector(`[data-key="${focused}"]`)?.focus();
   const unanswered = pages.filter(isPaging).length;
   document.title = unanswered ? `(${unanswered}) ${_("Staff pager")}` : _("Staff pager");
-  if (unanswered) navigator.setAppBadge?.(unanswered);
+  // What waits for an answer goes before what nobody has looked at yet.
+  const badge = unanswered || state.missed_count;
+  if (badge) navigator.setAppBadge?.(badge);
   else navigator.clearAppBadge?.();
   tick();
 }

@@ -1,12 +1,14 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
 
-const CACHE = "pager-5";
+const CACHE = "pager-6";
 const SHELL = [
   "/",
   "/static/common.css",
   "/static/pager.css",
   "/static/common.js",
+  "/static/missed.js",
   "/static/pager.js",
+  "/static/records.js",
   "/static/shift.js",
   "/static/text.js",
   "/static/watching.js",
