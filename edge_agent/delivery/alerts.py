@@ -173,6 +173,10 @@ class AlertPublisher:
             raise MessageError("topic and payload name different alerts")
         self._apply(ack)
 
+    def knows(self, alert_id: str) -> bool:
+        """Tell whether an alert is open, or over and remembered."""
+        return self._verdicts.knows(alert_id) or any(alert.id == alert_id for alert in self.open_alerts())
+
     def answer_all(self, action: Action, *, by: str, asked_unix_s: float) -> tuple[bool, str]:
         """Answer every open page; return whether it was done, and what to say of it.
 

@@ -12,6 +12,7 @@ from edge_agent.delivery.alerts import AlertPublisher
 from edge_agent.delivery.bus import Bus, Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.commands import Commands, Upkeep
 from edge_agent.delivery.home_assistant import discovery
+from edge_agent.delivery.limits import Limits
 from edge_agent.delivery.messages import Composer, MessageError, State, Summary
 from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.logs import fields
@@ -48,6 +49,7 @@ class Channel:
         self._commands = Commands(
             composer, rebirth=self._rebirth, snooze=alerts.snooze, answer=alerts.answer_all, upkeep=upkeep
         )  # fmt: skip
+        self._limits = Limits()
         self._ended, self._opens_s = False, opens_s
         self.bus, self.relay, self.topic = bus, relay, composer.topic
         self._said: tuple[State, str, dict[tuple[str, str], float], bool] | None = None
@@ -143,14 +145,22 @@ class Channel:
                 try:
                     self._received(event)
                 except MessageError as error:
-                    log.warning(f"ignored a message: {error}", extra=fields(topic=event.topic[:200]))
+                    self._limits.ignore("a message that is none", event.topic, str(error))
 
     def _received(self, event: Received) -> None:
         match self.topic.below(event.topic):
             case ["ack", alert_id]:
-                self._alerts.note_ack(alert_id, event.payload)
+                if not self._alerts.knows(alert_id):
+                    self._limits.ignore("an answer to an alert that is over", event.topic)
+                elif not self._limits.allows("ack"):
+                    self._limits.ignore("an answer, for there are too many", event.topic)
+                else:
+                    self._alerts.note_ack(alert_id, event.payload)
             case ["cmd", verb] if not event.retained:
-                self.bus.publish(self._commands.obey(verb, event.payload))
+                if self._limits.allows(verb):
+                    self.bus.publish(self._commands.obey(verb, event.payload))
+                else:
+                    self._limits.ignore("a command, for there are too many", event.topic)
 
     def _birth(self) -> None:
         self._publish_state()

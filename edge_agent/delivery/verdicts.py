@@ -36,6 +36,10 @@ class Verdicts:
                 del self._over[alert_id]
             self._write()
 
+    def knows(self, alert_id: str) -> bool:
+        """Tell whether an alert is one of them."""
+        return alert_id in self._over
+
     def say(self, alert_id: str, verdict: Action) -> tuple[str, bool] | None:
         """Note a verdict; return the alert's rule and whether the other verdict had been given before.
 
