@@ -23,7 +23,10 @@ from edge_agent.languages import DOMAIN, LANGUAGES, LOCALE
 from edge_agent.web.pages import STATIC, TEXT, TRANSLATED
 
 PACKAGE = Path(__file__).parent.parent / "edge_agent"
-KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2)}
+KEYWORDS = {"_": None, "_text": None, "gettext": None, "ngettext": (1, 2)}
+_OPTIONS = {"parse_template_string": True}
+#: What a file says of itself; dates and versions would make every run a change.
+_HEADER = ("Language", "Plural-Forms", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")
 
 
 def main() -> int:
@@ -56,7 +59,7 @@ def collect() -> tuple[Catalog, set[str]]:
 def _texts(path: Path) -> Iterator[str | tuple[str, str]]:
     if path.suffix in (".py", ".js"):
         method = {".py": "python", ".js": "javascript"}[path.suffix]
-        for _, text, _, _ in extract_from_file(method, path, keywords=KEYWORDS):
+        for _, text, _, _ in extract_from_file(method, path, keywords=KEYWORDS, options=_OPTIONS):
             yield text[:2] if isinstance(text, tuple) else text
     elif path.suffix in TRANSLATED and path.parent == STATIC:
         texts = (" ".join(found.split()) for found in TEXT.findall(path.read_text(encoding="utf-8")))
@@ -87,14 +90,9 @@ def compiled(language: str, catalog: Catalog, scripts: set[str]) -> dict[Path, b
     """Return path → content of what is made of a catalogue."""
     po, mo = io.BytesIO(), io.BytesIO()
     pofile.write_po(po, catalog, omit_header=False, include_lineno=False, sort_output=True, width=110)
-    mofile.write_mo(mo, catalog)
-    # Times of day would make every run a change.
-    po_text = re.sub(
-        rb'(?m)^"(POT-Creation-Date|PO-Revision-Date|Generated-By|Last-Translator|Language-Team|'
-        rb"Report-Msgid-Bugs-To|Project-Id-Version): .*\n",
-        b"",
-        po.getvalue(),
-    )
+    po_text = re.sub(rb'(?m)^"(?!' + "|".join(_HEADER).encode() + rb")[A-Z][A-Za-z-]+: .*\n", b"", po.getvalue())
+    header = "".join(f"{key}: {value}\n" for key, value in catalog.mime_headers if key in _HEADER)
+    mofile.write_mo(mo, _Plain(catalog, header))
     told = {_first(message): forms(message) for message in catalog if message.id}
     messages = {text: told[text] for text in sorted(scripts) if all(told[text])}
     return {
@@ -102,6 +100,14 @@ def compiled(language: str, catalog: Catalog, scripts: set[str]) -> dict[Path, b
         po_file(language).with_suffix(".mo"): mo.getvalue(),
         STATIC / "text" / f"{language}.json": (json.dumps(messages, ensure_ascii=False, indent=0) + "\n").encode(),
     }
+
+
+class _Plain(list):
+    """A catalogue for `write_mo`, with a header of our own."""
+
+    def __init__(self, catalog: Catalog, header: str) -> None:
+        super().__init__([Message("", string=header), *(message for message in catalog if message.id)])
+        self.charset, self.num_plurals = catalog.charset, catalog.num_plurals
 
 
 def forms(message: Message) -> list[str]:

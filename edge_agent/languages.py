@@ -33,6 +33,22 @@ def translation(language: str) -> gettext.NullTranslations:
     return gettext.translation(DOMAIN, LOCALE, [language], fallback=True)
 
 
+def emotion_word(name: str, language: str) -> str:
+    """Return an emotion as people say it; one that was configured and has no word of ours as it is."""
+    _ = translation(language).gettext
+    words = {
+        "angry": _("angry"),
+        "happy": _("happy"),
+        "neutral": _("neutral"),
+        "sad": _("sad"),
+        "other": _("other"),
+        "disgust": _("disgusted"),
+        "fear": _("afraid"),
+        "surprise": _("surprised"),
+    }
+    return words.get(name, name)
+
+
 def direction(language: str) -> str:
     """Return `ltr` or `rtl`, as HTML's attribute `dir` wants it."""
     return "rtl" if language in RIGHT_TO_LEFT else "ltr"

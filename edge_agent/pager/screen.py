@@ -89,4 +89,4 @@ class ScreenPager(TerminalPager):
         if began_s is None:
             return "?"
         seconds = max(0, round(time.time() - began_s))
-        return self._text("since {time}").format(time=f"{seconds // 60}:{seconds % 60:02}")
+        return self._text("for {time}").format(time=f"{seconds // 60}:{seconds % 60:02}")

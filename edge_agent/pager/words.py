@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from edge_agent.languages import translation
+from edge_agent.languages import emotion_word, translation
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page, parse_time
 
@@ -32,7 +32,7 @@ def crowd(page: Page, language: str) -> str:
 
 def looks(page: Page, language: str) -> str:
     """Return what was seen: `angry 0.83, 2 people`."""
-    seen = f"{'/'.join(_told(emotion, language) for emotion in page.emotions)} {page.score:.2f}"
+    seen = f"{'/'.join(emotion_word(emotion, language) for emotion in page.emotions)} {page.score:.2f}"
     return ", ".join(part for part in (seen, crowd(page, language)) if part)
 
 

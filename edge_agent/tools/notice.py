@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from edge_agent.config import EEA, Config
-from edge_agent.languages import direction, translation
+from edge_agent.languages import direction, emotion_word, translation
 
 _WIDTH = 64
 _BLANK = "____________________"
@@ -76,7 +76,7 @@ def paragraphs(config: Config, language: str) -> list[str]:
     _ = translation(language).gettext
     rules = [rule for rule in config.rules if rule.role == "customer"]
     emotions = sorted({emotion for rule in rules for emotion in rule.emotions})
-    looks = " / ".join(_(emotion) for emotion in emotions) or _("upset")
+    looks = " / ".join(emotion_word(emotion, language) for emotion in emotions) or _("upset")
     return [
         _("This camera ({place}) looks at facial expressions so that our staff can come and help.").format(
             place=_(config.site.place)
@@ -105,7 +105,8 @@ def law(country: str | None, language: str) -> list[str]:
     if country in EEA:
         system = _("This is an emotion recognition system; Regulation (EU) 2024/1689, article 50(3).")
         officer = _("Data protection officer: {blank}").format(**blank)
-        return [f"{purpose} (GDPR, 13(1)(c))", nothing, f"{rights} (GDPR, 13(2), 21)", officer, system]
+        gdpr = _("GDPR")
+        return [f"{purpose} ({gdpr}, 13(1)(c))", nothing, f"{rights} ({gdpr}, 13(2), 21)", officer, system]
     laws = {
         "GB": "UK GDPR, 13", "CH": "FADP, 19", "JP": "APPI, 21", "CN": "PIPL, 17, 26", "MY": "PDPA 2010, 7",
         "CA": "PIPEDA, 4.8",

@@ -161,13 +161,14 @@ async def _log_in(
 def _login_page(request: web.Request, title: str, *, refused: bool = False) -> web.Response:
     language = language_of(request)
     _ = translation(language).gettext
-    title, problem = html.escape(_(title)), html.escape(_("That is not the token.")) if refused else ""
+    title, label, button = (html.escape(text) for text in (_(title), _("Token"), _("Log in")))
+    problem = html.escape(_("That is not the token.")) if refused else ""
     text = f"""<!doctype html>
 <html lang="{language}" dir="{direction(language)}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><link rel="stylesheet" href="/static/common.css"></head>
 <body><main class="login"><h1>{title}</h1>
-<form method="post" action="/login"><label for="token">{html.escape(_("Token"))}</label>
+<form method="post" action="/login"><label for="token">{label}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" autofocus required>
-<p role="alert" class="problem">{problem}</p><button>{html.escape(_("Log in"))}</button></form></main></body></html>"""
+<p role="alert" class="problem">{problem}</p><button>{button}</button></form></main></body></html>"""
     return web.Response(text=text, content_type="text/html", status=401)

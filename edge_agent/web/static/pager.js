@@ -197,7 +197,7 @@ function tick() {
   for (const element of document.querySelectorAll("[data-since]")) {
     const seconds = Math.max(0, Math.round((Date.now() - Date.parse(element.dataset.since)) / 1000)) || 0;
     const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    element.textContent = _("since {time}", { time: clock });
+    element.textContent = _("for {time}", { time: clock });
   }
 }
 
