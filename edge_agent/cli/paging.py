@@ -1,4 +1,4 @@
-"""Commands that carry pages to staff: pager."""
+"""Commands that carry pages to staff: pager, notify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,8 +19,11 @@ from edge_agent.cli.broker import add_broker_options, open_bus, segment, setting
 from edge_agent.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
+    from edge_agent.config import Config
     from edge_agent.config import Pager as PagerSettings
+    from edge_agent.notify.recipients import Phone, Recipient
     from edge_agent.pager.client import Pager
+    from edge_agent.pager.subscriptions import Subscription, Subscriptions
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
 
@@ -32,6 +36,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
     _add_pager(commands)
+    _add_notify(commands)
 
 
 def _add_pager(commands: Commands) -> None:
@@ -78,7 +83,7 @@ def _pager(options: argparse.Namespace) -> int:
     pages = Pager(bus, name=name, group=options.group)
     serve: Callable[[], None]
     if options.web:
-        serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
+        serve = functools.partial(_web_pager(pages, wake, config, options).run, stop)
     else:
         serve = functools.partial(_terminal_pager(pages, wake, options).run, stop, once=options.once)
     with until_signal(stop):
@@ -105,7 +110,7 @@ def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Names
     return kind(pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait)
 
 
-def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, options: argparse.Namespace) -> WebPager:
+def _web_pager(pages: Pager, wake: threading.Event, config: Config, options: argparse.Namespace) -> WebPager:
     from edge_agent import web
 
     try:
@@ -113,8 +118,9 @@ def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, option
         from edge_agent.web.access import read_token
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
-    served = _served(given, options)
-    pager = WebPager(pages, wake, served, token=read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file"))
+    served = _served(config.pager, options)
+    token = read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file")
+    pager = WebPager(pages, wake, served, token=token, notify=config.notify)
     print(f"staff pager at {pager.url}", flush=True)
     return pager
 
@@ -141,3 +147,107 @@ def _login() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without an account, as containers have
         return "staff"
+
+
+def _add_notify(commands: Commands) -> None:
+    command = commands.add_parser(
+        "notify",
+        help="tell phones whose screen is off, and other services, of pages",
+        description="Runs beside `edge-agent pager --web`, with the same configuration; needs the extra `notify`.",
+    )
+    add_broker_options(command)
+    command.add_argument("--test", action="store_true", help="send everybody a test and say who was reached; then end")
+    command.set_defaults(run=_notify)
+
+
+def _notify(options: argparse.Namespace) -> int:
+    from edge_agent import notify
+    from edge_agent.logs import set_up_logging
+    from edge_agent.pager import keys
+    from edge_agent.pager.subscriptions import Subscriptions
+
+    config = settings(options)
+    if config.notify.push_contact is None and not config.notify.targets:
+        raise ConfigError("there is nobody to tell: give notify.push_contact or notify.targets")
+    set_up_logging(config.logging)
+    try:
+        services, phone = _services(config), _phones(config)
+    except ImportError:
+        raise ConfigError(f"notify {notify.NEEDS}") from None
+    state_dir = config.pager.state_dir
+    subscriptions = Subscriptions(state_dir)
+    if options.test:
+        return _test([*services, *(map(phone, subscriptions.all()) if phone is not None else ())])
+    return _follow(config, services, subscriptions, phone, keys.client_id(state_dir))
+
+
+def _follow(
+    config: Config,
+    services: list[Recipient],
+    subscriptions: Subscriptions,
+    phone: Callable[[Subscription], Phone] | None,
+    client_id: str,
+) -> int:
+    from edge_agent.agent.watchdog import Watchdog
+    from edge_agent.notify.queue import Queue
+    from edge_agent.notify.service import Notifier
+    from edge_agent.pager.client import Pager
+    from edge_agent.pager.notifier import Beat
+
+    wake, stop = threading.Event(), threading.Event()
+    queue = Queue(config.pager.state_dir)
+    # Alerts only: of a site's health reports, a broker that keeps them for a notifier that is away keeps too many.
+    bus = open_bus(config.mqtt, client_id, [f"{config.mqtt.topic_root}/+/+/alert/+"], wake.set, keep_session=True)
+    watchdog = Watchdog(monotonic=time.monotonic)
+    notifier = Notifier(
+        Pager(bus, name="notify"), queue, services=services, subscriptions=subscriptions, phone=phone,
+        beat=Beat(config.pager.state_dir), wake=wake,
+        report=lambda turns, status: watchdog.turn(frames=turns, network_turned_s=bus.turned_s, status=status),
+    )  # fmt: skip
+    with until_signal(stop):
+        bus.start()
+        try:
+            notifier.run(stop)
+        finally:
+            watchdog.stopping()
+            bus.stop()
+            queue.close()
+            subscriptions.close()
+    return 0
+
+
+def _services(config: Config) -> list[Recipient]:
+    """Return the configured targets, ready to be sent to."""
+    from edge_agent.notify.apprise_target import AppriseTarget
+    from edge_agent.notify.recipients import Service
+    from edge_agent.pager import keys
+    from edge_agent.pager.links import Signer
+
+    targets, url = config.notify.targets, config.pager.url
+    signer = None if url is None or not targets else Signer(keys.link_key(config.pager.state_dir))
+    return [
+        Service(target, AppriseTarget(target.name, target.url_file), signer=signer, page_url=url) for target in targets
+    ]
+
+
+def _phones(config: Config) -> Callable[[Subscription], Phone] | None:
+    """Return what makes a recipient of a subscription; None without Web Push."""
+    from edge_agent.notify.push import PushSender
+    from edge_agent.notify.recipients import Phone
+    from edge_agent.pager import keys
+
+    if config.notify.push_contact is None:
+        return None
+    sender = PushSender(keys.vapid_key(config.pager.state_dir), config.notify.push_contact)
+    return functools.partial(Phone, sender=sender, expiry_s=config.notify.push_expiry_s)
+
+
+def _test(recipients: list[Recipient]) -> int:
+    if not recipients:
+        print("nobody to tell: no phone has started a shift, and notify.targets is empty")
+    failed = not recipients
+    for recipient in recipients:
+        outcome = recipient.test()
+        failed = failed or outcome.kind != "sent"
+        print(f"{recipient.name} ({recipient.lane}): {outcome.problem or outcome.kind}", flush=True)
+    return int(failed)

@@ -172,7 +172,9 @@ class Pager:
         for one in bodies[:MAX_BODIES]:
             if not isinstance(one, dict) or one.get("id") not in known_ids:
                 raise MessageError("'alerts' holds something else")
-            news += self._stepped(parse_page(device_topic, str(one["id"]), {**body, **one}))
+            # The list's own time says nothing of theirs.
+            told = {**body, "time": one.get("raised_at"), **one}
+            news += self._stepped(parse_page(device_topic, str(one["id"]), told))
         for page in self.open.values():
             if page.device_topic == device_topic:
                 if page.id in known_ids:
@@ -187,6 +189,15 @@ class Pager:
             self._asked_s[device_topic] = now_s
             self._command(device_topic, "rebirth")
         return news
+
+    def recall(self, page: Page) -> None:
+        """Take over a page that was open when an earlier run ended; what its agent says goes before."""
+        if page.id not in self._revisions:
+            self._remember(page)
+
+    def doubts(self, alert_id: str) -> bool:
+        """Tell whether the page's agent does not know of it at the moment."""
+        return alert_id in self._missing_s
 
     def _command(self, device_topic: str, verb: str, **values: Any) -> None:
         body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8), **values}

@@ -22,6 +22,7 @@ class Page:
         groups: everybody paged so far.
         people: how many the alert is about.
         raised_at: RFC 3339, UTC; empty if the agent does not say.
+        stepped_at: of this step, in the same form; `raised_at` where nobody says.
     """
 
     device_topic: str
@@ -40,6 +41,7 @@ class Page:
     reason: str
     raised_at: str
     people: int = 1
+    stepped_at: str = ""
 
     @property
     def crowd(self) -> str:
@@ -56,6 +58,7 @@ def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Pag
     if not is_ulid(alert_id) or body.get("id") != alert_id:
         raise MessageError("topic and payload name different alerts")
     score, raised_at = body.get("score"), body.get("raised_at", "")
+    stepped_at = body.get("time", raised_at)
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise MessageError("'score' is not a number from 0 to 1")
     return Page(
@@ -75,6 +78,7 @@ def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Pag
         reason=_text(body, "reason"),
         raised_at=printable(raised_at) if isinstance(raised_at, str) else "",
         people=_number(body, "people", 0) if "people" in body else 1,
+        stepped_at=printable(stepped_at) if isinstance(stepped_at, str) else "",
     )
 
 

@@ -16,11 +16,13 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from edge_agent.alerting.alert import Action
+from edge_agent.config import Notify
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS, is_name
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page
+from edge_agent.pager.reach import ANSWER, Reach, add_routes
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
@@ -36,9 +38,11 @@ class WebPager:
     Args:
         wake: set by the bus when something came.
         token: to log in with; None for this computer only.
+        notify: how the notifier beside it is set up.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the certificate cannot be used.
+        ConfigError: the address cannot be listened on, or the certificate or a key cannot be used.
+        StateError: `pager.state_dir` cannot be used.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class WebPager:
         settings: Settings,
         *,
         token: str | None,
+        notify: Notify | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
@@ -57,9 +62,14 @@ class WebPager:
         self._problem, self._problem_unix_s = "not connected to the broker yet", time.time()
         #: Topic of a kiosk whose snoozes are to be lifted, and who says so.
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._reach = Reach(
+            settings, notify or Notify(), pages=pager.open, answer=self.answer, ready=lambda: not self._problem, say=say
+        )
         self._text = self._snapshot()
         self._browsers: set[asyncio.Event] = set()
-        application = make_application(token=token, title="Staff pager", secure=settings.tls_cert is not None)
+        application = make_application(
+            token=token, title="Staff pager", secure=settings.tls_cert is not None, open_to_all=frozenset({ANSWER})
+        )
         add_static(
             application,
             ("/", "pager.html"),
@@ -71,6 +81,7 @@ class WebPager:
             language=settings.language,
         )
         application.router.add_get("/ws", self._serve)
+        add_routes(application, self._reach)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = settings.tls_cert, settings.tls_key
@@ -133,6 +144,7 @@ class WebPager:
             "calm": self._pager.calm,
             "pages": pages,
             "recent": list(self._recent),
+            "notifier": self._reach.status(),
         })  # fmt: skip
 
     def _announce(self) -> None:

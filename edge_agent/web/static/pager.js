@@ -2,6 +2,7 @@
 // count.
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
+import { endPush, showNotifier, startPush } from "./push.js";
 import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
 
@@ -120,6 +121,7 @@ function show(news) {
   sessionStorage.setItem("rung", JSON.stringify([...rung].slice(-200)));
   draw();
   showKiosks(state, lift);
+  showNotifier(state.notifier);
   const recent = state.recent.map((page) => make("li", {}, `${time(page.unix_s)} ${place(page)}: ${what(page)}`));
   $("recent").replaceChildren(...recent);
 }
@@ -291,6 +293,7 @@ $("shift").addEventListener("submit", (event) => {
   localStorage.setItem("name", name);
   allowSound();
   globalThis.Notification?.requestPermission?.();
+  startPush({ name });
   onDuty(true);
   say(_("Connected as {name}", { name }));
 });
@@ -302,6 +305,7 @@ $("mute").addEventListener("click", () => {
 $("end").addEventListener("click", () => {
   name = "";
   localStorage.removeItem("name");
+  endPush();
   sound?.suspend();
   onDuty(false);
 });
@@ -323,4 +327,5 @@ setInterval(() => {
 }, RING_MS);
 setInterval(sendWaiting, ANSWER_AGAIN_MS);
 navigator.serviceWorker?.register("/worker.js").catch(() => {});
+if (name) startPush({ name });
 connect();
