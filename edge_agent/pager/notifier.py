@@ -59,13 +59,12 @@ class Beat:
         if condition == self._told and self._monotonic() < self._next_s:
             return
         with contextlib.suppress(OSError):
-            if condition == self._told:
-                os.utime(self._path, (self._unix(), self._unix()))
-            else:
+            if condition != self._told:
                 draft = self._path.with_name(FILE_NAME + ".new")
                 with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                     json.dump(asdict(condition), file)
                 draft.replace(self._path)
+            os.utime(self._path, (self._unix(), self._unix()))
             self._told, self._next_s = condition, self._monotonic() + BEAT_S
 
 

@@ -174,7 +174,10 @@ class Subscriptions:
         """Return all, by name."""
         with self._lock, guard(self._path):
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM subscription ORDER BY name, endpoint").fetchall()
-        return [Subscription(*row[:5], tuple(json.loads(row[5])), tuple(json.loads(row[6]))) for row in rows]
+        return [
+            Subscription(endpoint, p256dh, auth, name, language, tuple(json.loads(groups)), tuple(json.loads(kiosks)))
+            for endpoint, p256dh, auth, name, language, groups, kiosks in rows
+        ]
 
     def close(self) -> None:
         """Close the file."""
