@@ -1,4 +1,4 @@
-"""A push service on this computer, and a service for everything else: real HTTP, real keys, answers as told."""
+"""A push service on this computer, a service for everything else, and a kiosk that pages: real HTTP, real keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import http_ece
 from conftest import PATIENCE_S
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
+from messages import ULID, alert
 
+from edge_agent.config import Config, Mqtt, Site
+from edge_agent.delivery.messages import Composer
 from edge_agent.testing import free_port
 
 
@@ -137,3 +140,21 @@ def vapid_claims(message: Received, public_key: str) -> dict[str, object]:
     key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decoded(public_key))
     key.verify(der, signed.encode(), ec.ECDSA(hashes.SHA256()))
     return json.loads(decoded(signed.partition(".")[2]))
+
+
+class Kiosk:
+    """Says what a kiosk says of its alerts, the list of those that are open included."""
+
+    def __init__(self, client, root: str) -> None:
+        self.client, self.open = client, {}
+        config = Config(site=Site(name="shop", device="till-1", place="Till 1"), mqtt=Mqtt(topic_root=root))
+        self.composer = Composer(config, session=ULID, unix=time.time, monotonic=lambda: 1.0)
+
+    def step(self, alert_id: str, **values) -> None:
+        one = alert(id=alert_id, **values)
+        self.open[alert_id] = one
+        if one.step == "cleared":
+            del self.open[alert_id]
+        for message in (self.composer.alert(one), self.composer.active(list(self.open.values()))):
+            sent = self.client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            sent.wait_for_publish(PATIENCE_S)

@@ -163,6 +163,7 @@ def _add_notify(commands: Commands) -> None:
 def _notify(options: argparse.Namespace) -> int:
     from edge_agent import notify
     from edge_agent.logs import set_up_logging
+    from edge_agent.notify.quiet import hush
     from edge_agent.pager import keys
     from edge_agent.pager.subscriptions import Subscriptions
 
@@ -170,6 +171,7 @@ def _notify(options: argparse.Namespace) -> int:
     if config.notify.push_contact is None and not config.notify.targets:
         raise ConfigError("there is nobody to tell: give notify.push_contact or notify.targets")
     set_up_logging(config.logging)
+    hush()
     try:
         services, phone = _services(config), _phones(config)
     except ImportError:

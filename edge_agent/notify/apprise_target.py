@@ -6,9 +6,7 @@ ever logged: only its scheme, and a number that Apprise's own log lines hold.
 
 from __future__ import annotations
 
-import contextvars
 import json
-import logging
 import re
 import stat
 from pathlib import Path
@@ -18,6 +16,7 @@ import apprise
 
 from edge_agent.errors import ConfigError
 from edge_agent.notify.outcome import REFUSALS, Outcome, judge
+from edge_agent.notify.quiet import hush, statuses
 
 _TYPES = {
     "info": apprise.NotifyType.INFO,
@@ -27,27 +26,6 @@ _TYPES = {
 #: https://docs.ntfy.sh/publish/#message-priority
 _NTFY_PRIORITIES = {"info": "default", "warning": "high", "critical": "max"}
 _NTFY = re.compile(r"ntfys?://|https?://ntfy\.sh/", re.IGNORECASE)
-#: Libraries whose log lines name URLs.
-_TALKATIVE = ("apprise", "urllib3", "requests")
-#: HTTP status that the plugins' warnings end with.
-_STATUS = re.compile(r"error=(\d{3})\b")
-_statuses: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("statuses", default=None)
-
-
-class _Statuses(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        found, noted = _STATUS.search(record.getMessage()), _statuses.get()
-        if found is not None and noted is not None:
-            noted.append(int(found[1]))
-
-
-def hush() -> None:
-    """Keep what the libraries log to ourselves."""
-    for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.handlers = [_Statuses() if name == "apprise" else logging.NullHandler()]
-        logger.setLevel(logging.WARNING)
 
 
 class AppriseTarget:
@@ -85,16 +63,13 @@ class AppriseTarget:
         elif link is not None:
             body = f"{body}\n\n{link[0]}: {link[1]}"
         service = apprise.Apprise(asset=self._asset)
-        noted: list[int] = []
-        before = _statuses.set(noted)
         try:
-            sent = service.add(url) and service.notify(
-                body=body, title=title, notify_type=_TYPES[severity], body_format=apprise.NotifyFormat.TEXT
-            )
+            with statuses() as noted:
+                sent = service.add(url) and service.notify(
+                    body=body, title=title, notify_type=_TYPES[severity], body_format=apprise.NotifyFormat.TEXT
+                )
         except Exception as error:  # a plugin may raise anything, and what it says may hold the URL
             return Outcome("later", f"failed ({type(error).__name__})")
-        finally:
-            _statuses.reset(before)
         if sent:
             return Outcome("sent")
         # Which answer of several was the last does not matter: one that asks for help does.

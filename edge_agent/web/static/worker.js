@@ -50,16 +50,18 @@ self.addEventListener("fetch", (event) => {
 
 // A page, or word that it was answered or is over, which takes the page's place without a sound. What people read comes
 // ready, in their language.
-async function showPush({ title, body, tag, revision, paging, lang, dir }) {
-  const [shown] = await self.registration.getNotifications({ tag });
-  // What the push service delivers twice, or late, must not ring again.
-  const fresh = paging && !(shown?.data?.revision >= revision);
+async function showPush(given) {
+  const [shown] = await self.registration.getNotifications({ tag: given.tag });
+  // What the push service delivers twice, or late, must not ring again; browsers want to see something all the same.
+  const late = shown?.data?.revision > given.revision;
+  const fresh = given.paging && !(shown?.data?.revision >= given.revision);
+  const { title, body, tag, paging, lang, dir } = late ? shown.data : given;
   await self.registration.showNotification(title, {
     body,
     tag,
     lang,
     dir,
-    data: { revision, paging },
+    data: late ? shown.data : given,
     icon: "/icon-192.png",
     badge: "/static/badge.png",
     renotify: fresh,
