@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -284,3 +286,19 @@ def test_two_notifiers_do_not_share_a_folder(notifier, configure, run_command):
     result = run_command("notify", "--config", config)
     assert result.code == 6
     assert "in use" in result.err
+
+
+def test_systemd_learns_that_it_is_ready_and_alive(edge_agent, configure, tmp_path):
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(PATIENCE_S)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "400000"}
+        process = edge_agent("notify", "--config", configure(), env=environment)
+        said: list[str] = []
+        while {"READY=1", "WATCHDOG=1"} - set(said):
+            said.append(manager.recv(1000).decode())
+        process.terminate()
+        while "STOPPING=1" not in said:
+            said.append(manager.recv(1000).decode())
+    assert "STATUS=0 to tell, 0 waiting, 0 sent" in said

@@ -30,18 +30,18 @@ def run(*command, **options):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.parametrize("name", ["edge-agent.service", "edge-pager.service", "edge-notify.service"])
 class TestUnit:
-    def test_its_exposure_is_low(self):
-        result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / "edge-agent.service")
-        exposure = re.search(r"Overall exposure level for edge-agent.service: ([\d.]+)", result.stdout)
+    def test_its_exposure_is_low(self, name):
+        result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / name)
+        exposure = re.search(rf"Overall exposure level for {name}: ([\d.]+)", result.stdout)
         assert exposure is not None, result.stderr
         assert float(exposure[1]) <= MAX_EXPOSURE
 
-    def test_systemd_understands_every_line(self, tmp_path):
-        unit = tmp_path / "edge-agent.service"
-        text = (SYSTEMD / "edge-agent.service").read_text()
-        unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
-        assert "edge-agent.service" not in run("systemd-analyze", "verify", "--man=no", unit).stderr
+    def test_systemd_understands_every_line(self, name, tmp_path):
+        unit = tmp_path / name
+        unit.write_text((SYSTEMD / name).read_text().replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+        assert name not in run("systemd-analyze", "verify", "--man=no", unit).stderr
 
 
 def test_the_service_learns_from_timesyncd_that_the_clock_was_set(tmp_path):
