@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 import yaml
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, REPOSITORY
 from push_service import Browser, HttpService, Kiosk
 
 from edge_agent.pager.subscriptions import Subscriptions, parse_subscription
@@ -302,3 +302,10 @@ def test_systemd_learns_that_it_is_ready_and_alive(edge_agent, configure, tmp_pa
         while "STOPPING=1" not in said:
             said.append(manager.recv(1000).decode())
     assert "STATUS=0 to tell, 0 waiting, 0 sent" in said
+
+
+def test_without_its_packages_it_says_what_to_install(run_command, configure, tmp_path):
+    (tmp_path / "apprise.py").write_text("raise ImportError\n")
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    result = run_command("notify", "--config", configure(), env={**os.environ, "PYTHONPATH": path})
+    assert (result.code, "pip install '.[notify]'" in result.one_line_error()) == (2, True)

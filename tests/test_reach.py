@@ -278,7 +278,8 @@ class TestSubscriptions:
 
     def test_without_a_contact_it_is_not_offered_and_the_log_says_why(self, serve, kim):
         server = serve(notify=Notify())
-        assert server.said[0] == (
+        server.pager._reach.announce()
+        assert server.said[-1] == (
             "phones with their screen off are not reached by Web Push: notify.push_contact is not set"
         )
         assert json.loads(server.ask("/api/push")[1]) == {"key": None, "why": "notify.push_contact is not set"}

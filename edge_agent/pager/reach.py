@@ -58,8 +58,7 @@ class Reach:
         self._settings, self._notify, self._pages, self._answer, self._ready = settings, notify, pages, answer, ready
         self._unix, self._started_unix_s = unix, unix()
         self.key, self.problem = self._public_key()
-        if self.problem:
-            say(f"phones with their screen off are not reached by Web Push: {self.problem}")
+        self._say = say
         self.subscriptions = None if self.problem else Subscriptions(settings.state_dir)
         self._signer: Signer | None = None
         self._used: UsedLinks | None = None
@@ -77,6 +76,11 @@ class Reach:
             return keys.public_part(keys.vapid_key(self._settings.state_dir)), ""
         except ImportError:
             return "", "cryptography is missing; run in the clone: pip install '.[notify]'"
+
+    def announce(self) -> None:
+        """Say at the start what does not work."""
+        if self.problem:
+            self._say(f"phones with their screen off are not reached by Web Push: {self.problem}")
 
     def status(self) -> dict[str, Any]:
         """Return how the notifier is, for the page."""

@@ -90,6 +90,7 @@ class WebPager:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
+        self._reach.announce()
         try:
             while not stop.is_set():
                 self._wake.wait(0.2)

@@ -232,10 +232,13 @@ async function announce(page) {
   document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
   if (document.hidden && globalThis.Notification?.permission === "granted") {
     const worker = await navigator.serviceWorker?.ready;
+    const [pushed] = (await worker?.getNotifications({ tag: page.id })) ?? [];
+    if (pushed?.data?.revision >= page.revision) return; // Web Push was faster
     worker?.showNotification(_(page.message), {
       body: where,
       tag: page.id,
       renotify: true,
+      data: { revision: page.revision, paging: true },
       icon: "/icon-192.png",
       requireInteraction: true,
     });

@@ -55,13 +55,14 @@ async function showPush(given) {
   // What the push service delivers twice, or late, must not ring again; browsers want to see something all the same.
   const late = shown?.data?.revision > given.revision;
   const fresh = given.paging && !(shown?.data?.revision >= given.revision);
-  const { title, body, tag, paging, lang, dir } = late ? shown.data : given;
+  const { title, body, tag, lang, dir } = late ? shown : given;
+  const { revision, paging } = late ? shown.data : given;
   await self.registration.showNotification(title, {
     body,
     tag,
     lang,
     dir,
-    data: late ? shown.data : given,
+    data: { revision, paging },
     icon: "/icon-192.png",
     badge: "/static/badge.png",
     renotify: fresh,
