@@ -150,11 +150,12 @@ class Kiosk:
         config = Config(site=Site(name="shop", device="till-1", place="Till 1"), mqtt=Mqtt(topic_root=root))
         self.composer = Composer(config, session=ULID, unix=time.time, monotonic=lambda: 1.0)
 
-    def step(self, alert_id: str, **values) -> None:
+    def step(self, alert_id: str, *, listed: bool = True, **values) -> None:
         one = alert(id=alert_id, **values)
         self.open[alert_id] = one
         if one.step == "cleared":
             del self.open[alert_id]
-        for message in (self.composer.alert(one), self.composer.active(list(self.open.values()))):
+        said = [self.composer.alert(one), *([self.composer.active(list(self.open.values()))] if listed else [])]
+        for message in said:
             sent = self.client.publish(message.topic, message.payload, qos=1, retain=message.retain)
             sent.wait_for_publish(PATIENCE_S)

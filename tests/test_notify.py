@@ -189,6 +189,7 @@ def test_a_service_that_asks_for_time_gets_it(house, kim, service, form):
     house.until(lambda: house.queue.due(house.unix_s + 32) and not house.queue.due(house.unix_s + 28))
     house.step(TWO)  # another page for the same phone must wait as well
     house.advance(28)
+    assert not house.notifier._sending
     assert len(service.received) == 1
     house.advance(4)
     house.until(lambda: house.states() == ["sent", "sent"])
@@ -282,14 +283,14 @@ def test_a_page_expires(house, kim, service, caplog):
 
 
 def test_a_service_that_hangs_holds_up_no_other(house, service):
-    for number in range(6):
+    for number in range(20):
         browser = Browser(service, f"/hanging-{number}")
         service.answers[browser.path] = [(0, {})]
         house.subscribe(browser, f"Lee {number}")
     elsewhere = HttpService()
     elsewhere.start()
     # Another name of the same computer: another push service.
-    house.subscribe(Browser(elsewhere), "Kim", endpoint=f"http://localhost:{elsewhere.port}/kim")
+    house.subscribe(Browser(elsewhere), "Zoe", endpoint=f"http://localhost:{elsewhere.port}/kim")
     house.start()
     house.settle()
     begun_s = time.monotonic()
@@ -449,6 +450,16 @@ def test_one_that_no_attempt_can_help_is_given_up(house, kim, service):
     house.step()
     house.until(lambda: house.states() == ["dropped"])
     assert house.condition().failing[0].problem == "not understood (413)"
+
+
+def test_what_was_given_up_is_not_begun_again_by_a_restart(house, kim, service):
+    service.answers[kim.path] = [(413, {})]
+    house.step()
+    house.until(lambda: house.states() == ["dropped"])
+    house.start()
+    house.active({"id": ONE})
+    house.settle()
+    assert (house.states(), len(house.notifier._sending), len(service.received)) == (["dropped"], 0, 1)
 
 
 def test_whoever_ended_the_shift_is_not_told(house, kim, service):
