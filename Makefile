@@ -1,6 +1,7 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
+# make shift   a night in which kiosk, broker, server and phone come and go, and how long a pager was wrong (20 minutes)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make bench-peers   other recognisers beside ours, in one run
@@ -8,7 +9,7 @@
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
-# make test-home-assistant   its own schemas read what the agent announces
+# make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
 # make check   formatting, lint, types
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
@@ -28,7 +29,7 @@ KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
+.PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
 .PHONY: train install uninstall clean
 
 demo: $(VENV)/.demo
@@ -41,6 +42,9 @@ test: check $(VENV)/.test-tflite
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python tests/faults
+
+shift: $(VENV)/.test
+	$(VENV)/bin/python tests/shift
 
 soak: $(VENV)/.test
 	$(VENV)/bin/python tests/soak.py
@@ -67,11 +71,15 @@ test-camera:
 test-arm64:
 	sh tests/arm64.sh
 
-# In an environment of its own: Home Assistant pins most of what it uses.
+# In an environment of its own: Home Assistant pins most of what it uses. The newer Python is, the newer it can be; what
+# it would install beside when it runs is named here.
+HOME_ASSISTANT_ON ?= $(shell for one in python3.14 python3.13 $(PYTHON); do $$one -c "" 2> /dev/null && echo $$one && break; done)
 test-home-assistant: $(VENV)/.test
-	test -x $(VENV)-home-assistant/bin/python || $(PYTHON) -m venv $(VENV)-home-assistant
-	$(VENV)-home-assistant/bin/python -m pip install --quiet homeassistant "paho-mqtt<2.2"
-	HOME_ASSISTANT_PYTHON=$(VENV)-home-assistant/bin/python $(VENV)/bin/python -m pytest tests/test_integrations.py
+	$(HOME_ASSISTANT_ON) -c 'import sys; sys.exit(sys.version_info < (3, 13))' || \
+	  { echo "Home Assistant needs Python 3.13 or newer: make $@ HOME_ASSISTANT_ON=/path/to/python3.14"; exit 1; }
+	test -x $(VENV)-home-assistant/bin/python || $(HOME_ASSISTANT_ON) -m venv $(VENV)-home-assistant
+	$(VENV)-home-assistant/bin/python -m pip install --quiet homeassistant "paho-mqtt<2.2" aiohasupervisor
+	HOME_ASSISTANT_PYTHON=$(VENV)-home-assistant/bin/python $(VENV)/bin/python -m pytest tests/test_home_assistant.py
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -30,7 +30,7 @@ TOPICS = {
     "event": ("event", "from the device", False, "camera lost, message expired, outbox set aside, model rolled back"),
     "rsp/<request_id>": ("response", "from the device", False, "the answer to a command"),
     "ack/<id>": ("ack", "to the device", False, "what staff say of an alert; saying it again changes nothing"),
-    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, selftest or reload"),
+    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, answer, selftest or reload"),
 }
 
 
@@ -120,18 +120,19 @@ def _default(declared: Field[typing.Any]) -> str:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """Return dotted key → its comment in config.yaml, continuation lines joined."""
+    """Return dotted key → its comment in config.yaml, continuation lines joined; of examples, `# - key:`, too."""
     found: dict[str, str] = {}
     stack: list[tuple[int, str]] = []
     last = ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for shown in path.read_text(encoding="utf-8").splitlines():
+        line = re.sub(r"^#(?= +(?:- )?[a-z_]+: )", " ", shown)
         if match := re.match(r"^( *)(?:- )?([a-z_]+):(.*)$", line):
             depth = len(line) - len(line.lstrip(" -"))
             stack = [entry for entry in stack if entry[0] < depth] + [(depth, match[2])]
             last = ".".join(name for _, name in stack)
             comment = re.search(r"(?:^|\s)# ?(.*)$", match[3])
             found[last] = comment[1].strip() if comment else ""
-        elif last and (match := re.match(r"^\s+# ?(.*)$", line)):
+        elif last and (match := re.match(r"^#?\s+# ?(.*)$", line)):
             found[last] = f"{found[last]} {match[1].strip()}".strip()
         elif not line.strip():
             last = ""

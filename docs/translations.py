@@ -18,7 +18,7 @@ from babel.messages import mofile, pofile
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_file
 
-from edge_agent.config import PROFILES, Rule
+from edge_agent.config import PROFILES, Rule, Site
 from edge_agent.languages import DOMAIN, LANGUAGES, LOCALE
 from edge_agent.web.pages import STATIC, TEXT, TRANSLATED
 
@@ -63,7 +63,7 @@ def _texts(path: Path) -> Iterator[str | tuple[str, str]]:
         yield from (text for text in texts if text not in ("language", "direction"))
     elif path.parent == PROFILES:
         # What a page says is configured; what ships is translated.
-        yield Rule(name="any").message
+        yield from (Rule(name="any").message, Site().place)
         rules = yaml.safe_load(path.read_text(encoding="utf-8")).get("rules", [])
         yield from (rule["message"] for rule in rules if "message" in rule)
 

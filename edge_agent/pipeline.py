@@ -82,8 +82,9 @@ class Pipeline:
         point = self.vision.classifier.bundle.manifest.operating_point
         thresholds = thresholds_for(config.rules, config.emotion.emotions, point)
         self.rules = RuleEngine(
-            config.rules, self.emotions, thresholds=thresholds, new_id=new_id, tracking=config.tracking
-        )
+            config.rules, self.emotions, thresholds=thresholds, new_id=new_id, tracking=config.tracking,
+            groups=config.groups,
+        )  # fmt: skip
 
     def process(self, frame: Frame) -> Decision:
         """Look at one frame and decide what it leads to."""

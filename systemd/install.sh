@@ -2,7 +2,8 @@
 # Called by `make install` and `make uninstall`, as root; both can be run again and again.
 #   sh systemd/install.sh install      program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
 #   sh systemd/install.sh uninstall    all of it removed but configuration and state; PURGE=1 removes those too
-# EXTRAS names what is installed beside the agent itself: signing (of models), web (live view, pager page), metrics.
+# EXTRAS names what is installed beside the agent itself: signing (of models), web (live view, pager page), metrics,
+# holidays (for opening hours).
 # The configuration that is there is never changed. PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."

@@ -11,7 +11,7 @@ from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.alerting.tracker import Observation, Track, Tracker
-from edge_agent.config import Escalation, Rule, Tracking
+from edge_agent.config import Escalation, Group, Rule, Tracking
 from edge_agent.vision.faces import Face
 from edge_agent.vision.manifest import OperatingPoint
 
@@ -37,13 +37,15 @@ class Scene:
         rate_hz: float = 10.0,
         tracking: Tracking | None = None,
         point: OperatingPoint = POINT,
+        groups: Sequence[Group] = (),
     ) -> None:
         ids = itertools.count(1)
         rules = rules or (RULE,)
         thresholds = thresholds_for(rules, {name: (name,) for name in GROUPS}, point)
         self.engine = RuleEngine(
-            rules, GROUPS, thresholds=thresholds, new_id=lambda: f"alert-{next(ids)}", tracking=tracking
-        )
+            rules, GROUPS, thresholds=thresholds, new_id=lambda: f"alert-{next(ids)}", tracking=tracking,
+            groups=groups,
+        )  # fmt: skip
         self.tracker = Tracker(tracking or Tracking(smoothing_s=0))
         self.time_s = 100.0
         self.rate_hz = rate_hz

@@ -18,9 +18,9 @@ from messages import ULID, validate
 
 from edge_agent.agent.build import build_agent
 from edge_agent.camera import Frame
-from edge_agent.config import Camera, Config, Faces, Outbox, Privacy, Rule
+from edge_agent.config import Camera, Config, Faces, Hours, Logging, Mqtt, Outbox, Privacy, Rule, Site
 from edge_agent.demo import CLIPS
-from edge_agent.testing import FakeBus, free_port
+from edge_agent.testing import FakeBus, FakeClock, angry_frames, free_port
 
 
 def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, broker, site, write_config):
@@ -53,7 +53,7 @@ def test_a_clip_becomes_one_page_that_staff_acknowledge(edge_agent, listen, brok
     assert pager.returncode == 0
     assert "till" in page
     assert "PLEASE SEND ASSISTANCE" not in rest
-    assert "acknowledged by kim" in rest
+    assert "kim has seen it" in rest
 
     events = [json.loads(line) for line in err.splitlines()]
     assert [e["event"] for e in events if e["event"].startswith("alert")] == [
@@ -235,6 +235,65 @@ def test_until_a_notice_is_posted_pages_are_counted_and_nobody_is_paged(edge_age
     assert listener.bodies("/alert/0") == []
     assert all(body["ids"] == [] for body in listener.bodies("/alert/active"))
     assert listener.bodies("/health")[-1]["shadow_pages"] == 1
+
+
+def test_the_moment_the_hours_begin_pages_for_who_has_been_upset_outside_them(tmp_path, listen, broker, site):
+    """The wall clock is the test's: it goes on to nine when the page before nine was kept back and told."""
+    listener = listen(f"kiosk/v1/{site}/#")
+    before_nine_s, nine_s = 1_795_679_999.0, 1_795_680_000.0
+    clock = FakeClock(before_nine_s)
+    settings = Config(
+        site=Site(name=site),
+        camera=Camera(device=str(angry_frames(tmp_path / "frames")), loop=True),
+        outbox=Outbox(state_dir=tmp_path / "state"),
+        privacy=Privacy(notice_posted=True),
+        rules=(Rule("angry", upper=0.5, hours="shop"),),
+        hours=(Hours("shop", {"thu": ("08:00-18:00",)}, time_zone="UTC"),),
+        mqtt=Mqtt(port=broker.port),
+        logging=Logging(health_interval_s=1),
+    )
+    kept_back = threading.Event()
+
+    def watch(_frame, decision) -> None:
+        if any(alert.shadow for alert in decision.alerts):
+            kept_back.set()
+
+    agent = build_agent(settings, on_decision=watch, unix=clock, clock_known=lambda: True)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        closed = listener.wait_for_json("/state", mode="closed")
+        assert kept_back.wait(PATIENCE_S)
+        listener.wait_for_json("/health", shadow_pages=1)
+        assert listener.bodies("/alert/0") == []
+        clock.now_s = nine_s + 1
+        raised = listener.wait_for_json("/alert/0", step="raised")
+        listener.wait_for_json("/state", mode="live")
+        clock.now_s = nine_s + 10 * 3600
+        listener.wait_for_json("/state", mode="closed", opens_at="2026-12-03T08:00:00.000Z")
+        assert [page["step"] for page in listener.bodies("/alert/0")] == ["raised"]
+    finally:
+        agent.stop()
+        thread.join(PATIENCE_S)
+    assert (closed["state"], closed["opens_at"]) == ("online", "2026-11-26T08:00:00.000Z")
+    cleared = listener.wait_for_json("/alert/0", step="cleared")
+    assert (cleared["id"], raised["revision"], cleared["revision"]) == (raised["id"], 1, 2)
+    for message in listener.messages:
+        validate(message.payload)
+
+
+def test_hours_count_as_open_while_the_clock_was_never_set(tmp_path):
+    bus = FakeBus()
+    settings = Config(
+        camera=Camera(device=str(CLIPS["one"])),
+        outbox=Outbox(state_dir=tmp_path),
+        privacy=Privacy(notice_posted=True),
+        rules=(Rule("angry", hours="never"),),
+        hours=(Hours("never", {"mon": ("00:00-00:01",)}),),
+    )
+    build_agent(settings, bus=bus, every_frame=True, stop_at_end=True, clock_known=lambda: False).run()
+    assert [json.loads(m.payload)["step"] for m in bus.published if "/alert/0" in m.topic] == ["raised", "cleared"]
+    assert {json.loads(m.payload)["mode"] for m in bus.published if m.topic.endswith("/state")} == {"live"}
 
 
 def test_an_unreadable_outbox_is_set_aside_and_reported(edge_agent, listen, site, write_config, tmp_path):

@@ -10,11 +10,12 @@ import pytest
 from conftest import PATIENCE_S
 
 from edge_agent.camera import Capture, make_camera
+from edge_agent.camera.address import shown
 from edge_agent.camera.opencv import OpenCVCamera, read_image
 from edge_agent.config import Camera
 from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
-from edge_agent.testing import FakeClock, ScriptedCamera
+from edge_agent.testing import FakeClock, ScriptedCamera, free_port
 
 
 class Watcher:
@@ -236,3 +237,52 @@ def test_a_photo_is_turned_as_its_exif_data_says(tmp_path):
     exif[0x0112] = 6  # taken with the camera on its side
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("rtsp://10.0.0.7/user=admin&password=hunter22&channel=1&stream=0.sdp", "rtsp://10.0.0.7/…"),
+        ("rtsp://admin:hunter22@10.0.0.7:554/stream1", "rtsp://10.0.0.7:554/stream1"),
+        ("rtsp://admin:hunter22@10.0.0.7:554/h264/ch1?token=hunter22", "rtsp://10.0.0.7:554/h264/…"),
+        ("http://10.0.0.7/video.cgi?user=admin&pwd=hunter22", "http://10.0.0.7/video.cgi/…"),
+        ("rtsp://admin:hunt/er22@10.0.0.7/stream", "rtsp://…"),
+        ("rtsp://admin:hunt?er22@10.0.0.7/stream", "rtsp://…"),
+        ("rtsp://admin:hunt#er22@10.0.0.7/stream", "rtsp://…"),
+        ("rtsps://[fe80::1]:7441/Zm9vYmFyYmF6cXV4", "rtsps://[fe80::1]:7441/…"),
+        ("rtsp://10.0.0.7:port/x", "rtsp://…"),
+        ("rtsp://10.0.0.7", "rtsp://10.0.0.7/"),
+        ("/dev/v4l/by-id/usb-cam-index0", "/dev/v4l/by-id/usb-cam-index0"),
+    ],
+)
+def test_an_address_is_shown_without_what_could_be_a_secret(device, told):
+    assert shown(device) == told
+
+
+def test_a_cameras_password_is_in_nothing_that_leaves_or_is_logged(edge_agent, listen, site, write_config, tmp_path):
+    address = f"rtsp://127.0.0.1:{free_port()}/user=admin&password=hunter22&channel=1"
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", write_config(camera={"device": address, "retry_first_s": 0.05}))
+    listener.wait_for_json("/health", camera="lost")
+    listener.wait_for_json("/state", state="degraded")
+    agent.terminate()
+    out, err = agent.communicate()
+    assert "cannot open camera 'rtsp://127.0.0.1" in err
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".yaml")
+    told = b"".join(message.payload for message in listener.messages)
+    assert b"hunter22" not in out.encode() + err.encode() + kept + told
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_of_a_folder(tmp_path, caplog):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((60, 80, 3), 40 * number, np.uint8))
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    camera = OpenCVCamera(Camera(device=str(tmp_path)), realtime=False)
+    camera.open()
+    assert [int(frame.image[0, 0, 0]) for frame in iter(camera.read, None)] == [0, 80]
+    assert "a picture is left out" in caplog.text
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"no picture")
+    camera.open()
+    with pytest.raises(CameraError, match="not a picture"):
+        camera.read()

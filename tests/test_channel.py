@@ -13,24 +13,28 @@ from scene import LADDER, RULE, face_at
 from edge_agent.alerting.rules import RuleEngine
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Config, Mqtt, Outbox, Privacy, Rule, Tls
-from edge_agent.delivery.messages import Ack, new_ulid
+from edge_agent.config import Config, Hours, Mqtt, Outbox, Privacy, Rule, Tls
+from edge_agent.delivery.messages import Ack, new_ulid, rfc3339
 from edge_agent.delivery.opening import open_channel
 from edge_agent.errors import ConfigError, StateError
 from edge_agent.testing import FakeBus, FakeClock
+
+SHOP = Hours("shop", {"mon-fri": ("09:00-18:00",)})
 
 
 class Desk:
     """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
 
     def __init__(self, folder, rule: Rule = RULE) -> None:
-        config = Config(privacy=Privacy(notice_posted=True), rules=(rule,), outbox=Outbox(state_dir=folder))
+        config = Config(
+            privacy=Privacy(notice_posted=True), rules=(rule,), hours=(SHOP,), outbox=Outbox(state_dir=folder)
+        )
         self.clock, self.bus, self.heard = FakeClock(), FakeBus(), []
         self.rules = RuleEngine((rule,), ("angry",), thresholds={"angry": Thresholds(0.6, 0.4)}, new_id=new_ulid)
         self.channel = open_channel(
             config, rules=self.rules, info={}, alert_time_s=self.clock, stepped=lambda _: None,
             answered=lambda rule, *, false_alarm, people: self.heard.append((rule, false_alarm, people)),
-            bus=self.bus, unix=self.clock, monotonic=self.clock,
+            bus=self.bus, unix=self.clock, monotonic=self.clock, opens_s=lambda: 3600.0,
         )  # fmt: skip
         self.looks = 0
 
@@ -53,6 +57,13 @@ class Desk:
         payload = Ack(alert.id, action, "kim", **options).payload(unix_s=0)
         self.bus.receive(f"kiosk/v1/site/kiosk-1/ack/{alert.id}", payload)
         self.turn()
+
+    def states(self) -> list[dict]:
+        """Return what it said of itself; each is what the schema promises."""
+        messages = [message for message in self.bus.published if message.topic.endswith("/state")]
+        for message in messages:
+            validate(message.payload)
+        return [json.loads(message.payload) for message in messages]
 
     def told(self) -> list[tuple[str, int, int]]:
         bodies = [json.loads(message.payload) for message in self.bus.published if "/alert/0" in message.topic]
@@ -106,7 +117,7 @@ def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes
         ("ping", True, "pong"),
         ("snooze", True, "no new alert for 60 s"),
         ("selftest", False, "this is an exercise, not a device"),
-        ("dance", False, "unknown command; there are ping, rebirth, snooze, selftest, reload"),
+        ("dance", False, "unknown command; there are ping, rebirth, snooze, answer, selftest, reload"),
     ],
 )
 def test_a_command_is_answered(desk, verb, ok, detail):
@@ -126,6 +137,68 @@ def test_a_rebirth_repeats_what_is_open(desk):
     [alert] = desk.rules.open_alerts()
     below = [message.topic.removeprefix("kiosk/v1/site/kiosk-1/") for message in desk.bus.published]
     assert below == ["state", "info", "alert/active", f"alert/{alert.id}", "rsp/r1"]
+
+
+KEPT = replace(RULE, hours="shop")
+
+
+@pytest.fixture
+def shop(tmp_path):
+    shop = Desk(tmp_path, KEPT)
+    shop.bus.start()
+    yield shop
+    shop.channel.close()
+
+
+def test_the_state_says_when_the_hours_begin_and_end(shop):
+    shop.turn()
+    shop.rules.closed = frozenset({"shop"})
+    shop.show(1)
+    shop.rules.closed = frozenset()
+    shop.show(1)
+    assert [(state["state"], state["mode"], state.get("opens_at")) for state in shop.states()] == [
+        ("online", "live", None), ("online", "closed", "1970-01-01T01:00:00.000Z"), ("online", "live", None),
+    ]  # fmt: skip
+
+
+def test_what_is_kept_back_is_counted_and_published_nowhere(shop):
+    shop.rules.closed = frozenset({"shop"})
+    shop.show(2, 1)
+    assert (shop.told(), shop.channel.shadow_pages) == ([], 1)
+    assert [message.topic for message in shop.bus.published if b'"ids": ["' in message.payload] == []
+    shop.rules.closed = frozenset()
+    shop.show(0.2, 1)
+    shop.show(3)
+    assert (shop.told(), shop.channel.shadow_pages) == ([("raised", 1, 1), ("cleared", 2, 1)], 1)
+
+
+def test_who_was_kept_back_in_a_run_that_was_killed_is_paged_for_by_the_next_one(shop, tmp_path):
+    shop.rules.closed = frozenset({"shop"})
+    shop.show(2, 1)
+    shop.channel.close()
+    after = Desk(tmp_path, KEPT)
+    after.channel.resume()
+    after.bus.start()
+    assert after.rules.open_alerts() == []
+    after.show(1.5, 1)
+    assert after.told() == [("raised", 1, 1)]
+    after.channel.close()
+
+
+def test_a_page_goes_on_over_the_end_of_the_hours_and_a_restart(shop, tmp_path):
+    shop.show(2, 1)
+    shop.rules.closed = frozenset({"shop"})
+    shop.show(2, 1)
+    shop.channel.close()
+    after = Desk(tmp_path, KEPT)
+    after.rules.closed = frozenset({"shop"})
+    after.channel.resume()
+    after.bus.start()
+    after.show(2, 1)
+    after.show(3)
+    assert after.told() == [("cleared", 2, 1)]
+    assert after.states()[-1]["mode"] == "closed"
+    after.channel.close()
 
 
 def open_here(folder, **options):
@@ -283,6 +356,52 @@ def test_a_page_that_is_snoozed_names_its_rule_and_zone_until_the_time_is_over(d
     desk.clock.advance(61)
     desk.turn()
     assert states(desk)[-1]["snoozed"] == []
+
+
+def replies(desk) -> list[tuple[bool, str]]:
+    bodies = [json.loads(message.payload) for message in desk.bus.published if message.topic.endswith("/rsp/r")]
+    return [(body["ok"], body["detail"]) for body in bodies]
+
+
+def test_one_answer_to_all_open_pages_says_what_it_did(desk):
+    def answer(action: str, **values) -> tuple[bool, str]:
+        body = {"action": action, "by": "kim", "time": rfc3339(desk.clock()), **values}
+        validate(json.dumps({"schema": "command", "version": 1, "request_id": "r", **body}).encode())
+        command(desk, "answer", **body)
+        return replies(desk)[-1]
+
+    assert answer("ack") == (False, "no page is open")
+    desk.show(1.2, 1)
+    assert answer("ack") == (True, "1 of 1 open page answered: ack")
+    assert answer("ack") == (True, "0 of 1 open page answered: ack")
+    assert answer("on_my_way") == (True, "1 of 1 open page answered: on_my_way")
+    assert answer("false_alarm", time=rfc3339(desk.clock() + 1).replace("Z", "+00:00"))[0]
+    assert [step for step, *_ in desk.told()] == ["raised", "acked", "acked", "cleared"]
+    assert [(rule, false_alarm) for rule, false_alarm, _ in desk.heard] == [("angry", True)]
+
+
+@pytest.mark.parametrize("off_s", [-31, 31])
+def test_an_answer_to_all_open_pages_that_waited_on_its_way_changes_nothing(desk, off_s):
+    desk.show(1.2, 1)
+    command(desk, "answer", action="ack", by="kim", time=rfc3339(desk.clock() + off_s))
+    [(ok, detail)] = replies(desk)
+    assert not ok
+    assert "31 s" in detail
+    assert desk.told() == [("raised", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "snooze"}, {"action": None}, {"action": ["ack"]}, {"by": ""}, {"by": None}, {"by": "x" * 65},
+        {"time": None}, {"time": 1000}, {"time": "soon"}, {"time": "1970-01-01T00:16:41"}, {"time": "9" * 9999},
+    ],
+)  # fmt: skip
+def test_an_answer_to_all_open_pages_that_is_none_changes_nothing(desk, change):
+    desk.show(1.2, 1)
+    command(desk, "answer", **{"action": "ack", "by": "kim", "time": rfc3339(desk.clock()), **change})
+    assert replies(desk) == []
+    assert desk.told() == [("raised", 1, 1)]
 
 
 def test_a_page_that_was_damaged_while_it_waited_is_told_and_sent_anew(desk, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,14 @@ from edge_agent.config import PROFILES, Config, Mqtt, load_config
 from edge_agent.delivery.password import read_password
 from edge_agent.errors import ConfigError
 from edge_agent.vision.manifest import OperatingPoint
+
+SHOP = "hours:\n- {name: shop, days: {mon-fri: ['09:00-18:00']}}"
+
+
+def hours(*days: str) -> str:
+    """Return hours whose days begin on line 4; a line with two spaces before it is beside them."""
+    lines = [line if line.startswith("  ") else f"    {line}" for line in days]
+    return "\n".join(["hours:", "- name: shop", "  days:", *lines])
 
 
 def test_the_shipped_file_shows_every_option_with_its_default():
@@ -77,6 +87,42 @@ def test_an_empty_file_is_the_default(tmp_path):
         ),
         ("rules:\n- name: a\n  emotions: [mad]", 3, "angry, happy, neutral, sad, other"),
         ("rules:\n- name: a\n- name: a", 3, "used twice"),
+        (f"{SHOP}\nrules:\n- name: a\n  hours: shoop", 5, "there are no hours 'shoop'; there are shop"),
+        ("rules:\n- {name: a, hours: shop}", 2, "there are no hours 'shop'; there are none"),
+        (f"{SHOP}\ngroups:\n- name: staff\n  hours: shoop", 5, "there are no hours 'shoop'; there are shop"),
+        (
+            "rules: [{name: a, escalation: [{after_s: 5, group: boss}]}]\ngroups:\n- {name: staff}\n- name: bos",
+            4,
+            "no rule pages 'bos'; there are boss, staff",
+        ),
+        ("groups:\n- name: staff\n- name: staff", 3, "used twice"),
+        (f"{SHOP}\n- {{name: shop, days: {{sat: ['09:00-12:00']}}}}", 3, "used twice"),
+        ("hours:\n- name: shop", 2, "'days' is missing"),
+        ("hours:\n- name: shop\n  days: {}", 3, "name at least one day, such as mon-fri"),
+        (hours("sun: []"), 4, "or leave the day out"),
+        (hours("monday: ['09:00-12:00']"), 4, "'monday' is not a day; days are mon, tue, wed, thu, fri, sat, sun"),
+        (hours("mon-: ['09:00-12:00']"), 4, "'mon-' is not a day"),
+        (hours("mon: [9-18]"), 4, "'9-18' is not a time range such as \"09:00-18:00\""),
+        (hours("mon:", "- 09:00-18:00", "- 19:00-25:00"), 6, "they go from 00:00 to 24:00"),
+        (hours("mon: ['09:60-18:00']"), 4, "they go from 00:00 to 24:00"),
+        (hours("mon: ['24:00-02:00']"), 4, "they go from 00:00 to 24:00"),
+        (hours("mon: ['09:00-09:00']"), 4, "begins as it ends; the whole day is 00:00-24:00"),
+        (hours("mon-fri: ['09:00-12:00']", "wed: ['13:00-18:00']"), 5, "wed has its hours already"),
+        (hours("mon:", "- 13:00-18:00", "- 09:00-13:01"), 5, "overlaps another time range"),
+        (hours("mon: ['18:00-02:00']", "tue: ['01:00-09:00']"), 5, "overlaps another time range"),
+        (hours("mon: ['01:00-09:00']", "sun: ['18:00-02:00']"), 4, "overlaps another time range"),
+        (hours("mon: ['09:00-18:00']", "  closed: [2026-12-24, 12-32]"), 5, "'12-32' is neither a date, 2026-12-24,"),
+        (hours("mon: ['09:00-18:00']", "  closed: [2027-02-29]"), 5, "a day of every year, 12-24"),
+        (hours("mon: ['09:00-18:00']", "  closed: [20261224]"), 5, "'20261224' is neither"),
+        (hours("mon: ['09:00-18:00']", "  time_zone: Europe/Munich"), 5, "knows no time zone 'Europe/Munich'"),
+        (hours("mon: ['09:00-18:00']", "  time_zone: Europe"), 5, "names are like Europe/Berlin"),
+        (hours("mon: ['09:00-18:00']", "  holidays: XX"), 5, "no holidays are known of 'XX'"),
+        (
+            hours("mon: ['09:00-18:00']", "  holidays: DE-ZZ"),
+            5,
+            "'ZZ' is not a part of DE with holidays; there are",
+        ),
+        (hours("mon: ['09:00-18:00']", "  holidays: Bavaria"), 5, "is not text that matches"),
         ("emotion:\n  emotions:\n    a: [x]\n    b: [x]", 4, "in 'a' already"),
         ("emotion:\n  emotions: {a: [x]}\n  groups: {a: [x]}", 3, "former name 'groups'"),
         ("faces:\n  ignore_zones: [[[0, 0], [1, 1]]]", 2, "three [x, y] corners"),
@@ -168,6 +214,30 @@ def test_check_config_exits_0_or_2(run_command, tmp_path):
     assert "cannot read" in missing.one_line_error()
 
 
+def test_check_config_says_of_each_hours_whether_they_are_open(run_command, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "hours:\n- {name: always, days: {mon-sun: ['00:00-24:00']}}\n"
+        "- {name: past, days: {mon: ['09:00-18:00']}, time_zone: Asia/Tokyo}\n"
+        "- {name: never, days: {fri: ['09:00-10:00']}, time_zone: Asia/Tokyo}\n"
+        "rules: [{name: a, hours: past}]\ngroups: [{name: staff, hours: never}]\n"
+    )
+    result = run_command("check-config", path)
+    assert result.code == 0, result.err
+    assert "hours always: open for a year and more\n" in result.out
+    lines = [line for line in result.out.splitlines() if "hours past" in line]
+    assert len(lines) == 1
+    assert re.search(r"hours past: (open|closed) until Mon \d{4}-\d\d-\d\d (09|18):00 Asia/Tokyo$", lines[0])
+    assert "hours of rules and groups never meet: nobody will be paged" in result.out
+
+
+def test_hours_with_holidays_need_their_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "holidays", None)
+    (tmp_path / "c.yaml").write_text(hours("mon: ['09:00-18:00']", "  holidays: DE"))
+    with pytest.raises(ConfigError, match=r"c\.yaml:5: .*pip install '\.\[holidays\]'"):
+        load_config(tmp_path / "c.yaml")
+
+
 def test_check_config_tries_the_model_and_the_certificates(run_command, tmp_path):
     file = tmp_path / "c.yaml"
     for text, code, says in (
@@ -190,7 +260,8 @@ def test_output_that_cannot_be_written_is_no_traceback(edge_agent):
         command = [sys.executable, "-m", "edge_agent", "notice"]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == "edge-agent: cannot write the output: No space left on device\n"
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "edge-agent: cannot write the output: No space left on device"
 
 
 def test_a_terminal_that_knows_ascii_only_gets_an_answer(run_command):

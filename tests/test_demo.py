@@ -37,7 +37,7 @@ def test_the_terminal_shows_page_acknowledgement_chart_and_summary(run_command):
     assert (result.code, result.err) == (0, "")
     for words in (
         "PLEASE SEND ASSISTANCE",
-        "acknowledged by demo",
+        "demo has seen it",
         "angry │",
         "▲",
         "1 delivered, 1 acknowledged",

@@ -1,75 +1,17 @@
-"""Home Assistant and Prometheus, with a real broker and what their own parsers say."""
+"""Prometheus, with a real broker and what its own parser says."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-import pytest
 from conftest import PATIENCE_S, REPOSITORY
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_agent.config import Config, HomeAssistant, Site
-from edge_agent.delivery.home_assistant import discovery
-from edge_agent.delivery.messages import Topics, parse_object, parse_snooze
 from edge_agent.testing import free_port
-
-#: A Python with Home Assistant, made by `make test-home-assistant`.
-HOME_ASSISTANT = os.environ.get("HOME_ASSISTANT_PYTHON")
-_VALIDATE = """
-import importlib, json, sys
-for topic, body in json.load(sys.stdin):
-    component = topic.split("/")[1]
-    schema = importlib.import_module(f"homeassistant.components.mqtt.{component}").DISCOVERY_SCHEMA
-    from homeassistant.components.mqtt.mixins import MQTT_ENTITY_COMMON_SCHEMA
-    origin = body.pop("origin")
-    assert set(origin) <= {"name", "sw_version", "support_url"}
-    schema(body)
-    print(topic)
-"""
-
-
-def announced(**site) -> list[tuple[str, dict]]:
-    config = Config(site=Site(**site), home_assistant=HomeAssistant(enabled=True))
-    topics = Topics(config.mqtt, site=config.site.name, device=config.site.device)
-    return [(m.topic, json.loads(m.payload)) for m in discovery(config, topics, version="1.0")]
-
-
-def test_a_device_announces_its_entities(edge_agent, listen, site, write_config):
-    prefix = f"homeassistant-{site}"
-    listener = listen(f"{prefix}/#")
-    edge_agent("run", "--config", write_config(home_assistant={"enabled": True, "prefix": prefix}))
-    found = {}
-    for name in ("upset", "state", "people", "satisfied", "page", "snooze"):
-        message = listener.wait_for(lambda m, name=name: f"/{name}/config" in m.topic)
-        found[name] = json.loads(message.payload)
-        assert message.topic.split("/")[2].replace("_", "").isalnum()
-    assert len({entity["unique_id"] for entity in found.values()}) == 6
-    assert len({json.dumps(entity["device"]) for entity in found.values()}) == 1
-    press = found["snooze"]["payload_press"].encode()
-    assert parse_snooze(parse_object(press, schema="command")) == 600
-
-
-def test_two_devices_are_two_even_where_their_names_look_alike():
-    one, other = announced(name="a.b", device="c"), announced(name="a_b", device="c")
-    assert not {body["unique_id"] for _, body in one} & {body["unique_id"] for _, body in other}
-
-
-@pytest.mark.skipif(HOME_ASSISTANT is None, reason="make test-home-assistant runs this")
-def test_home_assistants_own_schemas_accept_it():
-    result = subprocess.run(
-        [str(HOME_ASSISTANT), "-c", _VALIDATE],
-        input=json.dumps(announced()),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 6
 
 
 def test_prometheus_reads_what_the_agent_counts(edge_agent, listen, site, write_config):

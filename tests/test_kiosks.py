@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import pytest
 from messages import ULID, alert, composer
 
 from edge_agent.config import Config, Privacy
-from edge_agent.delivery.messages import Composer, Snooze, rfc3339
+from edge_agent.delivery.messages import Ack, Composer, Snooze, rfc3339
 from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
-from edge_agent.pager.kiosks import Kiosk, in_words
+from edge_agent.pager.kiosks import DOUBT_S, Kiosk
+from edge_agent.pager.words import in_words, say
 from edge_agent.testing import FakeBus, FakeClock
 
 TILL, LOBBY = "kiosk/v1/shop/till-2", "kiosk/v1/shop/lobby"
@@ -54,7 +56,7 @@ def site() -> Site:
 
 def test_calm_takes_a_kiosk_that_is_heard(site):
     assert not site.pager.calm
-    assert in_words(site.pager.kiosks.all()) == "no kiosk has been heard yet"
+    assert in_words(site.pager.kiosks.all()) == "No kiosk has been heard yet"
     site.watch(TILL, LOBBY)
     assert site.pager.calm
     assert in_words(site.pager.kiosks.all()) == "2 of 2 kiosks watching"
@@ -126,6 +128,42 @@ def test_shadow_mode_and_snoozes_are_no_calm(site):
     assert site.conditions() == {"shop/till-2": "shadow"}
 
 
+def test_a_kiosk_that_is_closed_is_calm_and_does_not_watch(site):
+    site.watch(TILL, LOBBY)
+    opens_s = site.wall() + 3600
+    [kiosk] = site.say(TILL, site.composer.state("online", closed=True, opens_unix_s=opens_s))
+    assert (kiosk.condition, kiosk.opens_unix_s, kiosk.dead) == ("closed", opens_s, False)
+    assert site.pager.calm
+    clock = time.strftime("%H:%M", time.localtime(opens_s))
+    text = in_words(site.pager.kiosks.all())
+    assert text.startswith("1 of 2 kiosks watching · shop/till-2 is closed until ")
+    assert text.endswith(clock)
+    [open_again] = site.say(TILL, site.composer.state("online"))
+    assert (open_again.condition, open_again.opens_unix_s) == ("watching", None)
+
+
+def test_a_closed_kiosk_that_falls_silent_or_has_a_problem_is_no_calm(site):
+    site.say(TILL, site.composer.state("online", closed=True))
+    assert site.pager.calm
+    assert say(site.pager.kiosks.all()[0]) == "shop/till-2 is closed"
+    site.say(TILL, site.composer.state("degraded", "camera lost", closed=True))
+    assert site.conditions() == {"shop/till-2": "degraded"}
+    assert not site.pager.calm
+    site.say(TILL, site.composer.state("online", closed=True))
+    site.wait(100)
+    assert site.conditions() == {"shop/till-2": "silent"}
+    assert not site.pager.calm
+
+
+@pytest.mark.parametrize("ahead_s", [0, 3 * 86400])
+def test_an_opening_that_is_days_away_is_said_with_its_date(site, ahead_s):
+    opens_s = time.time() + 3600 + ahead_s
+    [kiosk] = site.say(TILL, site.composer.state("online", closed=True, opens_unix_s=opens_s))
+    date = time.strftime("%Y-%m-%d ", time.localtime(opens_s)) if ahead_s else ""
+    clock = time.strftime("%H:%M", time.localtime(opens_s))
+    assert say(kiosk) == f"shop/till-2 is closed until {date}{clock}"
+
+
 @pytest.mark.parametrize("body", [{"state": "sung"}, {"state": "online", "snoozed": 3}, {"snoozed": [{"until": 1}]}])
 def test_a_made_up_state_makes_no_kiosk_and_changes_none(site, body):
     site.watch(TILL)
@@ -145,6 +183,25 @@ def test_a_kiosk_that_was_taken_back_is_forgotten(site):
 
 def body_of(alert_id: str) -> dict:
     return json.loads(composer().alert(alert(id=alert_id)).payload)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_a_broker_kept_is_doubted_until_the_kiosk_answers(site, answers):
+    site.watch(TILL)
+    site.bus.lose()
+    site.pager.poll()
+    site.bus.start()
+    site.pager.poll()
+    site.wait(1.0)
+    asked = json.loads(site.bus.published[-1].payload)
+    assert site.bus.published[-1].topic == f"{TILL}/cmd/ping"
+    if answers:
+        site.say(TILL, site.composer.response(asked["request_id"], ok=True, detail="pong"))
+    site.wait(DOUBT_S + 0.1)
+    assert site.conditions() == {"shop/till-2": "watching" if answers else "silent"}
+    if not answers:
+        site.say(TILL, site.composer.health({}))
+        assert site.conditions() == {"shop/till-2": "watching"}
 
 
 def page_of(at: Site, topic: str, **values) -> list:
@@ -171,6 +228,36 @@ def test_a_page_of_a_kiosk_that_is_gone_takes_an_answer_all_the_same(site, actio
     site.bus.receive(f"{TILL}/alert/active", json.dumps(active).encode())
     site.pager.poll()
     assert [message.topic for message in site.bus.published].count(f"{TILL}/ack/{page.id}") == 2
+
+
+def answer_of(at: Site, topic: str, *, by: str, action: str = "on_my_way", revision: int = 1) -> list:
+    at.bus.receive(f"{topic}/ack/{ULID}", Ack(ULID, action, by, revision=revision).payload(unix_s=at.wall()))
+    return at.pager.poll()
+
+
+@pytest.mark.parametrize("died_first", [True, False])
+def test_an_answer_to_a_kiosk_that_is_gone_reaches_colleagues(site, died_first):
+    site.watch(TILL)
+    page_of(site, TILL)
+    if died_first:
+        site.say(TILL, site.composer.state("offline"))
+        [answered] = answer_of(site, TILL, by="lee")
+    else:
+        assert answer_of(site, TILL, by="lee") == []  # it is the kiosk's to say
+        assert site.pager.open[ULID].step == "raised"
+        _, answered = site.say(TILL, site.composer.state("offline"))
+    assert (answered.step, answered.reason, answered.by) == ("acked", "on_my_way", "lee")
+    [over] = answer_of(site, TILL, by="max", action="resolve")
+    assert (over.step, over.by, site.pager.open) == ("cleared", "max", {})
+
+
+def test_an_answer_to_less_than_is_shown_is_none(site):
+    site.watch(TILL)
+    page_of(site, TILL, revision=3, people=2)
+    site.say(TILL, site.composer.state("offline"))
+    assert answer_of(site, TILL, by="lee", revision=2) == []
+    assert answer_of(site, LOBBY, by="lee", revision=3) == []
+    assert site.pager.open[ULID].step == "raised"
 
 
 def test_pages_of_a_kiosk_that_died_are_known_to_whoever_begins_later(site):

@@ -9,6 +9,7 @@ import pytest
 from scene import LADDER, RULE, Scene, told
 
 from edge_agent.alerting.alert import Alert
+from edge_agent.config import Group
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 
 
@@ -54,6 +55,22 @@ def test_the_ladder_goes_on_where_it_was():
     after, _ = hand_over(before, gap_s=2, rules=(rule,))
     assert after.engine.escalate_due(after.time_s) == []
     assert [a.level for a in after.engine.escalate_due(after.time_s + 1.5)] == [1]
+
+
+def test_whom_a_closed_group_was_left_out_of_is_known_after_a_restart():
+    rule = replace(RULE, escalation=LADDER)
+    before = Scene(rule, groups=(Group("staff", "day"),))
+    before.engine.closed = frozenset({"day"})
+    before.show(3.2, {1: 0.9})
+    after, _ = hand_over(before, gap_s=2, rules=(rule,))
+    [alert] = after.engine.open_alerts()
+    assert (alert.groups, alert.level) == (("manager",), 1)
+    [late] = after.engine.escalate_due(after.time_s)  # nothing is closed by now
+    assert late.groups == ("staff", "manager")
+    shorter = replace(rule, escalation=LADDER[:1])
+    assert hand_over(before, gap_s=2, rules=(shorter,))[0].engine.open_alerts()[0].groups == ("manager",)
+    none_left, _ = hand_over(before, gap_s=2, rules=(RULE,))
+    assert none_left.engine.open_alerts()[0].groups == ("staff",)
 
 
 def test_stopping_begins_no_cooldown():

@@ -23,6 +23,7 @@ from edge_agent.notify.recipients import Phone, Service
 from edge_agent.notify.service import CATCH_UP_S, FAILURES_TOLD, QUIET_S, Notifier
 from edge_agent.pager import keys
 from edge_agent.pager.client import GIVE_UP_S, Pager
+from edge_agent.pager.duty import Duty
 from edge_agent.pager.notifier import AWAY_S, Beat, read_condition
 from edge_agent.pager.subscriptions import Subscriptions, parse_subscription
 from edge_agent.testing import FakeBus
@@ -72,9 +73,9 @@ class House:
             self.notifier = None
 
     def subscribe(self, browser: Browser, name="Kim", **changes) -> None:
-        groups, kiosks = changes.pop("groups", ()), changes.pop("kiosks", ())
-        body = browser.subscription(name=name, **changes)
-        self.subscriptions.put(parse_subscription(body, language="en", groups=groups, kiosks=kiosks, loopback=True))
+        duty = Duty(frozenset(changes.pop("groups", ())), changes.pop("kiosks", ()))
+        body = browser.subscription(**changes)
+        self.subscriptions.put(parse_subscription(body, name=name, language="en", duty=duty, loopback=True))
 
     def composer(self, device: str) -> Composer:
         if device not in self.composers:

@@ -58,7 +58,7 @@ def configure(tmp_path, broker, root):
 def subscribe(tmp_path):
     def add(service, name="Kim", path="/kim") -> Browser:
         browser, kept = Browser(service, path), Subscriptions(tmp_path / "state")
-        kept.put(parse_subscription(browser.subscription(name=name), language="en", loopback=True))
+        kept.put(parse_subscription(browser.subscription(), name=name, language="en", loopback=True))
         kept.close()
         return browser
 

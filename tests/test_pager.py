@@ -9,6 +9,7 @@ import pytest
 from messages import ULID, alert, composer
 
 from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Nonsense, Pager, Refusal
+from edge_agent.pager.duty import Duty
 from edge_agent.pager.page import Page
 from edge_agent.testing import FakeBus, FakeClock
 
@@ -125,7 +126,7 @@ def test_a_pager_asks_for_alerts_it_never_saw_and_says_when_it_may_not_answer(si
 
 def test_a_pager_of_one_group_shows_what_that_group_is_paged_with(site):
     bus = FakeBus()
-    pager = Pager(bus, name="max", group="manager")
+    pager = Pager(bus, name="max", duty=Duty(groups=frozenset({"manager"})))
     bus.start()
     body = {
         "schema": "alert", "version": 1, "session": ULID, "id": ULID, "severity": "warning", "message": "help",

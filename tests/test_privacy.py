@@ -93,4 +93,20 @@ def test_the_notice_names_place_and_emotions(run_command, write_config):
     result = run_command("notice", "--config", write_config(site={"place": "the main entrance"}))
     assert result.code == 0
     assert "the main entrance" in result.out
-    assert "looks angry" in result.out
+    assert "looks: angry" in " ".join(result.out.split())
+
+
+def test_the_notice_is_a_page_to_print_with_what_the_law_wants(run_command, write_config, tmp_path):
+    config_file, sign = write_config(site={"jurisdiction": "DE"}), tmp_path / "sign.html"
+    result = run_command("notice", "--config", config_file, "--language", "en,ar", "--html", sign)
+    assert (result.code, "no legal advice" in result.err) == (0, True)
+    text = sign.read_text(encoding="utf-8")
+    assert "size: A4" in text
+    assert '<section lang="ar" dir="rtl">' in text
+    for point in ("GDPR, 13(1)(c)", "GDPR, 13(2), 21", "2024/1689, article 50(3)"):
+        assert text.count(point) == 2, point
+    malay = run_command("notice", "--config", write_config(site={"jurisdiction": "MY"}), "--language", "ms")
+    assert "--language ms,en" in malay.err
+    assert "2024/1689" not in malay.out
+    unknown = run_command("notice", "--language", "tlh")
+    assert (unknown.code, "'tlh' is not one of en, de" in unknown.err) == (2, True)

@@ -63,6 +63,18 @@ class TestFleet:
         note(devices, said("store-007/kiosk-1", "state", state="degraded", mode="live", problem="\x1b[2Jall is well"))
         assert "?[2Jall is well" in as_text(in_order(devices.values()), unix_s=1_795_255_210, limit=20)
 
+    def test_a_closed_device_is_said_to_be_and_is_in_no_trouble(self):
+        devices = a_fleet(2)
+        closed = {"mode": "closed", "problem": "", "opens_at": "2026-11-25T08:00:00.000Z"}
+        note(devices, said("store-000/kiosk-1", "state", state="online", **closed))
+        ordered = in_order(devices.values())
+        assert [device.trouble for device in ordered] == ["", ""]
+        head, _, _, line, *_ = as_text(ordered, unix_s=1_795_255_210, limit=20).splitlines()
+        assert head == "2 devices: 2 online (1 closed), 0 degraded, 0 away; 0 open pages"
+        assert "closed until Wed 25 Nov " in line
+        note(devices, said("store-000/kiosk-1", "state", state="degraded", **{**closed, "problem": "camera lost"}))
+        assert "closed" not in as_text(in_order(devices.values()), unix_s=1_795_255_210, limit=20)
+
     def test_a_broker_that_lets_nobody_listen_is_no_healthy_fleet(self):
         bus = FakeBus()
         bus.start()
@@ -177,9 +189,10 @@ class TestScreen:
         )  # fmt: skip
         os.close(theirs)
         try:
-            assert "All is calm" not in read_until(ours, "no kiosk has been heard yet")
+            assert "All is calm" not in read_until(ours, "No kiosk has been heard yet")
             edge_agent("run", "--config", write_config())
-            shown = read_until(ours, "nobody has answered yet")
+            read_until(ours, "All is calm")
+            shown = read_until(ours, "Nobody has answered yet")
             assert "Please send assistance" in shown
             os.write(ours, b"o")
             assert listener.wait_for_json("/alert/0", step="acked", by="kim")["reason"] == "on_my_way"

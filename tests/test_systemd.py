@@ -30,7 +30,9 @@ def run(*command, **options):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-@pytest.mark.parametrize("name", ["edge-agent.service", "edge-pager.service", "edge-notify.service"])
+@pytest.mark.parametrize(
+    "name", ["edge-agent.service", "edge-pager.service", "edge-pager-gpio.service", "edge-notify.service"]
+)
 class TestUnit:
     def test_its_exposure_is_low(self, name):
         result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / name)
@@ -40,7 +42,8 @@ class TestUnit:
 
     def test_systemd_understands_every_line(self, name, tmp_path):
         unit = tmp_path / name
-        unit.write_text((SYSTEMD / name).read_text().replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+        text = (SYSTEMD / name).read_text()
+        unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
         assert name not in run("systemd-analyze", "verify", "--man=no", unit).stderr
 
 
@@ -145,8 +148,8 @@ class TestBrokerExample:
     @pytest.mark.parametrize(
         ("user", "commands", "forbidden"),
         [
-            ("staff", ("ping", "rebirth", "snooze"), ("reload", "selftest")),
-            ("operator", ("ping", "rebirth", "snooze", "reload", "selftest"), ()),
+            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest")),
+            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest"), ()),
         ],
     )
     def test_people_tell_devices_what_is_theirs_to_say_and_speak_for_none(self, connect, user, commands, forbidden):

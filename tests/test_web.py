@@ -69,7 +69,7 @@ class TestLiveView:
         accessible(page)
         page.get_by_role("tab", name="Alerts").click()
         expect(page.locator("#alert-rows tr").first).to_contain_text("Please send assistance")
-        expect(page.locator("#alert-rows tr").first).to_contain_text("over (calm)")
+        expect(page.locator("#alert-rows tr").first).to_contain_text("over (calm again)")
         screenshot(page, "alerts")
         accessible(page)
         page.get_by_role("tab", name="Health").click()

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import urllib.request
 
 import pytest
+import yaml
 from browser import PHONE, accessible, screenshot
 from conftest import PATIENCE_S
-from messages import alert, composer
+from messages import ULID, alert, composer
 from playwright.sync_api import Page, expect
 from test_staff import TWO_ANGRY, exercise
 
+from edge_agent.config import Config, Privacy
+from edge_agent.delivery.messages import Composer
 from edge_agent.demo import CLIPS
 from edge_agent.demo.simulate import Visit
+from edge_agent.pager.roster import hash_pin
 from edge_agent.testing import free_port
 
 
 class TestStaffPager:
     @pytest.fixture
-    def pager(self, edge_agent, broker, site):
-        def start(*options: str, port: int | None = None):
-            process = edge_agent(
-                "pager", "--web", "--listen", "127.0.0.1:0", "--port", port or broker.port, "--site", site, *options
-            )
+    def pager(self, edge_agent, broker, site, tmp_path):
+        """Starts the server; one that is started again listens where the first one did."""
+
+        def start(*options: str, port: int | None = None, listen: str = "127.0.0.1:0"):
+            where = ("--listen", listen, "--port", port or broker.port, "--site", site)
+            process = edge_agent("pager", "--web", *where, *options, cwd=tmp_path)
             return process, next(line for line in process.stdout if "staff pager at" in line).split()[-1]
 
         return start
@@ -93,6 +100,19 @@ class TestStaffPager:
         process.kill()
         expect(kim.locator("#link")).to_contain_text("No connection since")
         expect(kim.locator("#calm")).to_have_text("Nobody knows what is open while there is no connection.")
+        accessible(kim)
+
+    def test_a_kiosk_that_is_closed_is_named_quietly_and_spoils_no_calm(self, pager, open_page, listen, site):
+        _, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        live = Config(privacy=Privacy(notice_posted=True))
+        kiosk = Composer(live, session=ULID, unix=time.time, monotonic=time.monotonic)
+        message = kiosk.state("online", closed=True, opens_unix_s=time.time() + 3600)
+        client = listen(f"kiosk/v1/{site}/#").client
+        client.publish(f"kiosk/v1/{site}/till-2/state", message.payload, qos=1).wait_for_publish(PATIENCE_S)
+        expect(kim.locator("#away li.quiet")).to_have_text(re.compile(r"/till-2 is closed until \d\d:\d\d(\s[AP]M)?$"))
+        expect(kim.locator("#watching")).to_have_text("0 of 1 kiosk watching")
+        expect(kim.locator("#calm")).to_have_text("No open page. All is calm.")
         accessible(kim)
 
     def test_a_page_of_a_kiosk_that_died_says_so_and_can_be_closed(self, pager, open_page, watch):
@@ -181,7 +201,7 @@ class TestStaffPager:
 
     @pytest.mark.parametrize("broker_away", [False, True], ids=["at once", "before the broker"])
     def test_an_answer_given_while_the_server_is_away_counts_later(
-        self, pager, open_page, edge_agent, listen, site, write_config, plug_in, broker, broker_away
+        self, pager, open_page, listen, site, write_config, plug_in, broker, broker_away
     ):
         listener = listen(f"kiosk/v1/{site}/#")
         process, url = pager()
@@ -194,9 +214,7 @@ class TestStaffPager:
             kim.get_by_role("button", name="Resolved").click()
             expect(kim.locator("article")).to_contain_text("Sending your answer")
             port = free_port() if broker_away else broker.port
-            address = url.removeprefix("http://").rstrip("/")
-            again = edge_agent("pager", "--web", "--listen", address, "--port", port, "--site", site)
-            assert "staff pager at" in next(iter(again.stdout))
+            pager(port=port, listen=url.removeprefix("http://").rstrip("/"))
             if broker_away:
                 # It tells the browser how things are before it knows of any page.
                 expect(kim.locator("#link")).to_contain_text("No broker")
@@ -204,6 +222,74 @@ class TestStaffPager:
                 plug_in(port)
             listener.wait_for_json("/alert/0", step="cleared", by="Kim")
         assert kim.evaluate("document.body.dataset.rings") == "1"
+
+    @pytest.fixture
+    def shifts(self, tmp_path, site):
+        path = tmp_path / "staff.yaml"
+        staff = [{"name": "Kim", "pin_hash": hash_pin("2468")}, {"name": "Lee"}]
+        tills = {"name": "tills", "groups": ["staff"], "kiosks": [f"{site}/till-1", f"{site}/till-2"]}
+        path.write_text(
+            yaml.safe_dump({"pager": {"staff": staff, "shifts": [tills, {"name": "office", "groups": ["manager"]}]}})
+        )
+        return path
+
+    def begin(self, page, name: str, shift: str, pin: str = "") -> None:
+        page.get_by_label("Your name").select_option(name)
+        page.get_by_label("Your shift").select_option(shift)
+        if pin:
+            page.get_by_label("Your PIN").fill(pin)
+        page.get_by_role("button", name="Start shift").click()
+
+    def publish(self, listener, site: str, device: str, **values) -> None:
+        body = {**json.loads(composer().alert(alert(id=f"{len(device):026d}")).payload), **values}
+        listener.client.publish(f"kiosk/v1/{site}/{device}/alert/{body['id']}", json.dumps(body), 1)
+
+    def test_a_shift_shows_its_own_pages_and_begins_with_a_pin(self, pager, open_page, listen, site, shifts):
+        listener = listen(f"kiosk/v1/{site}/#")
+        process, url = pager("--config", str(shifts))
+        kim, lee = open_page(url, PHONE), open_page(url, PHONE)
+        expect(kim.get_by_label("Your name").locator("option")).to_have_text(["Kim", "Lee"])
+        self.begin(kim, "Kim", "tills", "1111")
+        expect(kim.locator("#refused")).to_have_text("That is not the PIN.")
+        accessible(kim)
+        screenshot(kim, "pager-pin")
+        self.begin(kim, "Kim", "tills", "2468")
+        expect(kim.locator("#link")).to_have_text("Connected as Kim")
+        expect(lee.get_by_label("Your PIN")).to_be_visible()
+        lee.get_by_label("Your name").select_option("Lee")
+        expect(lee.get_by_label("Your PIN")).to_be_hidden()
+        self.begin(lee, "Lee", "office")
+        expect(lee.locator("#link")).to_have_text("Connected as Lee")
+        # Kiosks that were never heard spoil the calm of the shift that counts on them.
+        expect(kim.locator("#watching")).to_have_text("0 of 2 kiosks watching")
+        expect(kim.locator("#away")).to_contain_text("till-2 gives no sign of life")
+        self.publish(listener, site, "till-1")
+        self.publish(listener, site, "till-22", groups=["manager"])
+        expect(kim.locator("article")).to_have_count(1)
+        expect(lee.locator("article")).to_have_count(1)
+        expect(kim.locator("article")).to_contain_text("till-1")
+        expect(lee.locator("article")).to_contain_text("till-22")
+        # What nobody present looks after is everybody's.
+        lee.get_by_role("button", name="End shift").click()
+        expect(lee.get_by_label("Your name")).to_be_visible()
+        expect(kim.locator("article")).to_have_count(2)
+        expect(kim.locator("article").last).to_contain_text("nobody who is here looks after this")
+        # A restart of the server ends nobody's shift.
+        process.kill()
+        process.wait()
+        expect(kim.locator("#link")).to_contain_text("No connection")
+        pager("--config", str(shifts), listen=url.removeprefix("http://").rstrip("/"))
+        expect(kim.locator("#link")).to_have_text("Connected as Kim")
+
+    def test_a_shift_that_the_server_does_not_know_any_more_ends_loudly(self, pager, open_page, tmp_path):
+        process, url = pager()
+        kim = self.on_duty(open_page, url, "Kim")
+        process.kill()
+        process.wait()
+        next(tmp_path.rglob("shift.key")).unlink()
+        pager(listen=url.removeprefix("http://").rstrip("/"))
+        expect(kim.locator("#refused")).to_contain_text("Your shift has ended")
+        expect(kim.get_by_label("Your name")).to_be_visible()
 
     def test_a_dead_connection_is_found_out_and_the_screen_stays_on(self, pager, open_page):
         _, url = pager()
@@ -213,6 +299,7 @@ class TestStaffPager:
         page = open_page(url, PHONE, clock=True, script=count_locks)
         page.get_by_label("Your name").fill("Kim")
         page.get_by_role("button", name="Start shift").click()
+        expect(page.locator("#link")).to_have_text("Connected as Kim")
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         assert page.evaluate("window.locks") == 2
         with page.expect_websocket() as again:

@@ -103,7 +103,7 @@ def test_a_phone_on_duty_is_reached_from_the_kiosk_to_the_push_service(
     assert (payload["title"], payload["body"], payload["lang"]) == ("Please send assistance", "Till 1", "en")
     # A reload subscribes to nothing anew, and the end of the shift ends it.
     page.get_by_role("button", name="End shift").click()
-    page.wait_for_function("window.unsubscribed")
+    expect(page.locator("#shift")).to_be_visible()
     kept = Subscriptions(tmp_path / "state")
     assert kept.all() == []
     kept.close()

@@ -14,6 +14,7 @@ from edge_agent.agent.alert_clock import AlertClock
 from edge_agent.agent.facts import facts
 from edge_agent.agent.false_alarms import FalseAlarms
 from edge_agent.agent.health import Health
+from edge_agent.agent.hours import HoursNow
 from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
 from edge_agent.agent.upkeep import Upkeep
@@ -23,6 +24,7 @@ from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor, Event
+from edge_agent.clock import synchronised
 from edge_agent.config import Camera as CameraSettings
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
@@ -74,6 +76,8 @@ def build_agent(
     on_decision: Watcher | None = None,
     read_config: Callable[[], Config] | None = None,
     stop_at_end: bool = False,
+    unix: Callable[[], float] = time.time,
+    clock_known: Callable[[], bool] = synchronised,
 ) -> Agent:
     """Return an agent that is ready to run.
 
@@ -84,6 +88,8 @@ def build_agent(
         on_decision: called after each frame, for people who watch.
         read_config: reads the configuration anew when a command asks for it; None where there is no file.
         stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
+        unix: wall clock of the opening hours, seconds since 1970.
+        clock_known: returns whether that clock was set since the computer started.
 
     Raises:
         AgentError: a model, the state folder or the certificates cannot be used.
@@ -96,6 +102,7 @@ def build_agent(
         choice = models.choose(config.emotion.model)
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
         pipeline = Pipeline(config, new_id=new_ulid, zones=IgnoredZones.of(config))
+        hours = HoursNow(config, unix=unix, clock_known=clock_known)
         awake, clock = threading.Event(), AlertClock(time.monotonic)
         watched = _watched_camera(
             config.camera,
@@ -134,6 +141,7 @@ def build_agent(
             outbox=outbox,
             bus=bus,
             wake=awake.set,
+            opens_s=hours.opens_s,
         )
         opened.callback(channel.close)
         false_alarms = FalseAlarms(pipeline, channel.relay, clock, unix=time.time)
@@ -160,6 +168,7 @@ def build_agent(
                 health=health,
                 drift=statistics.drift,
                 clock=clock,
+                hours=hours,
                 watchdog=Watchdog(monotonic=time.monotonic),
                 upkeep=upkeep,
                 awake=awake,

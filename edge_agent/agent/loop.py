@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_agent.agent.alert_clock import AlertClock
 from edge_agent.agent.health import Health
+from edge_agent.agent.hours import HoursNow
 from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import Watchdog
 from edge_agent.camera import Frame
@@ -55,6 +56,7 @@ class Parts:
     health: Health
     drift: Drift
     clock: AlertClock
+    hours: HoursNow
     watchdog: Watchdog
     upkeep: Upkeep
     awake: threading.Event
@@ -124,6 +126,7 @@ class Agent:
 
     def _turn(self) -> None:
         parts = self._parts
+        self.pipeline.rules.closed = parts.hours.closed()
         for event in parts.channel.bus.events():
             parts.channel.handle(event)
         frame = parts.camera.take()

@@ -56,6 +56,7 @@ class Person:
         calm_since_s: since when the score is not over `lower`, or the person is not here.
         zone: of the alert they are in; None if in none.
         muted_until_s: when they may be paged for again.
+        kept_back: staff were not paged for them when they were due, for it was outside opening hours.
     """
 
     track: Track
@@ -66,6 +67,7 @@ class Person:
     calm_since_s: float | None = None
     zone: str | None = None
     muted_until_s: float = _NEVER
+    kept_back: bool = False
 
     def leave(self, muted_until_s: float) -> None:
         """Leave the alert."""
@@ -172,6 +174,19 @@ class People:
             if person.track.zone == zone and self.may_page(person, time_s) and self.share(person) >= 1
         ]
 
+    def release(self) -> None:
+        """Mute nobody any more whose page was kept back: staff can be paged now, and know nothing of them."""
+        for person in self:
+            if person.kept_back and person.zone is None:
+                person.kept_back, person.muted_until_s = False, _NEVER
+
+    def claim_kept_back(self, zone: str) -> list[Person]:
+        """Return the people in a zone's alert who are to be paged for now: they are upset, their page was kept back."""
+        late = [one for one in self.members(zone) if one.kept_back and one.here and one.calm_since_s is None]
+        for person in late:
+            person.kept_back = False
+        return late
+
     def members(self, zone: str) -> list[Person]:
         """Return the people in a zone's alert, wherever they are by now."""
         return [person for person in self if person.zone == zone]
@@ -197,14 +212,14 @@ class People:
         gone = [person for person in self if person.track.id not in present]
         for person in gone:
             del self._people[person.track.id]
-            if person.muted_until_s > person.track.last_s:
+            if person.muted_until_s > person.track.last_s and not person.kept_back:
                 self._places.append(Mute.of(self.rule, person))
         self._places_until_s = None
         return Counter(person.zone for person in gone if person.zone is not None)
 
     def mutes(self) -> list[Mute]:
         """Return whom staff are not to be paged for."""
-        known = [person for person in self if person.muted_until_s > person.track.last_s]
+        known = [person for person in self if person.muted_until_s > person.track.last_s and not person.kept_back]
         return [*self._places, *(Mute.of(self.rule, person) for person in known)]
 
     def inherit(self, mutes: Iterable[Mute]) -> None:

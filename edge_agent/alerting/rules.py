@@ -6,6 +6,10 @@ for `cooldown_s` once they were not over `lower`, or out of view, for `off_delay
 Of each alert: raised by the first person, and again by each further one, who must be acknowledged anew → escalated,
 level by level, while nobody acknowledges → acked → cleared when nobody is left in it.
 
+Outside opening hours what would be a page is a step in shadow. Whoever is upset still when staff can be paged is paged
+for then; an open alert goes on to its end, whatever closes. Each level of a ladder is paged when its time has come and
+its group is open; the first page goes to the first level that is open, at once.
+
 After a restart, or a pause of the camera, people are strangers: an alert that goes on has as many unclaimed places as
 there were people in it, which the next ones to be paged for take without a page.
 
@@ -18,11 +22,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edge_agent.alerting.alert import SNOOZE_S, Action, Alert, Step
+from edge_agent.alerting.alert import SNOOZE_S, Action, Alert, Step, new_alert
+from edge_agent.alerting.hours import can_page, hours_by_group, levels_to_page, open_levels
 from edge_agent.alerting.people import TOLERANCE, Mute, People, Person
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import Track
-from edge_agent.config import Rule, Tracking
+from edge_agent.config import Group, Rule, Tracking
 
 #: How long people are muted whose page was a false alarm, if they stay for so long.
 FALSE_ALARM_S = 600.0
@@ -84,6 +89,10 @@ class RuleEngine:
         thresholds: rule name → its thresholds.
         new_id: makes the id of a new alert.
         tracking: how long people are remembered, and how their own levels are learned.
+        groups: those that keep opening hours.
+
+    Attributes:
+        closed: names of the opening hours that are closed now; kept by whoever has a wall clock.
     """
 
     def __init__(
@@ -94,8 +103,11 @@ class RuleEngine:
         thresholds: Mapping[str, Thresholds],
         new_id: Callable[[], str],
         tracking: Tracking | None = None,
+        groups: Sequence[Group] = (),
     ) -> None:
         self._tracking, self._new_id = tracking or Tracking(), new_id
+        self._groups = hours_by_group(groups)
+        self.closed: frozenset[str] = frozenset()
         self._watches = {
             rule.name: _Watch(
                 rule,
@@ -118,6 +130,8 @@ class RuleEngine:
         steps = []
         for watch in self._watches.values():
             watch.people.look(tracks, time_s)
+            if levels_to_page(watch.rule, self._groups, self.closed):
+                watch.people.release()
             for person in watch.people:
                 if person.here:
                     watch.cards.setdefault(person.track.zone, _Card())
@@ -138,32 +152,46 @@ class RuleEngine:
     def _step(self, watch: _Watch, zone: str, card: _Card, time_s: float) -> Alert | None:
         rule, people = watch.rule, watch.people
         snoozed = time_s < max(card.snoozed_until_s, self._snoozed_until_s) - TOLERANCE
+        levels = levels_to_page(rule, self._groups, self.closed)
         due = [] if snoozed else people.due(zone, time_s)
         if card.unclaimed:
             self._give_up_unclaimed(card, watch, zone, time_s)
             due = self._claim(card, due)
         for person in due:
-            person.zone = zone
+            person.zone, person.kept_back = zone, not levels
         for person in people.members(zone):
             if people.calm(person, time_s):
                 person.leave(time_s + rule.cooldown_s)
+        if levels and not snoozed:
+            due = [*due, *people.claim_kept_back(zone)]
         alert, members = card.alert, people.members(zone)
         count, highest = len(members) + card.unclaimed, max((person.score for person in members), default=0.0)
         if alert is None:
             if not due:
                 return None
-            card.alert = Alert(self._new_id(), rule, zone, "raised", 1, highest, count, time_s, time_s, time_s)
+            card.alert = new_alert(self._new_id(), rule, zone, highest, count, time_s, levels)
             return card.alert
         if due:
-            card.alert = replace(alert, score=max(alert.score, highest), people=count)
-            revision = alert.revision + 1
-            return self._advance(card, "raised", time_s, paged_s=time_s, paged_revision=revision, by="", reason="")
+            return self._page_again(card, replace(alert, score=max(alert.score, highest), people=count), time_s, levels)
         if not count:
             here = any(person.here and person.track.zone == zone for person in people)
             return self._close(watch, zone, time_s, by=alert.by, reason="calm" if here else "out_of_view")
         if highest > alert.score or count != alert.people:
             card.alert = replace(alert, score=max(alert.score, highest), people=count)
         return None
+
+    def _page_again(self, card: _Card, alert: Alert, time_s: float, levels: Sequence[int]) -> Alert:
+        """Page for further people in an alert, or at last for those of an alert in shadow."""
+        card.alert = alert
+        if not levels and not alert.shadow:
+            return replace(alert, step="raised", shadow=True)  # what staff know of stays as it was
+        if levels and alert.shadow:
+            card.alert = new_alert(alert.id, alert.rule, alert.zone, alert.score, alert.people, time_s, levels)
+            return card.alert
+        if levels and not set(levels) & set(alert.paged_levels):
+            card.alert = alert.to_level(levels[0])
+        revision = alert.revision + 1
+        return self._advance(card, "raised", time_s, paged_s=time_s, paged_revision=revision, by="", reason="")
 
     @staticmethod
     def _claim(card: _Card, due: list[Person]) -> list[Person]:
@@ -174,7 +202,7 @@ class RuleEngine:
             if card.alert is None:
                 person.muted_until_s = card.unclaimed_muted_until_s
             else:
-                person.zone = card.alert.zone
+                person.zone, person.kept_back = card.alert.zone, card.alert.shadow
         return others
 
     @staticmethod
@@ -230,18 +258,29 @@ class RuleEngine:
         due = []
         for card in self._cards():
             alert = card.alert
-            if alert is None or alert.step == "acked" or alert.level >= len(alert.rule.escalation):
+            if alert is None:
                 continue
-            if time_s - alert.paged_s >= alert.rule.escalation[alert.level].after_s:
-                due.append(self._advance(card, "escalated", time_s, level=alert.level + 1))
+            after_s = (0.0, *(level.after_s for level in alert.rule.escalation))
+            ready = [level for level in self._unpaged(alert) if time_s - alert.paged_s >= after_s[level]]
+            if ready:
+                card.alert = alert.to_level(ready[0])
+                due.append(self._advance(card, "escalated", time_s))
         return due
 
     def escalate(self, alert_id: str, time_s: float) -> Alert | None:
         """Take an alert's next level at once, because its page reached nobody; None if there is none."""
         found = self._find(alert_id)
-        if found is None or found[2].step == "acked" or found[2].level >= len(found[2].rule.escalation):
+        if found is None or not (levels := self._unpaged(found[2])):
             return None
-        return self._advance(found[1], "escalated", time_s, level=found[2].level + 1)
+        found[1].alert = found[2].to_level(levels[0])
+        return self._advance(found[1], "escalated", time_s)
+
+    def _unpaged(self, alert: Alert) -> list[int]:
+        """Return the levels that may be paged yet; it is none of a rule's hours once its alert is open."""
+        if alert.step == "acked" or alert.shadow:
+            return []
+        paged = alert.paged_levels
+        return [level for level in open_levels(alert.rule, self._groups, self.closed) if level not in paged]
 
     def snooze(self, until_s: float) -> None:
         """Raise nothing new until then, whatever the rule and zone."""
@@ -351,6 +390,10 @@ class RuleEngine:
             for watch in self._watches.values()
             for person in watch.people
         )
+
+    def pages(self) -> bool:
+        """Tell whether any rule can page anybody now, as far as opening hours go; true without rules."""
+        return can_page([watch.rule for watch in self._watches.values()], self._groups, self.closed)
 
     def open_alerts(self) -> list[Alert]:
         """Return alerts that are not cleared."""

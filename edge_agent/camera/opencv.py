@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,13 @@ import cv2
 import numpy as np
 
 from edge_agent import config
+from edge_agent.camera.address import shown
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.camera.recording import play
 from edge_agent.errors import CameraError
+from edge_agent.logs import fields
+
+log = logging.getLogger("edge_agent")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PICTURE_BYTES = 200_000_000
@@ -50,14 +55,14 @@ class OpenCVCamera:
         """
         device = self._settings.device
         path = Path(device)
-        if device.isdecimal() or "://" in device:
+        if device.isdecimal() or "://" in device or path.is_char_device():
             self._capture = self._open_live(device)
         elif path.is_dir():
             self._recording = self._folder(path)
         elif path.is_file():
             self._recording = play(path, loop=self._settings.loop)
         else:
-            raise CameraError(f"no camera, clip or folder {device!r}; check camera.device")
+            raise CameraError(f"no camera, clip or folder {shown(device)!r}; check camera.device")
         self._start_s = self._clock()
 
     def read(self) -> Frame | None:
@@ -79,7 +84,7 @@ class OpenCVCamera:
             raise CameraError("the camera is not open")
         picture = self._newest(self._capture)
         if picture is None:
-            raise CameraError(f"camera {_without_password(self._settings.device)!r} stopped delivering frames")
+            raise CameraError(f"camera {shown(self._settings.device)!r} stopped delivering frames")
         return Frame(self._turned(np.asarray(picture, dtype=np.uint8)), self._clock())
 
     def _wait(self, clip_s: float) -> None:
@@ -115,10 +120,12 @@ class OpenCVCamera:
 
     def _open_live(self, device: str) -> cv2.VideoCapture:
         timeout_ms = int(self._settings.timeout_s * 1000)
-        if device.isdecimal():
-            if not Path(f"/dev/video{device}").exists():
-                raise CameraError(f"no camera at /dev/video{device}; `v4l2-ctl --list-devices` shows what is there")
-            capture = cv2.VideoCapture(int(device))
+        if "://" not in device:
+            # A number, or a device node by a name that stays, such as /dev/v4l/by-id/….
+            node = Path(f"/dev/video{device}" if device.isdecimal() else device)
+            if not node.exists():
+                raise CameraError(f"no camera at {node}; `v4l2-ctl --list-devices` shows what is there")
+            capture = cv2.VideoCapture(str(node), cv2.CAP_V4L2)
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._settings.width)
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)
             capture.set(cv2.CAP_PROP_FPS, self._settings.frame_rate_hz)
@@ -127,7 +134,7 @@ class OpenCVCamera:
             capture = cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             capture.release()
-            raise CameraError(f"cannot open camera {_without_password(device)!r}; is it connected and free?")
+            raise CameraError(f"cannot open camera {shown(device)!r}; is it connected and free?")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return capture
 
@@ -138,9 +145,17 @@ class OpenCVCamera:
         return self._show(paths)
 
     def _show(self, paths: list[Path]) -> Iterator[tuple[float, Image]]:
-        index = 0
+        index, unreadable = 0, set[Path]()
         while index < len(paths) or self._settings.loop:
-            yield index / self._settings.frame_rate_hz, read_image(paths[index % len(paths)])
+            path = paths[index % len(paths)]
+            try:
+                yield index / self._settings.frame_rate_hz, read_image(path)
+            except CameraError as error:
+                if path not in unreadable:
+                    unreadable.add(path)
+                    log.warning("a picture is left out", extra=fields(problem=str(error)))
+                if len(unreadable) == len(paths):
+                    raise
             index += 1
 
     def _turned(self, image: Image) -> Image:
@@ -175,8 +190,3 @@ def read_image(path: Path) -> Image:
     if picture is None:
         raise CameraError(f"{path} is not a picture that can be read (JPEG, PNG, WebP, BMP and TIFF can)")
     return np.asarray(picture, dtype=np.uint8)
-
-
-def _without_password(device: str) -> str:
-    scheme, _, rest = device.partition("://")
-    return f"{scheme}://…@{rest.rsplit('@', 1)[1]}" if "@" in rest else device

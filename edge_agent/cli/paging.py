@@ -1,4 +1,4 @@
-"""Commands that carry pages to staff: pager, notify."""
+"""Commands that carry pages to staff: pager, pin."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import secrets
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
 from edge_agent.errors import BrokerError, ConfigError
+from edge_agent.languages import of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
     from edge_agent.config import Pager as PagerSettings
-    from edge_agent.notify.recipients import Phone, Recipient
     from edge_agent.pager.client import Pager
-    from edge_agent.pager.subscriptions import Subscription, Subscriptions
+    from edge_agent.pager.duty import Duty
+    from edge_agent.pager.gpio import GpioPager
     from edge_agent.pager.terminal import TerminalPager
     from edge_agent.pager.web import WebPager
 
@@ -36,7 +36,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
     _add_pager(commands)
-    _add_notify(commands)
+    _add_pin(commands)
 
 
 def _add_pager(commands: Commands) -> None:
@@ -44,13 +44,15 @@ def _add_pager(commands: Commands) -> None:
         "pager",
         help="show pages in this terminal and acknowledge them",
         description="Keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C "
-        "quit. With --web it serves a page for phones instead, where everybody answers under their own name.",
+        "quit. With --web it serves a page for phones instead, where everybody answers under their own name; with "
+        "--gpio it is a lamp, a buzzer and a button at the pins of a Raspberry Pi.",
     )
     add_broker_options(command)
     command.add_argument("--site", default="+", help="watch one site (default: all)")
     command.add_argument("--device", default="+", help="watch one device (default: all)")
     command.add_argument("--name", default="", help="who acknowledges (default: your login)")
     command.add_argument("--group", help="show only pages for this group, e.g. manager (default: all)")
+    command.add_argument("--shift", metavar="NAME", help="show what a shift of the configuration looks after")
     command.add_argument("--auto-ack", type=float, metavar="S", help="acknowledge by itself after S seconds")
     command.add_argument("--once", action="store_true", help="end after the first page is answered or over")
     command.add_argument("--wait", action="store_true", help="keep trying when the broker is not there at the start")
@@ -61,6 +63,11 @@ def _add_pager(commands: Commands) -> None:
     page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
     page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
     page.add_argument("--tls-key", type=Path, help="its key")
+    pins = command.add_argument_group("lamp, buzzer and button", "pins by their BCM numbers")
+    pins.add_argument("--gpio", action="store_true", help="use them; needs the extra `gpio`")
+    pins.add_argument("--lamp", type=int, default=17, metavar="PIN", help="default: %(default)s")
+    pins.add_argument("--buzzer", type=int, default=27, metavar="PIN", help="default: %(default)s")
+    pins.add_argument("--button", type=int, default=22, metavar="PIN", help="to ground; default: %(default)s")
     command.set_defaults(run=_pager)
 
 
@@ -80,12 +87,17 @@ def _pager(options: argparse.Namespace) -> int:
     # Whoever carries it must learn within seconds that it hears nothing any more.
     mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
     bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
-    pages = Pager(bus, name=name, group=options.group)
+    pages = Pager(bus, name=name, duty=_duty(options, config))
+    language = config.pager.language or of_terminal()
     serve: Callable[[], None]
-    if options.web:
+    if options.web and options.gpio:
+        raise ConfigError("--web and --gpio are two pagers; start each by itself")
+    if options.gpio:
+        serve = functools.partial(_gpio_pager(pages, wake, options, language).run, stop, once=options.once)
+    elif options.web:
         serve = functools.partial(_web_pager(pages, wake, config, options).run, stop)
     else:
-        serve = functools.partial(_terminal_pager(pages, wake, options).run, stop, once=options.once)
+        serve = functools.partial(_terminal_pager(pages, wake, options, language).run, stop, once=options.once)
     with until_signal(stop):
         bus.start()
         try:
@@ -97,7 +109,15 @@ def _pager(options: argparse.Namespace) -> int:
     return 0
 
 
-def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace) -> TerminalPager:
+def _duty(options: argparse.Namespace, config: Config) -> Duty:
+    from edge_agent.pager.duty import Duty, find_duty
+
+    if options.shift is not None:
+        return find_duty(config.pager.shifts, options.shift)
+    return Duty(frozenset() if options.group is None else frozenset({options.group}))
+
+
+def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace, language: str) -> TerminalPager:
     """Return the full-screen pager where there is a screen and rich(1) to draw on it, else lines."""
     from edge_agent.pager.terminal import TerminalPager
 
@@ -107,7 +127,18 @@ def _terminal_pager(pages: Pager, wake: threading.Event, options: argparse.Names
             from edge_agent.pager.screen import ScreenPager
 
             kind = ScreenPager
-    return kind(pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait)
+    return kind(
+        pages, wake, out=sys.stdout, auto_ack_s=options.auto_ack, must_connect=not options.wait, language=language
+    )  # fmt: skip
+
+
+def _gpio_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace, language: str) -> GpioPager:
+    from edge_agent.pager.gpio import GpioPager
+
+    return GpioPager(
+        pages, wake, lamp=options.lamp, buzzer=options.buzzer, button=options.button, out=sys.stdout,
+        auto_ack_s=options.auto_ack, must_connect=not options.wait, language=language,
+    )  # fmt: skip
 
 
 def _web_pager(pages: Pager, wake: threading.Event, config: Config, options: argparse.Namespace) -> WebPager:
@@ -149,107 +180,26 @@ def _login() -> str:
         return "staff"
 
 
-def _add_notify(commands: Commands) -> None:
+def _add_pin(commands: Commands) -> None:
     command = commands.add_parser(
-        "notify",
-        help="tell phones whose screen is off, and other services, of pages",
-        description="Runs beside `edge-agent pager --web`, with the same configuration; needs the extra `notify`.",
+        "pin",
+        help="make the hash of a PIN, for pager.staff",
+        description="Asks for a PIN, or reads a line from a pipe, and prints its argon2id hash. Who has one in "
+        "pager.staff begins a shift on the staff pager's page with it.",
     )
-    add_broker_options(command)
-    command.add_argument("--test", action="store_true", help="send everybody a test and say who was reached; then end")
-    command.set_defaults(run=_notify)
+    command.set_defaults(run=_pin)
 
 
-def _notify(options: argparse.Namespace) -> int:
-    from edge_agent import notify
-    from edge_agent.logs import set_up_logging
-    from edge_agent.notify.quiet import hush
-    from edge_agent.pager import keys
-    from edge_agent.pager.subscriptions import Subscriptions
+def _pin(_options: argparse.Namespace) -> int:
+    import getpass
 
-    config = settings(options)
-    if config.notify.push_contact is None and not config.notify.targets:
-        raise ConfigError("there is nobody to tell: give notify.push_contact or notify.targets")
-    set_up_logging(config.logging)
-    hush()
-    try:
-        services, phone = _services(config), _phones(config)
-    except ImportError:
-        raise ConfigError(f"notify {notify.NEEDS}") from None
-    state_dir = config.pager.state_dir
-    subscriptions = Subscriptions(state_dir)
-    if options.test:
-        return _test([*services, *(map(phone, subscriptions.all()) if phone is not None else ())])
-    return _follow(config, services, subscriptions, phone, keys.client_id(state_dir))
+    from edge_agent.pager.roster import hash_pin
 
-
-def _follow(
-    config: Config,
-    services: list[Recipient],
-    subscriptions: Subscriptions,
-    phone: Callable[[Subscription], Phone] | None,
-    client_id: str,
-) -> int:
-    from edge_agent.agent.watchdog import Watchdog
-    from edge_agent.notify.queue import Queue
-    from edge_agent.notify.service import Notifier
-    from edge_agent.pager.client import Pager
-    from edge_agent.pager.notifier import Beat
-
-    wake, stop = threading.Event(), threading.Event()
-    queue = Queue(config.pager.state_dir)
-    # Alerts only: of a site's health reports, a broker that keeps them for a notifier that is away keeps too many.
-    bus = open_bus(config.mqtt, client_id, [f"{config.mqtt.topic_root}/+/+/alert/+"], wake.set, keep_session=True)
-    watchdog = Watchdog(monotonic=time.monotonic)
-    notifier = Notifier(
-        Pager(bus, name="notify"), queue, services=services, subscriptions=subscriptions, phone=phone,
-        beat=Beat(config.pager.state_dir), wake=wake,
-        report=lambda turns, status: watchdog.turn(frames=turns, network_turned_s=bus.turned_s, status=status),
-    )  # fmt: skip
-    with until_signal(stop):
-        bus.start()
-        try:
-            notifier.run(stop)
-        finally:
-            watchdog.stopping()
-            bus.stop()
-            queue.close()
-            subscriptions.close()
+    if sys.stdin.isatty():
+        pin = getpass.getpass("PIN: ")
+        if getpass.getpass("once more: ") != pin:
+            raise ConfigError("these are two different PINs")
+    else:
+        pin = sys.stdin.readline().rstrip("\n")
+    print(f'pin_hash: "{hash_pin(pin)}"')
     return 0
-
-
-def _services(config: Config) -> list[Recipient]:
-    """Return the configured targets, ready to be sent to."""
-    from edge_agent.notify.apprise_target import AppriseTarget
-    from edge_agent.notify.recipients import Service
-    from edge_agent.pager import keys
-    from edge_agent.pager.links import Signer
-
-    targets, url = config.notify.targets, config.pager.url
-    signer = None if url is None or not targets else Signer(keys.link_key(config.pager.state_dir))
-    return [
-        Service(target, AppriseTarget(target.name, target.url_file), signer=signer, page_url=url) for target in targets
-    ]
-
-
-def _phones(config: Config) -> Callable[[Subscription], Phone] | None:
-    """Return what makes a recipient of a subscription; None without Web Push."""
-    from edge_agent.notify.push import PushSender
-    from edge_agent.notify.recipients import Phone
-    from edge_agent.pager import keys
-
-    if config.notify.push_contact is None:
-        return None
-    sender = PushSender(keys.vapid_key(config.pager.state_dir), config.notify.push_contact)
-    return functools.partial(Phone, sender=sender, expiry_s=config.notify.push_expiry_s)
-
-
-def _test(recipients: list[Recipient]) -> int:
-    if not recipients:
-        print("nobody to tell: no phone has started a shift, and notify.targets is empty")
-    failed = not recipients
-    for recipient in recipients:
-        outcome = recipient.test()
-        failed = failed or outcome.kind != "sent"
-        print(f"{recipient.name} ({recipient.lane}): {outcome.problem or outcome.kind}", flush=True)
-    return int(failed)

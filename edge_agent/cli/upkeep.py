@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.errors import ConfigError
+from edge_agent.languages import LANGUAGES, of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
@@ -51,9 +55,28 @@ def _check_config(options: argparse.Namespace) -> int:
         _check_web(config)
     if not config.privacy.notice_posted:
         print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")
+    for line in _hours(config):
+        print(f"{options.file}: {line}")
     rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
     print(f"{options.file}: ok; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
     return 0
+
+
+def _hours(config: Config) -> Iterator[str]:
+    """Yield a line for each of the configured hours: whether they are open now, and when that changes."""
+    from edge_agent.alerting.hours import OpeningHours
+    from edge_agent.clock import synchronised
+
+    hours, now_s = OpeningHours(config), time.time()
+    for name, schedule in hours.schedules.items():
+        change_s = schedule.next_change_s(now_s)
+        where = f" {schedule.zone}" if schedule.zone is not None else ""
+        when = f"until {schedule.local(change_s):%a %Y-%m-%d %H:%M}" if change_s is not None else "for a year and more"
+        yield f"hours {name}: {'open' if schedule.is_open(now_s) else 'closed'} {when}{where}"
+    if hours.schedules and hours.pages_from_s(now_s) is None:
+        yield "note: hours of rules and groups never meet: nobody will be paged"
+    if hours.schedules and not synchronised():
+        yield "note: until a time server has set this computer's clock, all hours count as open"
 
 
 def _check_web(config: Config) -> None:
@@ -67,16 +90,42 @@ def _check_web(config: Config) -> None:
 
 
 def _add_notice(commands: Commands) -> None:
-    command = commands.add_parser("notice", help="print the sign that tells people about the camera")
-    command.add_argument("--config", type=Path, help="configuration whose place and rules it names")
+    command = commands.add_parser(
+        "notice",
+        help="print the sign that tells people about the camera",
+        description="As text, or with --html as a page for A4 that a browser prints or saves as PDF, with what the law "
+        "of site.jurisdiction wants on it.",
+    )
+    command.add_argument("--config", type=Path, help="configuration whose place, rules and country it names")
+    command.add_argument(
+        "--language",
+        metavar="XX[,XX]",
+        default=of_terminal(),
+        help=f"one after the other: {', '.join(LANGUAGES)} (default: the terminal's)",
+    )
+    command.add_argument("--html", type=Path, metavar="FILE", help="write the page")
     command.set_defaults(run=_notice)
 
 
 def _notice(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
-    from edge_agent.tools.notice import notice
+    from edge_agent.tools.notice import advice, notice, page
 
-    print(notice(load_config(options.config) if options.config else Config()))
+    config = load_config(options.config) if options.config else Config()
+    languages = options.language.split(",")
+    for language in languages:
+        if language not in LANGUAGES:
+            raise ConfigError(f"--language {language!r} is not one of {', '.join(LANGUAGES)}")
+    if options.html is None:
+        print("\n\n".join(notice(config, language) for language in languages))
+    else:
+        try:
+            options.html.write_text(page(config, languages), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {options.html}: {error.strerror}") from None
+        print(f"{options.html}: open it in a browser and print it on A4, or save it as PDF")
+    for line in advice(config.site.jurisdiction, languages):
+        print(f"edge-agent: {line}", file=sys.stderr)
     return 0
 
 

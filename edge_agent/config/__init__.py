@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_agent import yaml_loader
-from edge_agent.config.paging import Escalation, Rule
+from edge_agent.config.hours import Hours
+from edge_agent.config.paging import Escalation, Group, Rule
 from edge_agent.config.service import (
     HomeAssistant,
     Logging,
@@ -40,9 +41,9 @@ from edge_agent.config.watching import (
 from edge_agent.yaml_loader import InvalidValueError, option
 
 __all__ = [
-    "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates",
-    "HomeAssistant", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance", "Polygon", "Privacy",
-    "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone", "load_config",
+    "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates", "Group",
+    "HomeAssistant", "Hours", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance", "Polygon",
+    "Privacy", "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone", "load_config",
 ]  # fmt: skip
 
 #: Partial configurations for places, named by the key `profile`.
@@ -66,6 +67,8 @@ class Config:
     tracking: Tracking = option(factory=Tracking)
     zones: tuple[Zone, ...] = option(())
     rules: tuple[Rule, ...] = option(factory=lambda: (Rule(name="angry-customer"),))
+    hours: tuple[Hours, ...] = option(())
+    groups: tuple[Group, ...] = option(())
     mqtt: Mqtt = option(factory=Mqtt)
     outbox: Outbox = option(factory=Outbox)
     privacy: Privacy = option(factory=Privacy)
@@ -100,6 +103,24 @@ class Config:
         _check_unique([person.name for person in self.pager.staff], "pager", "staff")
         _check_unique([shift.name for shift in self.pager.shifts], "pager", "shifts")
         _check_unique([target.name for target in self.notify.targets], "notify", "targets")
+        _check_unique([hours.name for hours in self.hours], "hours")
+        _check_unique([group.name for group in self.groups], "groups")
+        self._check_hours()
+
+    def _check_hours(self) -> None:
+        """Refuse hours that are none, and groups that nothing pages."""
+        paged = sorted({group for rule in self.rules for group in (rule.group, *(e.group for e in rule.escalation))})
+        for index, group in enumerate(self.groups):
+            if group.name not in paged:
+                known = ", ".join(paged) or "none"
+                raise InvalidValueError(f"no rule pages {group.name!r}; there are {known}", "groups", index, "name")
+        hours = [one.name for one in self.hours]
+        kept = [("rules", index, rule.hours) for index, rule in enumerate(self.rules)]
+        kept += [("groups", index, group.hours) for index, group in enumerate(self.groups)]
+        for key, index, name in kept:
+            if name is not None and name not in hours:
+                known = ", ".join(hours) or "none"
+                raise InvalidValueError(f"there are no hours {name!r}; there are {known}", key, index, "hours")
 
     def _check_lawful(self, rule: Rule, index: int) -> None:
         """Refuse rules about staff where nobody said that they are lawful."""

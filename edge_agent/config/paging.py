@@ -19,6 +19,14 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """When a group of staff can be paged; one that is not listed can be at any time."""
+
+    name: str = option(pattern=SEGMENT)
+    hours: str | None = option(None)
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """When a look becomes a page. Times in seconds, thresholds are probabilities."""
 
@@ -35,6 +43,7 @@ class Rule:
     role: Literal["customer", "staff"] = option("customer")
     watch: Literal["presence", "absence"] = option("presence")
     zones: tuple[str, ...] = option(())
+    hours: str | None = option(None)
     group: str = option("staff", pattern=SEGMENT)
     escalation: tuple[Escalation, ...] = option(())
     expiry_s: float = option(120.0, low=1, high=86400)

@@ -1,7 +1,7 @@
 """Publishes alerts: each step of each, which are open, and what the next run must know of them.
 
 A step is committed to the outbox together with the note about all that is open, so that no alert is noted as open
-without its page. In shadow mode steps are counted and nothing is published.
+without its page. In shadow mode, and outside opening hours, steps are counted and nothing is published.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from edge_agent.alerting.alert import Alert
+from edge_agent.alerting.alert import Action, Alert
 from edge_agent.alerting.rules import EVERYWHERE, RuleEngine
 from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
-from edge_agent.delivery.messages import Composer, Message, MessageError, Snooze, boot_id, parse_ack
+from edge_agent.delivery.messages import Ack, Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.logs import fields
 
@@ -29,6 +29,9 @@ log = logging.getLogger("edge_agent")
 _NOTE_S = 30.0
 #: Name of the note about open alerts.
 _EPISODES = "episodes"
+#: An answer to all open pages counts for so long, for it names none: one that waited somewhere would answer pages that
+#: nobody has seen. The clocks of who answers and of this device may differ by as much.
+_ANSWER_FRESH_S = 30.0
 
 
 class Answered(Protocol):
@@ -73,7 +76,7 @@ class AlertPublisher:
         self._snoozed_by: dict[tuple[str, str], str] = {}
         self._next_note_s = 0.0
         self._active_changed = False
-        #: Pages that shadow mode kept back.
+        #: Pages that shadow mode and opening hours kept back.
         self.shadow_pages = 0
 
     def resume(self) -> None:
@@ -91,17 +94,21 @@ class AlertPublisher:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
         self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
 
+    @property
+    def pages(self) -> bool:
+        """Whether anybody can be paged now, as far as opening hours go."""
+        return self._rules.pages()
+
     def open_alerts(self) -> list[Alert]:
         """Return the alerts that staff were paged for and that are not over."""
-        return self._rules.open_alerts() if self._live else []
+        return [alert for alert in self._rules.open_alerts() if not alert.shadow] if self._live else []
 
     def report(self, alerts: list[Alert]) -> None:
-        """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
+        """Publish steps of alerts; in shadow they are counted, nobody is paged."""
         for alert in alerts:
             self._stepped(alert)
-        if not self._live:
-            self.shadow_pages += sum(alert.step == "raised" for alert in alerts)
-            return
+        self.shadow_pages += sum(alert.step == "raised" for alert in alerts if alert.shadow or not self._live)
+        alerts = [alert for alert in alerts if self._live and not alert.shadow]
         self._spool(alerts)
         for alert in alerts:
             log.warning(
@@ -144,7 +151,7 @@ class AlertPublisher:
 
     def note_unheard(self, message: Message) -> None:
         """Page the next level at once if this is a step of an open alert, for nobody is subscribed to it."""
-        if message.alert_id not in {alert.id for alert in self._rules.open_alerts()}:
+        if message.alert_id not in {alert.id for alert in self.open_alerts()}:
             return
         log.error("nobody is subscribed to this alert; is a pager running?", extra=fields(id=message.alert_id))
         escalated = self._rules.escalate(message.alert_id, self._alert_time_s())
@@ -160,9 +167,29 @@ class AlertPublisher:
         ack = parse_ack(payload)
         if ack.alert_id != alert_id:
             raise MessageError("topic and payload name different alerts")
-        people = self._rules.people_of(alert_id)
+        self._apply(ack)
+
+    def answer_all(self, action: Action, *, by: str, asked_unix_s: float) -> tuple[bool, str]:
+        """Answer every open page; return whether it was done, and what to say of it.
+
+        Args:
+            asked_unix_s: when somebody said so.
+        """
+        age_s = self._unix() - asked_unix_s
+        if abs(age_s) > _ANSWER_FRESH_S:
+            when = f"{age_s:.0f} s old" if age_s > 0 else f"of {-age_s:.0f} s from now"
+            return False, f"an answer {when} counts for nothing; are the clocks set?"
+        alerts = self.open_alerts()
+        if not alerts:
+            return False, "no page is open"
+        changed = sum(self._apply(Ack(alert.id, action, by)) for alert in alerts)
+        return True, f"{changed} of {len(alerts)} open page{'' if len(alerts) == 1 else 's'} answered: {action}"
+
+    def _apply(self, ack: Ack) -> bool:
+        """Return whether the answer changed an alert."""
+        people = self._rules.people_of(ack.alert_id)
         changed = self._rules.act(
-            alert_id,
+            ack.alert_id,
             ack.action,
             by=ack.by,
             time_s=self._alert_time_s(),
@@ -170,13 +197,14 @@ class AlertPublisher:
             revision=ack.revision,
         )
         if changed is None:
-            log.info("nothing to change", extra=fields(id=alert_id, action=ack.action, by=ack.by))
-            return
+            log.info("nothing to change", extra=fields(id=ack.alert_id, action=ack.action, by=ack.by))
+            return False
         if ack.action in ("resolve", "false_alarm"):
             self._answered(changed.rule.name, false_alarm=ack.action == "false_alarm", people=people)
         if ack.action == "snooze":
             self._snoozed_by[changed.rule.name, changed.zone] = ack.by
         self.report([changed])
+        return True
 
     def snooze(self, seconds: float, by: str) -> None:
         """Raise no new alert for so long, whatever the rule and the zone; 0 lifts this and all other snoozes."""
@@ -217,7 +245,7 @@ class AlertPublisher:
             self._active_changed = False
             self.publish_active()
         now_s = self._monotonic()
-        if now_s >= self._next_note_s and self._live and (self._rules.open_alerts() or self._rules.mutes()):
+        if now_s >= self._next_note_s and self._live and (self.open_alerts() or self._rules.mutes()):
             self._next_note_s = now_s + _NOTE_S
             self.write_note()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from edge_agent.alerting.alert import Alert
@@ -28,6 +29,7 @@ class Channel:
         bus, relay: owned from now on, and closed by `close`.
         info: body of the `info` message.
         upkeep: does what commands ask of the agent; None where there is nothing to keep up.
+        opens_s: returns when somebody can be paged next, seconds since 1970; None where nobody knows.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Channel:
         alerts: AlertPublisher,
         info: dict[str, str],
         upkeep: Upkeep | None,
+        opens_s: Callable[[], float | None],
     ) -> None:
         self._config, self._composer, self._alerts, self._info = config, composer, alerts, info
-        self._commands = Commands(composer, rebirth=self._rebirth, snooze=alerts.snooze, upkeep=upkeep)
-        self._ended = False
+        self._commands = Commands(
+            composer, rebirth=self._rebirth, snooze=alerts.snooze, answer=alerts.answer_all, upkeep=upkeep
+        )  # fmt: skip
+        self._ended, self._opens_s = False, opens_s
         self.bus, self.relay, self.topic = bus, relay, composer.topic
-        self._said: tuple[State, str, dict[tuple[str, str], float]] | None = None
+        self._said: tuple[State, str, dict[tuple[str, str], float], bool] | None = None
         self.state: State = "online"
         #: Why the state is degraded; empty while it is not.
         self.problem = ""
@@ -54,7 +59,7 @@ class Channel:
 
     @property
     def shadow_pages(self) -> int:
-        """Return how many pages shadow mode kept back."""
+        """Return how many pages shadow mode and opening hours kept back."""
         return self._alerts.shadow_pages
 
     def resume(self) -> None:
@@ -62,7 +67,7 @@ class Channel:
         self._alerts.resume()
 
     def report(self, alerts: list[Alert]) -> None:
-        """Publish steps of alerts; in shadow mode they are counted, nobody is paged."""
+        """Publish steps of alerts; in shadow they are counted, nobody is paged."""
         self._alerts.report(alerts)
 
     def tell(self, kind: str, detail: str) -> None:
@@ -104,12 +109,18 @@ class Channel:
         if self._said is not None and self._said != self._to_say():
             self._publish_state()
 
-    def _to_say(self) -> tuple[State, str, dict[tuple[str, str], float]]:
-        return self.state, self.problem, self._alerts.snoozed()
+    def _to_say(self) -> tuple[State, str, dict[tuple[str, str], float], bool]:
+        return self.state, self.problem, self._alerts.snoozed(), not self._alerts.pages
 
     def _publish_state(self) -> None:
         self._said = self._to_say()
-        self.bus.publish(self._composer.state(self.state, self.problem, self._alerts.snoozes()))
+        closed = not self._alerts.pages
+        opens_unix_s = self._opens_s() if closed else None
+        self.bus.publish(
+            self._composer.state(
+                self.state, self.problem, self._alerts.snoozes(), closed=closed, opens_unix_s=opens_unix_s
+            )
+        )
 
     def handle(self, event: Event) -> None:
         """Answer what came from the broker; messages that are none are logged and ignored."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
-from edge_agent.delivery.messages import Composer, Message, MessageError, is_name, parse_object, parse_snooze
+from edge_agent.alerting.alert import Action
+from edge_agent.delivery.messages import ACTIONS, Composer, Message, MessageError, is_name, parse_object, parse_snooze
 
+#: What `answer` can say of all open pages; `snooze` is a command of its own.
+ANSWERS = tuple(action for action in ACTIONS if action != "snooze")
 _EXERCISE_ONLY = "this is an exercise, not a device"
 
 #: Takes a command's body; returns whether it was done, and what to say of it.
@@ -24,12 +28,24 @@ class Upkeep(Protocol):
         """Begin anew with what the configuration file says now."""
 
 
+class Answer(Protocol):
+    """Answers all open pages at once."""
+
+    def __call__(self, action: Action, *, by: str, asked_unix_s: float) -> tuple[bool, str]:
+        """Return whether it was done, and what to say of it.
+
+        Args:
+            asked_unix_s: when somebody said so.
+        """
+
+
 class Commands:
     """The table of verbs.
 
     Args:
         rebirth: publishes state, info and open alerts again.
         snooze: raises no new alert for so many seconds, 0 for at once, because somebody said so.
+        answer: answers all open pages.
         upkeep: does what the agent itself must do; None where there is nothing to keep up.
     """
 
@@ -39,13 +55,16 @@ class Commands:
         *,
         rebirth: Callable[[], None],
         snooze: Callable[[float, str], None],
+        answer: Answer,
         upkeep: Upkeep | None,
     ) -> None:
         self._composer, self._rebirth_now, self._snooze_for, self._upkeep = composer, rebirth, snooze, upkeep
+        self._answer_all = answer
         self._handlers: dict[str, _Handler] = {
             "ping": self._ping,
             "rebirth": self._rebirth,
             "snooze": self._snooze,
+            "answer": self._answer,
             "selftest": self._self_test,
             "reload": self._reload,
         }
@@ -76,11 +95,14 @@ class Commands:
 
     def _snooze(self, body: dict[str, Any]) -> tuple[bool, str]:
         snooze_s = parse_snooze(body, may_lift=True)
-        by = body.get("by", "")
-        if by != "" and not is_name(by):
-            raise MessageError("'by' must be a name of 1 to 64 printable characters")
-        self._snooze_for(snooze_s, by)
+        self._snooze_for(snooze_s, _by(body) if body.get("by", "") != "" else "")
         return True, f"no new alert for {snooze_s:g} s" if snooze_s else "nothing is snoozed any more"
+
+    def _answer(self, body: dict[str, Any]) -> tuple[bool, str]:
+        action = body.get("action")
+        if action not in ANSWERS:
+            raise MessageError(f"action {str(action)[:40]!r} is not one of {', '.join(ANSWERS)}")
+        return self._answer_all(action, by=_by(body), asked_unix_s=_unix_s(body))
 
     def _self_test(self, _: dict[str, Any]) -> tuple[bool, str]:
         problem = self._upkeep.self_test() if self._upkeep else _EXERCISE_ONLY
@@ -89,3 +111,21 @@ class Commands:
     def _reload(self, _: dict[str, Any]) -> tuple[bool, str]:
         problem = self._upkeep.reload() if self._upkeep else _EXERCISE_ONLY
         return not problem, problem or "begins anew"
+
+
+def _by(body: dict[str, Any]) -> str:
+    by = body.get("by")
+    if not is_name(by):
+        raise MessageError("'by' must be a name of 1 to 64 printable characters")
+    return by
+
+
+def _unix_s(body: dict[str, Any]) -> float:
+    """Return when the command was given, seconds since 1970."""
+    try:
+        said = datetime.fromisoformat(body["time"].replace("Z", "+00:00"))
+        if said.tzinfo is None:
+            raise ValueError
+        return said.timestamp()
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError):
+        raise MessageError("'time' must be an RFC 3339 time with its zone, such as 2026-01-31T08:00:00Z") from None

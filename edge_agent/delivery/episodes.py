@@ -72,6 +72,7 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
             "by": alert.by,
             "reason": alert.reason,
             "level": alert.level,
+            "left_out": alert.left_out,
             # An alert whose first message is yet to be made has no wall-clock time of its own.
             "raised_unix_s": episodes.raised_unix_s.get(alert.id, now.unix_s - (now.alert_s - alert.raised_s)),
             "age_s": now.alert_s - alert.raised_s,
@@ -119,6 +120,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
         for entry in body["alerts"]:
             rule = by_name.get(entry["rule"])
             age_s = max(0.0, float(entry["age_s"])) + gap_s
+            level = min(int(entry["level"]), len(rule.escalation) if rule else 0)
             alert = Alert(
                 id=str(entry["id"]),
                 rule=rule or Rule(name=str(entry["rule"])),
@@ -132,7 +134,8 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
                 changed_s=now.alert_s,
                 by=str(entry["by"]),
                 reason=str(entry["reason"]),
-                level=min(int(entry["level"]), len(rule.escalation) if rule else 0),
+                level=level,
+                left_out=tuple(int(one) for one in entry.get("left_out", ()) if 0 <= int(one) < level),
                 paged_revision=int(entry.get("paged_revision", 1)),
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])

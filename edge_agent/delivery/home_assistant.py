@@ -1,7 +1,8 @@
 """Tells Home Assistant what a device offers, by MQTT discovery
 (https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery).
 
-Everything is read from topics that the device publishes anyway; the one thing it listens to is the snooze command.
+Everything is read from topics that the device publishes anyway; buttons send commands that any MQTT client could.
+What was known last stays readable while the device is away: only what means nothing then becomes unavailable.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ from edge_agent.config import Config
 from edge_agent.delivery.messages import Message, Topics
 
 _SNOOZE_S = 600
+#: Of the commands that buttons send; what the device answers comes under the same name.
+_REQUEST_ID = "home-assistant"
+_COMMAND = {"schema": "command", "version": 1, "request_id": _REQUEST_ID, "by": "Home Assistant"}
+#: Action → name and icon of its button.
+_ANSWERS = {
+    "ack": ("Acknowledge", "mdi:check"),
+    "on_my_way": ("On my way", "mdi:walk"),
+    "resolve": ("Resolved", "mdi:check-all"),
+    "false_alarm": ("False alarm", "mdi:close-octagon-outline"),
+}
 
 
 def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
@@ -26,13 +37,16 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
     """
     site, device = config.site.name, config.site.device
     node = _node(f"{site}/{device}")
-    shared = {
+    # Of what means nothing while the device is away.
+    while_there = {
         "availability": [
             {
                 "topic": topics("state"),
                 "value_template": "{{ 'offline' if value_json.state in ('offline', 'stopped') else 'online' }}",
             }
-        ],
+        ]
+    }
+    shared = {
         "device": {
             "identifiers": [node],
             "name": f"{config.site.place} ({device})",
@@ -50,6 +64,19 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             "device_class": "problem",
             "state_topic": topics("alert", "active"),
             "value_template": "{{ 'ON' if value_json.ids else 'OFF' }}",
+            "json_attributes_topic": topics("alert", "active"),
+            "json_attributes_template": "{{ {'pages': value_json.alerts | default([])} | tojson }}",
+        },
+        ("binary_sensor", "connection"): {
+            "name": "Connection",
+            "device_class": "connectivity",
+            "entity_category": "diagnostic",
+            # Both `state` and `health`: a broker that was restarted may keep `online` of a device that died meanwhile.
+            "state_topic": topics("+"),
+            "value_template": "{% if value_json.schema == 'state' %}"
+            "{{ 'ON' if value_json.state in ('online', 'degraded') else 'OFF' }}"
+            "{% elif value_json.schema == 'health' %}ON{% endif %}",
+            "off_delay": health_expiry_s,
         },
         ("sensor", "state"): {
             "name": "State",
@@ -68,6 +95,7 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             "state_topic": topics("health"),
             "value_template": "{{ value_json.people }}",
             "expire_after": health_expiry_s,
+            **while_there,
         },
         ("sensor", "satisfied"): {
             "name": "Satisfied when leaving",
@@ -84,29 +112,50 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
             # An empty result is ignored: alert/active has no step, and a repeated step was shown before.
             "value_template": "{% if value_json.step is defined and not value_json.repeated | default(false) %}"
             "{{ {'event_type': value_json.step, 'id': value_json.id, 'revision': value_json.revision, "
-            "'rule': value_json.rule, 'zone': value_json.zone, 'people': value_json.people, "
-            "'severity': value_json.severity, 'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
+            "'rule': value_json.rule, 'message': value_json.message, 'place': value_json.place, "
+            "'zone': value_json.zone, 'people': value_json.people, 'severity': value_json.severity, "
+            "'by': value_json.by, 'reason': value_json.reason} | tojson }}{% endif %}",
+        },
+        ("sensor", "reply"): {
+            "name": "Last reply",
+            "icon": "mdi:message-reply-text-outline",
+            "entity_category": "diagnostic",
+            "state_topic": topics("rsp", _REQUEST_ID),
+            "value_template": "{{ value_json.detail[:255] }}",
         },
         ("button", "snooze"): {
             "name": "Snooze 10 minutes",
             "icon": "mdi:bell-sleep",
             "command_topic": topics("cmd", "snooze"),
             "qos": 1,
-            "payload_press": json.dumps(
-                {
-                    "schema": "command",
-                    "version": 1,
-                    "request_id": "home-assistant",
-                    "by": "Home Assistant",
-                    "snooze_s": _SNOOZE_S,
-                }
-            ),
+            "payload_press": json.dumps({**_COMMAND, "snooze_s": _SNOOZE_S}),
+            **while_there,
+        },
+        **{
+            ("button", action): {
+                "name": name,
+                "icon": icon,
+                "command_topic": topics("cmd", "answer"),
+                "qos": 1,
+                "payload_press": json.dumps({**_COMMAND, "action": action}),
+                # With the time: a press that waited somewhere for the connection must answer no later page.
+                "command_template": "{{ dict(value | from_json, time=utcnow().isoformat()) | tojson }}",
+                **while_there,
+            }
+            for action, (name, icon) in _ANSWERS.items()
         },
     }
     messages = []
     for (component, name), entity in entities.items():
         topic = f"{config.home_assistant.prefix}/{component}/{node}/{name}/config"
-        body = {"unique_id": f"{node}_{name}", "object_id": f"{node}_{name}", **entity, **shared}
+        entity_id = f"{node}_{name}"
+        body = {
+            "unique_id": entity_id,
+            "default_entity_id": f"{component}.{entity_id.lower()}",
+            "object_id": entity_id,  # the same before Home Assistant 2025.10
+            **entity,
+            **shared,
+        }
         messages.append(Message(topic, json.dumps(body, ensure_ascii=False).encode(), retain=True))
     return messages
 

@@ -165,11 +165,19 @@ class Composer:
         self._health_interval_s = settings.logging.health_interval_s
         self.topic = Topics(settings.mqtt, site=settings.site.name, device=settings.site.device)
 
-    def state(self, state: State, problem: str = "", snoozes: Sequence[Snooze] = ()) -> Message:
-        """Retained: is the device watching? `problem` says why it is degraded, `snoozes` what is kept from paging."""
+    def state(
+        self, state: State, problem: str = "", snoozes: Sequence[Snooze] = (), *,
+        closed: bool = False, opens_unix_s: float | None = None,
+    ) -> Message:  # fmt: skip
+        """Retained: is the device watching? `problem` says why it is degraded, `snoozes` what is kept from paging.
+
+        `closed` outside the opening hours of all whom it could page, until `opens_unix_s` if that is known.
+        """
+        mode = "closed" if closed and self._mode == "live" else self._mode
         body = {
             "state": state,
-            "mode": self._mode,
+            "mode": mode,
+            **({"opens_at": rfc3339(opens_unix_s)} if mode == "closed" and opens_unix_s is not None else {}),
             "problem": problem[:300],
             "snoozed": [
                 {"rule": one.rule, "zone": one.zone, "until": rfc3339(one.until_unix_s), "by": one.by}

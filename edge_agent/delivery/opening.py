@@ -38,6 +38,7 @@ def open_channel(
     outbox: Outbox | None = None,
     bus: Bus | None = None,
     wake: Callable[[], None] = lambda: None,
+    opens_s: Callable[[], float | None] = lambda: None,
     unix: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Channel:
@@ -53,6 +54,7 @@ def open_channel(
         outbox: open already; None for that of the configured state folder. Closed if this fails.
         bus: None for a connection to the configured broker. Stopped if this fails.
         wake: called from the network thread after each event.
+        opens_s: returns when somebody can be paged next, seconds since 1970; None where nobody knows.
 
     Raises:
         StateError: the state folder cannot be used, or another agent uses it.
@@ -83,7 +85,7 @@ def open_channel(
             answered=answered, unix=unix, monotonic=monotonic,
         )  # fmt: skip
         channel = Channel(
-            config, composer=composer, bus=bus, relay=relay, alerts=alerts, info=info, upkeep=upkeep
+            config, composer=composer, bus=bus, relay=relay, alerts=alerts, info=info, upkeep=upkeep, opens_s=opens_s
         )  # fmt: skip
         opened.pop_all()
     return channel

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from edge_agent.alerting.alert import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
-from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_object
+from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_ack, parse_object
+from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk, Kiosks
 from edge_agent.pager.page import Page, parse_page
 
@@ -23,9 +24,11 @@ ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
 #: Below a device's topic, what a pager listens to.
-TOPICS = ("alert/+", "state", "health")
+TOPICS = ("alert/+", "ack/+", "rsp/+", "state", "health")
 #: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
 MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
+#: After connecting, what the broker kept comes within so long.
+_KEPT_WITHIN_S = 1.0
 #: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
 _MAX_IDS = 1000
 
@@ -52,6 +55,7 @@ class Refusal:
     topic: str
 
 
+_ALL = Duty()
 #: What a pager has to tell.
 News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk
 
@@ -71,7 +75,7 @@ class Pager:
     Args:
         bus: subscribed to the alerts of the devices to watch.
         name: who acknowledges.
-        group: show only pages that this group is paged with; None for all.
+        duty: whose pages are shown, and which kiosks must watch.
     """
 
     def __init__(
@@ -79,11 +83,11 @@ class Pager:
         bus: Bus,
         *,
         name: str,
-        group: str | None = None,
+        duty: Duty = _ALL,
         unix: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bus, self._name, self._group, self._unix, self._monotonic = bus, name, group, unix, monotonic
+        self._bus, self._name, self._duty, self._unix, self._monotonic = bus, name, duty, unix, monotonic
         self._revisions: dict[str, int] = {}
         #: Open pages that their agent no longer counts among its open alerts → since when.
         self._missing_s: dict[str, float] = {}
@@ -95,9 +99,12 @@ class Pager:
         self.open: dict[str, Page] = {}
         #: Who watches.
         self.kiosks = Kiosks(unix=unix, monotonic=monotonic)
+        #: When what the broker kept has come, and kiosks are asked whether it still holds.
+        self._doubt_s: float | None = None
         self._nonsense: set[str] = set()
-        #: Pages of kiosks that are gone, as an answer has left them.
+        #: Pages of kiosks that are gone, as an answer has left them: given here, or by colleagues.
         self._answered_here: list[Page] = []
+        self._answered_there: dict[str, Page] = {}
 
     def poll(self) -> list[News]:
         """Return what is new; a step that arrives twice, or late, is shown once."""
@@ -107,6 +114,7 @@ class Pager:
             if isinstance(event, Connected):
                 news.append(Link(""))
                 self._flush()
+                self._doubt_s = self._monotonic() + _KEPT_WITHIN_S
             elif isinstance(event, Disconnected):
                 news.append(Link(event.problem))
                 self._acks = [*self._in_flight.values(), *self._acks]
@@ -126,11 +134,24 @@ class Pager:
                     if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
                         self._nonsense.add(sender)
                         news.append(Nonsense(event.topic, str(error)))
-        return [*news, *self.kiosks.turn(), *self._given_up()]
+        if self._doubt_s is not None and self._monotonic() >= self._doubt_s:
+            self._doubt_s = None
+            for topic in self.kiosks.doubt():
+                self._command(topic, "ping")
+        news += self.kiosks.turn()
+        news = [item for item in news if not isinstance(item, Kiosk) or self._duty.includes(item.name)]
+        return [*news, *self._answered_elsewhere(), *self._given_up()]
 
     def _received(self, event: Received) -> list[News]:
         device_topic = _sender(event.topic)
         _, _, below = event.topic.partition("/alert/")
+        if "/ack/" in event.topic:
+            self._note_answer(device_topic, event)
+            return []
+        if not event.retained:
+            self.kiosks.note_alive(device_topic)
+        if "/rsp/" in event.topic:
+            return []
         if not below:
             changed = self.kiosks.note(event)
             return [] if changed is None else [changed]
@@ -203,12 +224,19 @@ class Pager:
         body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8), **values}
         self._bus.publish(Message(f"{device_topic}/cmd/{verb}", json.dumps(body).encode(), expiry_s=60))
 
+    def looked_after(self) -> list[Kiosk]:
+        """Return the kiosks to look after, the troubled ones first."""
+        return self._duty.of(self.kiosks.all())
+
+    @property
+    def watched(self) -> bool:
+        """Whether every kiosk watches or is closed, and none is snoozed."""
+        return watched(self.looked_after())
+
     @property
     def calm(self) -> bool:
-        """Whether every kiosk that was ever heard watches, none is snoozed, and no page is open."""
-        kiosks = self.kiosks.all()
-        watched = all(kiosk.condition == "watching" and not kiosk.snoozed for kiosk in kiosks)
-        return bool(kiosks) and watched and not self.open
+        """Whether, besides, no page is open."""
+        return self.watched and not self.open
 
     def lift_snoozes(self, kiosk: Kiosk, *, by: str | None = None) -> None:
         """Let a kiosk page again; it obeys now or not at all."""
@@ -253,16 +281,43 @@ class Pager:
         # Of answers that still wait for the broker, the last counts.
         self._acks = [waiting for waiting in self._acks if waiting.topic != message.topic] + [message]
         self._flush()
-        kiosk = self.kiosks.get(page.device_topic)
-        if kiosk is not None and kiosk.dead and page.id in self.open:
-            step = "acked" if action in ("ack", "on_my_way") else "cleared"
-            reason = "" if action == "ack" else action
-            # The same revision: should the kiosk come back, what it says goes before.
-            answered = replace(self.open[page.id], step=step, by=by or self._name, reason=reason)
+        if self._is_dead(page) and page.id in self.open:
+            answered = _answered(self.open[page.id], action, by=by or self._name)
             self._remember(answered)
             # Nothing shows yet that it heard: should its alert still be open then, it is told again.
             self._unheard[page.id] = _Answer(message, self._monotonic())
             self._answered_here.append(answered)
+
+    def _is_dead(self, page: Page) -> bool:
+        kiosk = self.kiosks.get(page.device_topic)
+        return kiosk is not None and kiosk.dead
+
+    def _note_answer(self, device_topic: str, event: Received) -> None:
+        """Keep what another pager answers to an open page, for the case that its kiosk cannot say so itself.
+
+        Raises:
+            MessageError: it is no answer.
+        """
+        page = self.open.get(event.topic.rpartition("/")[2])
+        if page is None or page.device_topic != device_topic or not event.payload:
+            return
+        ack = parse_ack(event.payload)
+        if ack.alert_id == page.id and ack.revision in (None, page.revision):
+            self._answered_there[page.id] = _answered(page, ack.action, by=ack.by)
+
+    def _answered_elsewhere(self) -> list[Page]:
+        """Return the pages of dead kiosks that colleagues have answered."""
+        news = []
+        for alert_id, answered in list(self._answered_there.items()):
+            page = self.open.get(alert_id)
+            if page is None or page.revision != answered.revision:
+                del self._answered_there[alert_id]
+            elif self._is_dead(page):
+                del self._answered_there[alert_id]
+                if (page.step, page.by, page.reason) != (answered.step, answered.by, answered.reason):
+                    self._remember(answered)
+                    news.append(answered)
+        return news
 
     def _flush(self) -> None:
         while self._acks and (token := self._bus.publish(self._acks[0])) is not None:
@@ -276,11 +331,19 @@ class Pager:
         if page.step == "cleared":
             self.open.pop(page.id, None)
             self._missing_s.pop(page.id, None)
-        elif self._group is None or self._group in page.groups:
+        elif self._duty.covers(page):
             self.open[page.id] = page
 
 
 def _sender(topic: str) -> str:
     """Return the topic of the device below which a message came."""
-    below_alert = "/alert/" in topic
-    return topic.partition("/alert/")[0] if below_alert else topic.rpartition("/")[0]
+    for kind in ("/alert/", "/ack/", "/rsp/"):
+        if kind in topic:
+            return topic.partition(kind)[0]
+    return topic.rpartition("/")[0]
+
+
+def _answered(page: Page, action: Action, *, by: str) -> Page:
+    """Return a page as an answer leaves it, by the same revision: should its kiosk come back, what it says counts."""
+    step = "acked" if action in ("ack", "on_my_way") else "cleared"
+    return replace(page, step=step, by=by, reason="" if action == "ack" else action)

@@ -6,7 +6,6 @@ meanwhile. So a kiosk watches only as long as its health reports come.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,11 +17,13 @@ from edge_agent.delivery.messages import MAX_SNOOZES, MessageError, is_name, par
 #: A kiosk that is late by so many health reports is silent.
 _MISSED = 3
 _INTERVAL_S = 30.0
+#: Seconds that a kiosk has to answer after a time without the broker.
+DOUBT_S = 8.0
 #: More are no site's own: somebody else writes to the broker.
 MAX_KIOSKS = 2000
 _DEAD = ("offline", "stopped", "silent")
 
-Condition = Literal["watching", "degraded", "shadow", "offline", "stopped", "silent"]
+Condition = Literal["watching", "degraded", "shadow", "closed", "offline", "stopped", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Kiosk:
         topic: its own, `<root>/<site>/<device>`; no payload can say otherwise.
         condition: `watching` only if it pages and lately gave a sign of life; `degraded` says why in `problem`.
         since_unix_s: when the condition began; None where nobody can know.
+        opens_unix_s: when one that is closed pages again; None where nobody can know.
     """
 
     topic: str
@@ -50,6 +52,12 @@ class Kiosk:
     problem: str = ""
     since_unix_s: float | None = None
     snoozed: tuple[Snoozed, ...] = ()
+    opens_unix_s: float | None = None
+
+    @property
+    def as_it_should(self) -> bool:
+        """Whether it watches, or is outside its opening hours and need not."""
+        return self.condition in ("watching", "closed")
 
     @property
     def name(self) -> str:
@@ -91,6 +99,25 @@ class Kiosks:
         seen = self._seen.get(topic)
         return None if seen is None else seen.kiosk
 
+    def note_alive(self, topic: str) -> None:
+        """Take what one has just sent, whatever it is, as a sign of life."""
+        seen = self._seen.get(topic)
+        if seen is not None and seen.said not in _DEAD:
+            seen.alive_s, seen.alive_unix_s = self._monotonic(), self._unix()
+
+    def doubt(self) -> list[str]:
+        """Believe in those that watch for DOUBT_S more, unless a sign of life comes; return their topics.
+
+        After a time without the broker, what it kept may be older than their end.
+        """
+        doubted = []
+        for topic, seen in self._seen.items():
+            if seen.kiosk.condition not in _DEAD and seen.alive_s is not None:
+                latest_s = self._monotonic() - _MISSED * seen.interval_s + DOUBT_S
+                seen.alive_s = min(seen.alive_s, latest_s)
+                doubted.append(topic)
+        return doubted
+
     def note(self, event: Received) -> Kiosk | None:
         """Take over a `state` or a `health`; return the kiosk if what is known of it changed.
 
@@ -126,7 +153,11 @@ class Kiosks:
         elif before == seen.said:
             since_unix_s = seen.kiosk.since_unix_s
         return self._settle(
-            seen, since_unix_s=since_unix_s, problem=printable(body.get("problem", "")), snoozed=snoozed
+            seen,
+            since_unix_s=since_unix_s,
+            problem=printable(body.get("problem", "")),
+            snoozed=snoozed,
+            opens_unix_s=parse_time(body.get("opens_at")),
         )
 
     def turn(self) -> list[Kiosk]:
@@ -147,36 +178,11 @@ class Kiosks:
         return kiosk
 
 
-def in_words(kiosks: list[Kiosk]) -> str:
-    """Return `2 of 3 kiosks watching · till-2 offline since 10:12 · lobby snoozed until 10:40 by Kim`."""
-    if not kiosks:
-        return "no kiosk has been heard yet"
-    watching = sum(kiosk.condition == "watching" for kiosk in kiosks)
-    parts = [f"{watching} of {len(kiosks)} kiosk{'' if len(kiosks) == 1 else 's'} watching"]
-    parts += [say(kiosk) for kiosk in kiosks if kiosk.condition != "watching"]
-    for kiosk in kiosks:
-        for one in kiosk.snoozed:
-            what = " ".join(part for part in (one.rule, one.zone if one.zone != "view" else "") if part)
-            by = f" by {one.by}" if one.by else ""
-            parts.append(f"{kiosk.name}{f' ({what})' if what else ''} snoozed until {_clock(_parse(one.until))}{by}")
-    return " · ".join(parts)
-
-
-def say(kiosk: Kiosk) -> str:
-    """Return one kiosk's condition: `till-2 offline since 10:12`."""
-    what = {"shadow": "in shadow mode: pages nobody"}.get(kiosk.condition, kiosk.condition)
-    since = f" since {_clock(kiosk.since_unix_s)}" if kiosk.since_unix_s is not None else ""
-    return f"{kiosk.name} {what}{since}{f': {kiosk.problem}' if kiosk.problem else ''}"
-
-
-def _clock(unix_s: float | None) -> str:
-    return "?" if unix_s is None else time.strftime("%H:%M", time.localtime(unix_s))
-
-
 def _condition(body: dict[str, Any]) -> Condition:
     state = body.get("state")
     if state == "online":
-        return "shadow" if body.get("mode") == "shadow" else "watching"
+        mode = body.get("mode")
+        return mode if mode in ("shadow", "closed") else "watching"
     if state in ("degraded", "offline", "stopped"):
         found: Condition = state
         return found
@@ -189,7 +195,7 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
         raise MessageError("'snoozed' is not a list")
     found = []
     for one in listed[:MAX_SNOOZES]:
-        if not isinstance(one, dict) or _parse(one.get("until")) is None:
+        if not isinstance(one, dict) or parse_time(one.get("until")) is None:
             raise MessageError("'snoozed' holds something else")
         rule, zone, by = (one.get(key) if is_name(one.get(key)) else "" for key in ("rule", "zone", "by"))
         found.append(Snoozed(rule or "", zone or "", str(one["until"]), by or ""))
@@ -197,10 +203,10 @@ def _snoozed(body: dict[str, Any]) -> tuple[Snoozed, ...]:
 
 
 def _unix_s(body: dict[str, Any]) -> float | None:
-    return _parse(body.get("time"))
+    return parse_time(body.get("time"))
 
 
-def _parse(text: Any) -> float | None:
+def parse_time(text: Any) -> float | None:
     """Return seconds since 1970 of an RFC 3339 time, None for anything else."""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

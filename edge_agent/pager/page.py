@@ -43,11 +43,6 @@ class Page:
     people: int = 1
     stepped_at: str = ""
 
-    @property
-    def crowd(self) -> str:
-        """How many people, in words; empty for one."""
-        return f"{self.people} people" if self.people > 1 else ""
-
 
 def parse_page(device_topic: str, alert_id: str, body: Mapping[str, Any]) -> Page:
     """Return the page.

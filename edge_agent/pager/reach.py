@@ -6,7 +6,7 @@ import asyncio
 import html
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +21,8 @@ from edge_agent.pager import keys, words
 from edge_agent.pager.links import Link, Signer, UsedLinks
 from edge_agent.pager.notifier import read_condition
 from edge_agent.pager.page import Page
-from edge_agent.pager.subscriptions import Subscription, SubscriptionError, Subscriptions, parse_subscription
+from edge_agent.pager.roster import OnDuty
+from edge_agent.pager.subscriptions import SubscriptionError, Subscriptions, parse_subscription
 from edge_agent.web.access import is_loopback
 from edge_agent.web.pages import language_of
 
@@ -38,6 +39,7 @@ class Reach:
         pages: those that are open, by id; other threads may change them.
         answer: passes an answer on, as `WebPager.answer`.
         ready: tells whether it is known what is open.
+        person: tells who is on duty at a browser.
         unix: seconds since 1970.
 
     Raises:
@@ -52,13 +54,14 @@ class Reach:
         pages: Mapping[str, Page],
         answer: Callable[..., None],
         ready: Callable[[], bool],
+        person: Callable[[web.Request], OnDuty | None],
         say: Callable[[str], None],
         unix: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._notify, self._pages, self._answer, self._ready = settings, notify, pages, answer, ready
         self._unix, self._started_unix_s = unix, unix()
         self.key, self.problem = self._public_key()
-        self._say = say
+        self._say, self._person = say, person
         self.subscriptions = None if self.problem else Subscriptions(settings.state_dir)
         self._signer: Signer | None = None
         self._used: UsedLinks | None = None
@@ -103,31 +106,26 @@ class Reach:
         return web.json_response({"key": self.key or None, "why": self.problem})
 
     async def subscribe(self, request: web.Request) -> web.Response:
-        """Keep a browser's subscription; `replaces` names the endpoint that it had before, and whose name it keeps."""
+        """Keep the subscription of somebody on duty; `replaces` names the endpoint that the browser had before."""
         if self.subscriptions is None:
             raise web.HTTPNotFound(text=self.problem)
+        person = self._person(request)
+        if person is None:
+            raise web.HTTPForbidden(text="begin a shift first")
         try:
             body = await request.json()
-            before = str(body.get("replaces", ""))
-            known = await asyncio.to_thread(self.subscriptions.get, before) if before else None
-            one = self._parse(body, known, language_of(request))
+            before = body.get("replaces")
+            one = parse_subscription(
+                body, name=person.name, language=language_of(request), duty=person.duty, loopback=self._loopback
+            )
             await asyncio.to_thread(self.subscriptions.put, one)
-            if before and before != one.endpoint:
+            if isinstance(before, str) and before != one.endpoint:
                 await asyncio.to_thread(self.subscriptions.remove, before)
         except StateError as error:
             raise web.HTTPServiceUnavailable(text=str(error)) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise web.HTTPBadRequest(text=str(error) if isinstance(error, SubscriptionError) else "no JSON") from None
         return web.json_response({})
-
-    def _parse(self, body: Any, known: Subscription | None, language: str) -> Subscription:
-        if known is not None:
-            body = {"name": known.name, "language": known.language, **body}
-        one = parse_subscription(body, language=language, loopback=self._loopback)
-        if known is not None and "shift" not in body:
-            return replace(one, groups=known.groups, kiosks=known.kiosks)
-        shift = next((shift for shift in self._settings.shifts if shift.name == body.get("shift")), None)
-        return one if shift is None else replace(one, groups=shift.groups, kiosks=shift.kiosks)
 
     async def unsubscribe(self, request: web.Request) -> web.Response:
         """Forget a browser."""

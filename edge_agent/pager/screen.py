@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,19 +12,19 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from edge_agent.pager.kiosks import in_words
+from edge_agent.pager.kiosks import parse_time
 from edge_agent.pager.page import Page
 from edge_agent.pager.terminal import TerminalPager
+from edge_agent.pager.words import in_words, looks, outcome, title, where
 
 _LINES = 12
 _COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
-_KEYS = "[a]cknowledge  [o]n my way  [r]esolved  [f]alse alarm  [s]nooze  [1-9] choose  Ctrl-C quit"
 
 
 class ScreenPager(TerminalPager):
     """A terminal pager that keeps what is open in view."""
 
-    _keys_hint = ""
+    _hints = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -51,40 +50,44 @@ class ScreenPager(TerminalPager):
         pages = list(self._pager.open.values())
         panels = [self._panel(number, page) for number, page in enumerate(pages, start=1)]
         lines = Text.from_ansi("\n".join(self._lines), style="dim")
-        return Group(*(panels or [self._no_page()]), Text(self._who_watches(), style="bold"), Text(_KEYS), lines)
+        below = (Text(self._who_watches(), style="bold"), Text(self._keys_line()), lines)
+        return Group(*(panels or [self._no_page()]), *below)
+
+    def _keys_line(self) -> str:
+        return self._text("[a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze [1-9] choose  Ctrl-C quit")
 
     def _no_page(self) -> Panel:
+        heading = self._text("Staff pager")
         if self._problem:
-            return Panel(Text("Nobody knows what is open: there is no broker.", style="bold red"), title="Staff pager")
+            nobody = self._text("Nobody knows what is open while there is no connection.")
+            return Panel(Text(nobody, style="bold red"), title=heading)
         if self._pager.calm:
-            return Panel(Text("No open page. All is calm.", style="green"), title="Staff pager")
-        return Panel(Text("No open page, but not everybody watches.", style="bold yellow"), title="Staff pager")
+            return Panel(Text(self._text("No open page. All is calm."), style="green"), title=heading)
+        return Panel(Text(self._text("No open page, but not everybody watches."), style="bold yellow"), title=heading)
 
     def _who_watches(self) -> str:
         if self._problem:
-            return f"no broker since {self._problem_since}: {self._problem}"
-        return in_words(self._pager.kiosks.all())
+            lost = self._text("No broker since {time}: {problem}")
+            return lost.format(time=self._problem_since, problem=self._problem)
+        return in_words(self._pager.looked_after(), self._language)
 
     def _panel(self, number: int, page: Page) -> Panel:
         paging = page.step in ("raised", "escalated")
-        where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
         text = Text()
-        text.append(f"{page.message}\n", style="bold")
+        text.append(f"{title(page, self._language)}\n", style="bold")
         text.append(
-            f"{where} ({page.device}), since {_since(page.raised_at)}: {'/'.join(page.emotions)} {page.score:.2f}"
-            f"{f', {page.crowd}' if page.crowd else ''}\n"
+            f"{where(page, self._language)} ({page.device}), {self._since(page.raised_at)}: "
+            f"{looks(page, self._language)}\n"
         )
-        coming = "is on the way" if page.reason == "on_my_way" else "has seen it"
-        text.append("nobody has answered yet" if paging else f"{page.by} {coming}", style="bold" if paging else "green")
+        state = self._text("Nobody has answered yet") if paging else outcome(page, self._language)
+        text.append(state, style="bold" if paging else "green")
         mark = " ◀" if page.id == self._selected else ""
         colour = _COLOURS.get(page.severity, "white") if paging else "green"
-        return Panel(text, title=f"{number} {page.severity}{mark}", border_style=colour)
+        return Panel(text, title=f"{number} {self._text(page.severity)}{mark}", border_style=colour)
 
-
-def _since(raised_at: str) -> str:
-    try:
-        began_s = datetime.fromisoformat(raised_at.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return "a while"
-    seconds = max(0, round(time.time() - began_s))
-    return f"{seconds // 60}:{seconds % 60:02}"
+    def _since(self, raised_at: str) -> str:
+        began_s = parse_time(raised_at)
+        if began_s is None:
+            return "?"
+        seconds = max(0, round(time.time() - began_s))
+        return self._text("since {time}").format(time=f"{seconds // 60}:{seconds % 60:02}")

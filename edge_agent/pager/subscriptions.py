@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge_agent.delivery.messages import is_name
 from edge_agent.languages import LANGUAGES
 from edge_agent.pager.database import guard, open_database, transaction
+from edge_agent.pager.duty import Duty
 
 FILE_NAME = "reach.sqlite3"
 #: More are no site's own.
@@ -69,34 +69,29 @@ class Subscription:
 
 
 def parse_subscription(
-    body: Mapping[str, Any],
-    *,
-    language: str,
-    groups: tuple[str, ...] = (),
-    kiosks: tuple[str, ...] = (),
-    loopback: bool = False,
+    body: Mapping[str, Any], *, name: str, language: str, duty: Duty | None = None, loopback: bool = False
 ) -> Subscription:
-    """Return what a browser sent, as PushSubscription.toJSON() gives it, with a `name`.
+    """Return what a browser sent, as PushSubscription.toJSON() gives it.
 
     Args:
+        name: whose it is.
         language: where the browser names none that there is.
-        groups, kiosks: of the shift.
+        duty: what their shift looks after; None for everything.
         loopback: endpoints on this computer are allowed, too.
 
     Raises:
         SubscriptionError: something does not fit.
     """
-    endpoint, keys, name, wanted = (body.get(key) for key in ("endpoint", "keys", "name", "language"))
+    endpoint, keys, wanted = (body.get(key) for key in ("endpoint", "keys", "language"))
     if not isinstance(endpoint, str) or len(endpoint) > _MAX_ENDPOINT or not _allowed(endpoint, loopback=loopback):
         raise SubscriptionError("the endpoint is none of a push service")
-    if not is_name(name):
-        raise SubscriptionError("there is no name")
     if not isinstance(keys, dict):
         raise SubscriptionError("there are no keys")
     p256dh, auth = keys.get("p256dh"), keys.get("auth")
     if not (_is_point(p256dh) and len(_decoded(auth)) == 16):
         raise SubscriptionError("the keys are none of Web Push")
     known = wanted if isinstance(wanted, str) and wanted in LANGUAGES else language
+    groups, kiosks = ((), ()) if duty is None else (tuple(sorted(duty.groups)), duty.kiosks)
     return Subscription(endpoint, str(p256dh), str(auth), name, known, groups, kiosks)
 
 
@@ -165,10 +160,6 @@ class Subscriptions:
         """Forget one; unknown ones are none."""
         with self._lock, guard(self._path):
             self._db.execute("DELETE FROM subscription WHERE endpoint = ?", (endpoint,))
-
-    def get(self, endpoint: str) -> Subscription | None:
-        """Return the one of an endpoint."""
-        return next((one for one in self.all() if one.endpoint == endpoint), None)
 
     def all(self) -> list[Subscription]:
         """Return all, by name."""

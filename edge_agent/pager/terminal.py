@@ -13,18 +13,14 @@ from typing import TextIO
 
 from edge_agent.alerting.alert import Action
 from edge_agent.errors import BrokerError
+from edge_agent.languages import translation
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
-from edge_agent.pager.kiosks import Kiosk, say
+from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page
+from edge_agent.pager.words import looks, outcome, say, title, where
 
 KEYS: dict[str, Action] = {"a": "ack", "o": "on_my_way", "r": "resolve", "f": "false_alarm", "s": "snooze"}
-_DONE = {"resolve": "resolved", "false_alarm": "marked as false alarm", "snooze": "snoozed"}
-_PAGING = ("raised", "escalated")
-_WHY = {
-    "calm": "customer is calm again",
-    "out_of_view": "customer is out of view",
-    "stopped": "the camera stopped watching",
-}
+PAGING = ("raised", "escalated")
 _COLOURS = {"info": "36", "warning": "33", "critical": "31"}
 
 
@@ -37,10 +33,13 @@ class TerminalPager:
         prefix: stands before each line.
         quiet: print nothing.
         must_connect: raise BrokerError from `turn` when the very first connection fails.
+        language: one of LANGUAGES.
     """
 
-    #: Stands behind each page.
-    _keys_hint = "   [a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze"
+    #: Whether what can be answered stands behind each page.
+    _hints = True
+    #: The longest time between two turns, seconds.
+    _turn_s = 0.2
 
     def __init__(
         self,
@@ -52,15 +51,17 @@ class TerminalPager:
         prefix: str = "",
         quiet: bool = False,
         must_connect: bool = False,
+        language: str = "en",
     ) -> None:
         self._pager, self._wake, self._out, self._auto_ack_s = pager, wake, out, auto_ack_s
         self._prefix, self._quiet, self._must_connect = prefix, quiet, must_connect
+        self._language, self._text = language, translation(language).gettext
         self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._due_s: dict[str, float] = {}
         self._answered: set[str] = set()
         self._colour = out.isatty()
         self._selected: str | None = None
-        self._problem, self._problem_since = "not connected yet", time.strftime("%H:%M:%S")
+        self._problem, self._problem_since = self._text("not connected yet"), time.strftime("%H:%M:%S")
 
     def turn(self) -> list[Page]:
         """Show what is new and act on pressed keys; return the pages that took a step."""
@@ -73,15 +74,17 @@ class TerminalPager:
                 if bool(item.problem) != bool(self._problem):
                     self._problem_since = time.strftime("%H:%M:%S")
                 self._problem = item.problem
-                self._say(
-                    f"no broker: {item.problem}; trying again" if item.problem else "connected, waiting for pages"
-                )
+                lost = self._text("no broker: {problem}; trying again").format(problem=item.problem)
+                self._say(lost if item.problem else self._text("connected, waiting for pages"))
             elif isinstance(item, Refusal):
-                self._say(f"the broker refuses answers on {item.topic}; check its access rules for this user")
+                self._answered.discard(item.topic.rpartition("/")[2])
+                refused = self._text("the broker refuses answers on {topic}; check its access rules for this user")
+                self._say(refused.format(topic=item.topic))
             elif isinstance(item, Nonsense):
-                self._say(f"! ignored what came on {item.topic[:100]}: {item.problem}")
+                ignored = self._text("ignored what came on {topic}: {problem}")
+                self._say(f"! {ignored.format(topic=item.topic[:100], problem=item.problem)}")
             elif isinstance(item, Kiosk):
-                self._say(f"{'·' if item.condition == 'watching' else '!'} {say(item)}")
+                self._say(f"{'·' if item.as_it_should else '!'} {say(item, self._language)}")
             else:
                 self._show(item)
                 pages.append(item)
@@ -90,7 +93,7 @@ class TerminalPager:
         for alert_id, due_s in list(self._due_s.items()):
             if time.monotonic() >= due_s:
                 del self._due_s[alert_id]
-                if (page := self._pager.open.get(alert_id)) is not None and page.step in _PAGING:
+                if (page := self._pager.open.get(alert_id)) is not None and page.step in PAGING:
                     self._act(page, "ack")
         return pages
 
@@ -99,12 +102,12 @@ class TerminalPager:
         raised: set[str] = set()
         with self._keyboard(stop):
             while not stop.is_set():
-                self._wake.wait(0.2)
+                self._wake.wait(self._turn_s)
                 self._wake.clear()
                 steps = self.turn()
                 self._refresh()
                 for page in steps:
-                    if page.step in _PAGING:
+                    if page.step in PAGING:
                         raised.add(page.id)
                     elif once and page.id in raised:
                         return
@@ -115,40 +118,44 @@ class TerminalPager:
     def _show(self, page: Page) -> None:
         if page.step == "cleared":
             self._answered.discard(page.id)
-        if page.step in _PAGING:
+        if page.step in PAGING:
             self._selected = page.id
             self._answered.discard(page.id)
             if self._auto_ack_s is not None:
                 self._due_s[page.id] = time.monotonic() + self._auto_ack_s
-            what = f"{'/'.join(page.emotions)} {page.score:.2f}{f', {page.crowd}' if page.crowd else ''}"
-            where = page.place if page.zone == "view" else f"{page.place}, {page.zone}"
-            keys = "" if self._auto_ack_s is not None else self._keys_hint
-            bell = "\a" if self._colour else ""
-            mark = "▲" if page.step == "raised" else f"▲▲ nobody acknowledged, now {' and '.join(page.groups)}:"
-            headline = self._paint(f"{mark} {page.message.upper()}", page.severity)
-            self._say(f"{bell}{headline}  {where} ({page.device}): {what}{keys}")
-        elif page.step == "acked":
-            what = f"{page.by} is on the way" if page.reason == "on_my_way" else f"acknowledged by {page.by}"
-            self._say(f"✓ {page.place}: {what}")
-        elif page.reason in _DONE:
-            self._say(f"✓ {page.place}: {_DONE[page.reason]} by {page.by}")
+            self._say(self._headline(page))
         else:
-            self._say(f"· {page.place}: over, {_WHY.get(page.reason, page.reason)}")
+            mark = "✓" if page.by else "·"
+            self._say(f"{mark} {where(page, self._language)}: {outcome(page, self._language)}")
+
+    def _headline(self, page: Page) -> str:
+        hint = self._hints and self._auto_ack_s is None
+        keys = f"   {self._text('[a]cknowledge [o]n my way [r]esolved [f]alse alarm [s]nooze')}" if hint else ""
+        nobody = self._text("nobody came, paged {groups}").format(groups=" + ".join(page.groups))
+        mark = "▲" if page.step == "raised" else f"▲▲ {nobody}:"
+        text = self._paint(f"{mark} {title(page, self._language).upper()}", page.severity)
+        place = f"{where(page, self._language)} ({page.device})"
+        bell = "\a" if self._colour else ""
+        return f"{bell}{text}  {place}: {looks(page, self._language)}{keys}"
 
     def _press(self, key: str) -> None:
         pages = list(self._pager.open.values())
         if key.isdecimal() and 0 < int(key) <= len(pages):
             self._selected = pages[int(key) - 1].id
-            self._say(f"selected {pages[int(key) - 1].place} ({pages[int(key) - 1].device})")
+            chosen = pages[int(key) - 1]
+            self._say(self._text("selected: {page}").format(page=f"{where(chosen, self._language)} ({chosen.device})"))
         elif key in KEYS:
             page = self._target(KEYS[key])
             if page is None:
-                self._say("no page to acknowledge" if pages and key == "a" else "no open page")
+                none = self._text("no page to acknowledge") if pages and key == "a" else self._text("no open page")
+                self._say(none)
             else:
                 self._act(page, KEYS[key])
         elif key.strip():
             self._say(
-                "keys: a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C quit"
+                self._text(
+                    "a acknowledge, o on my way, r resolved, f false alarm, s snooze, 1-9 choose a page, Ctrl-C quit"
+                )
             )
 
     def _target(self, action: Action) -> Page | None:
@@ -157,7 +164,7 @@ class TerminalPager:
         selected = next((page for page in pages if page.id == self._selected), None)
         return (
             selected
-            or next((page for page in reversed(pages) if page.step in _PAGING), None)
+            or next((page for page in reversed(pages) if page.step in PAGING), None)
             or (pages[-1] if pages and action != "ack" else None)
         )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -18,11 +19,14 @@ from aiohttp import WSMsgType, web
 from edge_agent.alerting.alert import Action
 from edge_agent.config import Notify
 from edge_agent.config import Pager as Settings
-from edge_agent.delivery.messages import ACTIONS, is_name
+from edge_agent.delivery.messages import ACTIONS
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.page import Page
 from edge_agent.pager.reach import ANSWER, Reach, add_routes
+from edge_agent.pager.roster import SHIFT_S, OnDuty, RefusedError, Roster
+from edge_agent.pager.secret import read_key
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
@@ -30,6 +34,16 @@ _RECENT = 30
 #: So many are listed to a browser.
 _MAX_KIOSKS = 200
 _SAY_AGAIN_S = 4.0
+#: Of a name, a shift, a PIN.
+_MAX_CHARS = 200
+
+
+@dataclass(eq=False, slots=True)
+class _Browser:
+    """Somebody's page; `changed` when it has to be told something."""
+
+    person: OnDuty
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class WebPager:
@@ -56,19 +70,24 @@ class WebPager:
         say: Callable[[str], None] = print,
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
+        self._roster = Roster(settings.staff, settings.shifts, key=read_key(settings.state_dir))
+        self._secure = settings.tls_cert is not None
         #: Alert id, action, who answers, and the revision they saw, 0 where a page from before an update does not say.
         self._answers: queue.SimpleQueue[tuple[str, Action, str, int]] = queue.SimpleQueue()
-        self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
+        #: With when it came, seconds since 1970.
+        self._recent: deque[tuple[Page, float]] = deque(maxlen=_RECENT)
         self._problem, self._problem_unix_s = "not connected to the broker yet", time.time()
         #: Topic of a kiosk whose snoozes are to be lifted, and who says so.
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._reach = Reach(
-            settings, notify or Notify(), pages=pager.open, answer=self.answer, ready=lambda: not self._problem, say=say
-        )
-        self._text = self._snapshot()
-        self._browsers: set[asyncio.Event] = set()
+            settings, notify or Notify(), pages=pager.open, answer=self.answer, ready=lambda: not self._problem,
+            person=self._on_duty, say=say,
+        )  # fmt: skip
+        self._browsers: set[_Browser] = set()
+        #: Shift → what its browsers are told.
+        self._texts = self._snapshots()
         application = make_application(
-            token=token, title="Staff pager", secure=settings.tls_cert is not None, open_to_all=frozenset({ANSWER})
+            token=token, title="Staff pager", secure=self._secure, open_to_all=frozenset({ANSWER})
         )
         add_static(
             application,
@@ -82,6 +101,9 @@ class WebPager:
         )
         application.router.add_get("/ws", self._serve)
         add_routes(application, self._reach)
+        application.router.add_get("/api/shift", self._offer_shift)
+        application.router.add_post("/api/shift", self._begin_shift)
+        application.router.add_delete("/api/shift", self._end_shift)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = settings.tls_cert, settings.tls_key
@@ -121,62 +143,111 @@ class WebPager:
             elif isinstance(item, Nonsense):
                 self._say(f"ignored what came on {item.topic[:100]}: {item.problem}")
             elif not isinstance(item, Kiosk):
-                self._recent.appendleft({**_as_card(item), "unix_s": round(time.time(), 1)})
-        text = self._snapshot()
-        if text != self._text:
-            self._text = text
-            self._server.loop.call_soon_threadsafe(self._announce)
+                self._recent.appendleft((item, round(time.time(), 1)))
+        texts = self._snapshots()
+        if texts != self._texts:
+            changed = {shift for shift, text in texts.items() if text != self._texts[shift]}
+            self._texts = texts
+            self._server.loop.call_soon_threadsafe(self._announce, changed)
 
     def _note_problem(self, problem: str) -> None:
         if bool(problem) != bool(self._problem):
             self._problem_unix_s = time.time()
         self._problem = problem
 
-    def _snapshot(self) -> str:
-        kiosks = self._pager.kiosks
+    def _snapshots(self) -> dict[str, str]:
+        present = {browser.person.duty for browser in list(self._browsers)}
+        return {shift: self._snapshot(duty, present - {duty}) for shift, duty in self._roster.duties.items()}
+
+    def _snapshot(self, duty: Duty, others: set[Duty]) -> str:
+        kiosks = duty.of(self._pager.kiosks.all())
         pages = []
         for page in self._pager.open.values():
-            kiosk = kiosks.get(page.device_topic)
-            pages.append({**_as_card(page), "dead": kiosk is not None and kiosk.dead})
+            mine = duty.covers(page)
+            # A page that nobody else's screen shows is everybody's.
+            if mine or not any(other.covers(page) for other in others):
+                kiosk = self._pager.kiosks.get(page.device_topic)
+                pages.append({**_as_card(page), "dead": kiosk is not None and kiosk.dead, "stray": not mine})
         return json.dumps({
             "problem": self._problem,
             "problem_unix_s": round(self._problem_unix_s),
-            "kiosks": [{**asdict(kiosk), "name": kiosk.name} for kiosk in kiosks.all()[:_MAX_KIOSKS]],
-            "calm": self._pager.calm,
+            "kiosks": [{**asdict(kiosk), "name": kiosk.name} for kiosk in kiosks[:_MAX_KIOSKS]],
+            "calm": watched(kiosks) and not pages,
             "pages": pages,
-            "recent": list(self._recent),
+            "recent": [{**_as_card(page), "unix_s": at_s} for page, at_s in self._recent if duty.covers(page)],
             "notifier": self._reach.status(),
         })  # fmt: skip
 
-    def _announce(self) -> None:
-        for changed in self._browsers:
-            changed.set()
+    def _announce(self, shifts: set[str]) -> None:
+        for browser in self._browsers:
+            if browser.person.shift in shifts:
+                browser.changed.set()
+
+    def _on_duty(self, request: web.Request) -> OnDuty | None:
+        return self._roster.find(request.cookies.get(self._cookie(request), ""))
+
+    def _cookie(self, request: web.Request) -> str:
+        # Browsers tell no ports apart, so two pages of one host must not share one.
+        return f"edge-agent-shift-{request.url.port}"
+
+    async def _offer_shift(self, request: web.Request) -> web.Response:
+        person = self._on_duty(request)
+        mine = None if person is None else {"name": person.name, "shift": person.shift}
+        return web.json_response({**self._roster.offered(), "mine": mine})
+
+    async def _begin_shift(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+            name, shift, pin = (body[key] for key in ("name", "shift", "pin"))
+            if not all(isinstance(value, str) and len(value) <= _MAX_CHARS for value in (name, shift, pin)):
+                raise web.HTTPBadRequest(text="no shift")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise web.HTTPBadRequest(text="no shift") from None
+        loop = asyncio.get_running_loop()
+        try:
+            proof = await loop.run_in_executor(None, lambda: self._roster.begin(name.strip(), shift=shift, pin=pin))
+        except RefusedError as error:
+            self._say(f"{name.strip()[:64]!r} may not begin a shift: {error}")
+            return web.json_response({"problem": str(error), "wait_s": math.ceil(error.wait_s)}, status=403)
+        response = web.json_response({})
+        response.set_cookie(
+            self._cookie(request), proof, max_age=SHIFT_S, httponly=True, samesite="Strict", secure=self._secure
+        )
+        return response
+
+    async def _end_shift(self, request: web.Request) -> web.Response:
+        response = web.json_response({})
+        response.del_cookie(self._cookie(request))
+        return response
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        person = self._on_duty(request)
+        if person is None:
+            raise web.HTTPUnauthorized(text="begin a shift first")
         socket = web.WebSocketResponse(heartbeat=10, max_msg_size=4096)
         await socket.prepare(request)
-        changed = asyncio.Event()
-        changed.set()
-        self._browsers.add(changed)
-        sending = asyncio.ensure_future(self._send(socket, changed))
+        browser = _Browser(person)
+        browser.changed.set()
+        self._browsers.add(browser)
+        sending = asyncio.ensure_future(self._send(socket, browser))
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    self._answer(message.data)
+                    self._answer(message.data, by=person.name)
         finally:
-            self._browsers.discard(changed)
+            self._browsers.discard(browser)
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await sending
         return socket
 
-    async def _send(self, socket: web.WebSocketResponse, changed: asyncio.Event) -> None:
+    async def _send(self, socket: web.WebSocketResponse, browser: _Browser) -> None:
         while True:
             # Also when nothing is new: a browser that hears nothing knows that the connection is dead.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), _SAY_AGAIN_S)
-            changed.clear()
-            await socket.send_str(self._text)
+                await asyncio.wait_for(browser.changed.wait(), _SAY_AGAIN_S)
+            browser.changed.clear()
+            await socket.send_str(self._texts[browser.person.shift])
 
     def answer(self, alert_id: str, action: Action, *, by: str, revision: int = 0) -> None:
         """Pass on what somebody says of an open page; from any thread.
@@ -187,13 +258,10 @@ class WebPager:
         self._answers.put((alert_id, action, by, revision))
         self._wake.set()
 
-    def _answer(self, text: str) -> None:
+    def _answer(self, text: str, *, by: str) -> None:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             body = json.loads(text)
-            by = body["by"].strip()
-            if not is_name(by):
-                return
             if "lift" in body:
                 self._lifted.put((str(body["lift"]), by))
                 self._wake.set()

@@ -34,6 +34,14 @@ class Device:
         return str(self.value("state", "state") or "unknown")
 
     @property
+    def closed(self) -> str:
+        """Return `closed`, with until when as far as that is known; empty within its opening hours."""
+        if self.state != "online" or self.value("state", "mode") != "closed":
+            return ""
+        opens_at = self.value("state", "opens_at")
+        return f"closed until {_local(opens_at)}" if isinstance(opens_at, str) else "closed"
+
+    @property
     def open_pages(self) -> int:
         """Return how many alerts are open."""
         ids = self.value("alert/active", "ids")
@@ -109,6 +117,7 @@ def as_rows(devices: Sequence[Device], *, unix_s: float) -> list[dict[str, Any]]
         {
             "device": device.name,
             "state": device.state,
+            "closed": device.closed,
             "open_pages": device.open_pages,
             "trouble": device.trouble,
             "frame_rate_hz": device.value("health", "frame_rate_hz"),
@@ -129,11 +138,7 @@ def as_text(devices: Sequence[Device], *, unix_s: float, limit: int | None) -> s
     Args:
         limit: None for all of them.
     """
-    states = {state: sum(device.state == state for device in devices) for state in ("online", "degraded")}
-    away = len(devices) - sum(states.values())
-    paging = sum(device.open_pages for device in devices)
-    counts = f"{states['online']} online, {states['degraded']} degraded, {away} away; {paging} open pages"
-    head = f"{len(devices)} {'device' if len(devices) == 1 else 'devices'}: {counts}"
+    head = f"{len(devices)} {'device' if len(devices) == 1 else 'devices'}: {_counts(devices)}"
     shown = devices[:limit]
     table: list[tuple[str, ...]] = [
         ("device", "state", "pages", "fps", "p95 ms", "waiting", "°C", "model", "said", "trouble")
@@ -141,12 +146,29 @@ def as_text(devices: Sequence[Device], *, unix_s: float, limit: int | None) -> s
     for row in as_rows(shown, unix_s=unix_s):
         figures = (row["open_pages"] or "", row["frame_rate_hz"], row["latency_p95_ms"], row["outbox_depth"])
         said = "" if row["said_s_ago"] is None else f"{row['said_s_ago']:.0f} s ago"
-        cells = (row["device"], row["state"], *figures, row["temperature_c"], row["model"], said, row["trouble"])
+        state = row["closed"] or row["state"]
+        cells = (row["device"], state, *figures, row["temperature_c"], row["model"], said, row["trouble"])
         table.append(tuple("" if cell is None else printable(cell) for cell in cells))
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     more = [f"... and {len(devices) - len(shown)} more; --all shows them"] if len(shown) < len(devices) else []
     return "\n".join([head, "", *lines, *more])
+
+
+def _counts(devices: Sequence[Device]) -> str:
+    states = {state: sum(device.state == state for device in devices) for state in ("online", "degraded")}
+    away = len(devices) - sum(states.values())
+    closed = sum(bool(device.closed) for device in devices)
+    paging = sum(device.open_pages for device in devices)
+    shut = f" ({closed} closed)" if closed else ""
+    return f"{states['online']} online{shut}, {states['degraded']} degraded, {away} away; {paging} open pages"
+
+
+def _local(said: str) -> str:
+    try:
+        return datetime.fromisoformat(said.replace("Z", "+00:00")).astimezone().strftime("%a %d %b %H:%M")
+    except (ValueError, OverflowError):
+        return "?"
 
 
 def _age_s(said: Any, unix_s: float) -> float | None:

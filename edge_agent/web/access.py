@@ -6,10 +6,13 @@ Requests must name a host that was expected, so that no foreign page can reach a
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import html
 import ipaddress
+import math
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,9 +22,12 @@ from aiohttp import web
 from edge_agent.errors import ConfigError
 from edge_agent.languages import direction, translation
 from edge_agent.web.pages import language_of
+from edge_agent.web.throttle import Throttle
 
 MIN_TOKEN_CHARS = 16
 _MAX_BODY_BYTES = 65_536
+#: A request, with its body, is answered within so many seconds.
+_ANSWERED_S = 60.0
 _SESSION_S = 30 * 24 * 3600
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 #: Nothing comes from another host, nothing is shown in another's frame.
@@ -79,6 +85,7 @@ def make_application(
         secure: pages are served over TLS.
         open_to_all: routes, as they were added to the router, that see for themselves who may ask.
     """
+    throttle = Throttle()
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -87,7 +94,7 @@ def make_application(
         if resource is not None and resource.canonical in open_to_all:
             return await handler(request)
         if request.path == "/login" and request.method == "POST":
-            return await _log_in(request, token=token, title=title, secure=secure)
+            return await _log_in(request, token=token, title=title, secure=secure, throttle=throttle)
         if token is None:
             if request.host.rpartition(":")[0] not in _LOOPBACK_NAMES and request.host not in _LOOPBACK_NAMES:
                 raise web.HTTPForbidden(text="open this page as http://127.0.0.1 or http://localhost")
@@ -99,7 +106,10 @@ def make_application(
             raise web.HTTPForbidden(text="not from this page")
         if request.path.startswith("/ws") and not _same_origin(request):
             raise web.HTTPForbidden(text="not from this page")
-        return await handler(request)
+        try:
+            return await asyncio.wait_for(handler(request), None if request.path.startswith("/ws") else _ANSWERED_S)
+        except (asyncio.TimeoutError, RecursionError):  # a body that never ends, or is nested without end
+            raise web.HTTPBadRequest(text="not a request that this page makes") from None
 
     async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(_HEADERS)
@@ -134,12 +144,19 @@ def _cookie(token: str) -> str:
     return f"edge-agent-{_session(token)[:8]}"
 
 
-async def _log_in(request: web.Request, *, token: str | None, title: str, secure: bool) -> web.StreamResponse:
-    try:
-        given = str((await request.post()).get("token", "")).strip()
-    except (ValueError, LookupError):  # bytes that are no text, or of a character set that is none
-        given = ""
-    if token is None or not _same(given, token):
+async def _log_in(
+    request: web.Request, *, token: str | None, title: str, secure: bool, throttle: Throttle
+) -> web.StreamResponse:
+    address = request.remote or ""
+    if (wait_s := throttle.wait_s(address)) > 0:
+        raise web.HTTPTooManyRequests(text="too many wrong tokens", headers={"Retry-After": str(math.ceil(wait_s))})
+    given = ""
+    if request.content_type == "application/x-www-form-urlencoded":
+        with contextlib.suppress(ValueError, LookupError):  # bytes that are no text, or of a character set that is none
+            given = str((await request.post()).get("token", "")).strip()
+    right = token is not None and _same(given, token)
+    throttle.note(address, right=right)
+    if token is None or not right:
         return _login_page(request, title, refused=True)
     response = web.Response(status=303, headers={"Location": "/"})
     response.set_cookie(

@@ -10,9 +10,12 @@ from pathlib import Path
 from aiohttp import web
 
 from edge_agent.errors import ConfigError
+from edge_agent.web.door import Door
 from edge_agent.web.pages import LANGUAGE, STATIC, TRANSLATED, page, texts
 
 _STARTED_WITHIN_S = 10.0
+#: A connection between two requests is closed after so long.
+_IDLE_S = 30.0
 
 
 class Server:
@@ -29,7 +32,8 @@ class Server:
         self, application: web.Application, *, host: str, port: int, tls: tuple[Path, Path] | None = None
     ) -> None:
         self.loop = asyncio.new_event_loop()
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S)
+        self._listening: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
         context = None if tls is None else _tls(*tls)
@@ -45,7 +49,7 @@ class Server:
     def stop(self) -> None:
         """Close all connections and the thread."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self.loop).result(5)
+            asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(5)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5)
         if not self.loop.is_closed():
@@ -57,9 +61,15 @@ class Server:
 
     async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=context)
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        assert self._runner.server is not None
+        door = Door(self._runner.server)
+        self._listening = await self.loop.create_server(door, host, port, ssl=context, reuse_address=True)
+        return int(self._listening.sockets[0].getsockname()[1])
+
+    async def _close(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        await self._runner.cleanup()
 
 
 def _tls(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
 // What the live view and the staff pager share: elements, times, the connection to the server.
 
-import { language } from "./text.js";
+import { locale } from "./text.js";
 
 export const RECONNECT_MS = 1000;
 
@@ -20,9 +20,9 @@ export function makeSvg(name, attributes = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
 
-export const time = (unixS) => new Date(unixS * 1000).toLocaleTimeString(language);
+export const time = (unixS) => new Date(unixS * 1000).toLocaleTimeString(locale);
 
-export const percent = (share) => share.toLocaleString(language, { style: "percent" });
+export const percent = (share) => share.toLocaleString(locale, { style: "percent" });
 
 export function openSocket() {
   return new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);

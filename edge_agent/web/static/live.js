@@ -8,6 +8,7 @@ import { watch } from "./live/picture.js";
 import { showProposed } from "./live/proposals.js";
 import { showSummary } from "./live/summary.js";
 import { showZones } from "./live/zones.js";
+import { _ } from "./text.js";
 
 const ASK_EVERY_MS = 2000;
 // What keeps a page fresh; the live picture comes by itself.
@@ -46,16 +47,18 @@ async function refresh() {
     await REFRESH[shown]?.();
     if (!["live", "setup"].includes(shown)) $("link").textContent = "";
   } catch {
-    $("link").textContent = "No connection to the agent; trying again.";
+    $("link").textContent = _("No connection to the agent; trying again.");
   }
 }
 setInterval(() => document.hidden || refresh(), ASK_EVERY_MS);
 
 await meet();
-document.title = $("title").textContent = `${device.place} (${device.site}/${device.device})`;
-const mode = device.live ? "Live: pages go to staff" : "Shadow mode: nobody is paged";
-$("mode").textContent = mode + (device.blurred ? "; faces are blurred here" : "");
-$("kept").textContent =
-  `Drawn zones are kept in ${device.state_dir}; those of the configuration are dashed and always hold.`;
+document.title = $("title").textContent = `${_(device.place)} (${device.site}/${device.device})`;
+const mode = device.live ? _("Live: pages go to staff") : _("Shadow mode: nobody is paged");
+$("mode").textContent = mode + (device.blurred ? `; ${_("faces are blurred here")}` : "");
+$("kept").textContent = _(
+  "Drawn zones are kept in {folder}; those of the configuration are dashed and always hold.",
+  { folder: device.state_dir },
+);
 await showZones();
 select(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);

@@ -3,8 +3,10 @@
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
 import { endPush, showNotifier, startPush } from "./push.js";
+import { askShift, beginShift, endShift } from "./shift.js";
 import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
+import { word } from "./words.js";
 
 const RING_MS = 3000;
 const ANSWER_AGAIN_MS = 3000;
@@ -23,15 +25,6 @@ const ANSWERS = [
   ["false_alarm", _("False alarm")],
   ["snooze", _("Snooze")],
 ];
-const ENDED = {
-  resolve: _("resolved"),
-  false_alarm: _("false alarm"),
-  snooze: _("snoozed"),
-  calm: _("calm again"),
-  out_of_view: _("the customer left"),
-  stopped: _("the kiosk stopped"),
-};
-const SEVERITY = { critical: _("critical"), warning: _("warning"), info: _("info") };
 
 let name = localStorage.getItem("name") ?? "";
 let muted = false;
@@ -65,10 +58,10 @@ function connect() {
   };
   socket.onopen = sendWaiting;
   socket.onclose = async () => {
+    if (!name) return;
     lost();
-    // A session that ended shows as a refusal: ask for the token again.
-    const page = await fetch("/", { cache: "no-store" }).catch(() => null);
-    if (page?.status === 401) location.reload();
+    const mine = await askShift().catch(() => undefined);
+    if (mine === null) dismiss();
     else setTimeout(connect, RECONNECT_MS);
   };
 }
@@ -143,7 +136,7 @@ function what({ step, by, reason, groups, people }) {
   if (step === "raised") return [_("paged"), crowd({ people })].filter(Boolean).join(", ");
   if (step === "escalated") return _("nobody came, paged {groups}", { groups: groups.join(" + ") });
   if (step === "acked") return reason === "on_my_way" ? _("{by} is on the way", { by }) : _("{by} has seen it", { by });
-  return (ENDED[reason] ?? reason) + (by ? `, ${by}` : "");
+  return word(reason) + (by ? `, ${by}` : "");
 }
 
 function draw() {
@@ -161,10 +154,10 @@ function card(page) {
   const paging = isPaging(page);
   const message = _(page.message);
   const label = `${message}, ${place(page)}`;
-  const seen = `${page.emotions.map((emotion) => _(emotion)).join("/")} ${percent(page.score)}`;
+  const seen = `${page.emotions.map(word).join("/")} ${percent(page.score)}`;
   const critical = page.severity === "critical";
   const kinds = { paging, critical, compact: pages.length > ROOMY };
-  const about = [crowd(page), kinds.compact ? "" : SEVERITY[page.severity], seen].filter(Boolean).map((text) => ` · ${text}`);
+  const about = [crowd(page), kinds.compact ? "" : word(page.severity), seen].filter(Boolean).map((text) => ` · ${text}`);
   return make(
     "article",
     { class: Object.keys(kinds).filter((kind) => kinds[kind]).join(" "), "data-id": page.id, "aria-label": label },
@@ -172,13 +165,14 @@ function card(page) {
     make("p", { class: "place" }, place(page)),
     make("p", {}, make("span", { class: "since", "data-since": page.raised_at }), ...about),
     make("p", { class: "what" }, page.step === "raised" ? _("Nobody has answered yet") : what(page)),
-    make("p", { class: `what ${page.dead ? "warning" : "quiet"}` }, status(page)),
+    make("p", { class: `what ${page.dead || page.stray ? "warning" : "quiet"}` }, status(page)),
     make("div", { class: "answers" }, ...buttons(page, paging)),
   );
 }
 
 function status(page) {
   if (waiting.has(page.id)) return _("Sending your answer …");
+  if (page.stray) return _("{device}: nobody who is here looks after this kiosk or group", { device: page.device });
   if (!page.dead) return page.device;
   const { device } = page;
   return _("{device} is gone: nobody sees any more how the customer is. Answer to close this page.", { device });
@@ -214,6 +208,14 @@ function reply(page, action) {
 
 function lift(kiosk) {
   send({ lift: kiosk.topic, by: name });
+}
+
+// The server knows of no shift of ours: nothing would ring here any more.
+function dismiss() {
+  onDuty("");
+  $("refused").textContent = _("Your shift has ended. Begin a new one, or no page reaches you.");
+  say("", true);
+  ring();
 }
 
 function send(answer) {
@@ -278,10 +280,36 @@ function showSound() {
   $("mute").className = muted || !audible ? "warning" : "";
 }
 
-function onDuty(on) {
-  $("shift").hidden = on;
-  $("duty").hidden = !on;
+// Also while there is no server: whoever was on duty before a reload is so until the server says otherwise.
+function onDuty(who) {
+  name = who;
+  if (name) localStorage.setItem("name", name);
+  else localStorage.removeItem("name");
+  $("shift").hidden = Boolean(name);
+  $("duty").hidden = !name;
   stayAwake();
+}
+
+function begin(who) {
+  onDuty(who);
+  $("refused").textContent = "";
+  startPush();
+  if (socket) hangUp();
+  else connect();
+}
+
+// Asks the server who is on duty here, until it answers.
+async function meet() {
+  const mine = await askShift().catch(() => undefined);
+  if (mine === undefined) {
+    lost();
+    setTimeout(meet, RECONNECT_MS);
+  } else if (mine && mine.name !== name) {
+    begin(mine.name);
+  } else if (!name) {
+    say("");
+    onDuty("");
+  }
 }
 
 // Browsers take the lock back whenever the page is hidden.
@@ -289,32 +317,29 @@ function stayAwake() {
   if (name && !document.hidden) navigator.wakeLock?.request("screen").catch(() => {});
 }
 
-$("shift").addEventListener("submit", (event) => {
+$("shift").addEventListener("submit", async (event) => {
   event.preventDefault();
-  name = $("name").value.trim();
-  if (!name) return;
-  localStorage.setItem("name", name);
+  const who = $("name").value.trim();
+  if (!who) return;
   allowSound();
   globalThis.Notification?.requestPermission?.();
-  startPush({ name });
-  onDuty(true);
-  say(_("Connected as {name}", { name }));
+  const problem = await beginShift();
+  if (problem) $("refused").textContent = problem;
+  else begin(who);
 });
 $("mute").addEventListener("click", () => {
   // The tap that lets it sound is not one that silences it.
   if (muted || sound?.state === "running") muted = !muted;
   allowSound();
 });
-$("end").addEventListener("click", () => {
-  name = "";
-  localStorage.removeItem("name");
-  endPush();
+$("end").addEventListener("click", async () => {
+  onDuty("");
   sound?.suspend();
-  onDuty(false);
+  await endPush().catch(() => {});
+  await endShift();
+  location.reload();
 });
 
-$("name").value = name;
-onDuty(Boolean(name));
 // After a reload, on whatever is touched first.
 for (const touch of ["pointerup", "keydown"]) {
   addEventListener(touch, ({ target }) => name && target !== $("mute") && allowSound());
@@ -323,12 +348,12 @@ showSound();
 document.addEventListener("visibilitychange", stayAwake);
 setInterval(tick, 1000);
 setInterval(() => {
-  if (socket.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp();
+  if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp();
 }, 1000);
 setInterval(() => {
   if (name && pages.some((page) => isPaging(page) && !waiting.has(page.id))) ring();
 }, RING_MS);
 setInterval(sendWaiting, ANSWER_AGAIN_MS);
 navigator.serviceWorker?.register("/worker.js").catch(() => {});
-if (name) startPush({ name });
-connect();
+if (name) begin(name);
+meet();

@@ -1,7 +1,7 @@
 // Web Push: a phone on duty is reached with its screen off as well, where its browser and the server allow it.
 
 import { $, make, time } from "./common.js";
-import { _, language } from "./text.js";
+import { _ } from "./text.js";
 
 const HEADERS = { "Content-Type": "application/json", "X-Requested-With": "edge-agent" };
 
@@ -27,8 +27,8 @@ async function subscription(manager, key) {
   return manager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
 }
 
-// `who` is sent along: name, and what else the server keeps of a shift.
-export async function startPush(who) {
+// Whose phone it is, and what their shift looks after, the server knows.
+export async function startPush() {
   try {
     const { key } = await fetch("/api/push").then((answer) => answer.json());
     if (!key) return;
@@ -42,7 +42,7 @@ export async function startPush(who) {
       return;
     }
     const subscribed = await subscription(registration.pushManager, bytes(key));
-    await tell("PUT", { ...subscribed.toJSON(), language, ...who });
+    await tell("PUT", { ...subscribed.toJSON(), language: document.documentElement.lang });
     say(_("This phone is reached with its screen off."));
   } catch {
     say(_("This phone could not be set up to be reached with its screen off."));

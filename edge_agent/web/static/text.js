@@ -12,7 +12,8 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-export { language };
+// For times and numbers: the reader's own region, where it has that language.
+export const locale = navigator.languages.find((one) => one.split("-")[0] === language) ?? language;
 
 // `{name}` in a text is replaced by the value of that name.
 export function _(text, values = {}) {

@@ -1,7 +1,7 @@
 // Which kiosks watch, in words: calm is a claim that needs every one of them.
 
 import { $, make, time } from "./common.js";
-import { _, ngettext } from "./text.js";
+import { _, locale, ngettext } from "./text.js";
 
 const IN_WORDS = {
   degraded: _("{kiosk} has a problem"),
@@ -10,6 +10,21 @@ const IN_WORDS = {
   stopped: _("{kiosk} is stopped"),
   silent: _("{kiosk} gives no sign of life"),
 };
+
+const DAY_S = 24 * 3600;
+
+// A time to come, with its date unless it is within a day.
+function opening(unix_s) {
+  const date = new Date(unix_s * 1000);
+  const clock = date.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
+  const day = { weekday: "short", day: "numeric", month: "short" };
+  return unix_s - Date.now() / 1000 < DAY_S ? clock : `${date.toLocaleDateString(locale, day)} ${clock}`;
+}
+
+function closed({ name, opens_unix_s: opens }) {
+  if (opens === null) return _("{kiosk} is closed", { kiosk: name });
+  return _("{kiosk} is closed until {time}", { kiosk: name, time: opening(opens) });
+}
 
 function condition({ name, condition, since_unix_s: since, problem }) {
   return [
@@ -31,13 +46,15 @@ function snooze(kiosk, { rule, zone, until, by }, lift) {
 // `lift` is called with a kiosk whose snoozes shall end.
 export function showKiosks({ kiosks, calm, pages, problem }, lift) {
   const watching = kiosks.filter((kiosk) => kiosk.condition === "watching");
-  const away = kiosks.filter((kiosk) => kiosk.condition !== "watching");
+  const shut = kiosks.filter((kiosk) => kiosk.condition === "closed");
+  const away = kiosks.filter((kiosk) => !watching.includes(kiosk) && !shut.includes(kiosk));
   const count = { watching: watching.length };
   const some = ngettext("{watching} of {n} kiosk watching", "{watching} of {n} kiosks watching", kiosks.length, count);
   $("watching").textContent = kiosks.length ? some : _("No kiosk has been heard yet");
   $("watching").className = away.length || !kiosks.length ? "warning" : "quiet";
   $("away").replaceChildren(
     ...away.map((kiosk) => make("li", { class: "warning" }, condition(kiosk))),
+    ...shut.map((kiosk) => make("li", { class: "quiet" }, closed(kiosk))),
     ...kiosks.flatMap((kiosk) => kiosk.snoozed.map((one) => snooze(kiosk, one, lift))),
   );
   $("calm").hidden = pages.length > 0;

@@ -1,7 +1,7 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
 // come by Web Push while it is closed.
 
-const CACHE = "pager-4";
+const CACHE = "pager-6";
 const SHELL = [
   "/",
   "/static/common.css",
@@ -9,8 +9,10 @@ const SHELL = [
   "/static/common.js",
   "/static/pager.js",
   "/static/push.js",
+  "/static/shift.js",
   "/static/text.js",
   "/static/watching.js",
+  "/static/words.js",
   "/text.json",
   "/icon.svg",
   "/manifest.webmanifest",
@@ -80,7 +82,7 @@ async function countPages() {
   else await self.navigator.clearAppBadge?.();
 }
 
-// The push service gave the browser another endpoint: the server learns it, for the same name.
+// The push service gave the browser another endpoint: the server learns it.
 async function subscribeAgain({ oldSubscription, newSubscription }) {
   if (!oldSubscription) return; // the page does it when it is opened next
   const subscription = newSubscription ?? (await self.registration.pushManager.subscribe(oldSubscription.options));

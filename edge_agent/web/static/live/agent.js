@@ -15,4 +15,5 @@ export async function meet() {
   device = await ask("/api/device");
 }
 
-export const where = (zone) => (zone === "view" ? "" : ` in ${zone}`);
+// A zone behind what stands in it; nothing for the whole view.
+export const where = (zone) => (zone === "view" ? "" : ` · ${zone}`);

@@ -1,32 +1,34 @@
 // How the agent is: its last report in words, and the last hours as lines.
 
 import { $, make, makeSvg } from "../common.js";
+import { _ } from "../text.js";
+import { word } from "../words.js";
 import { ask } from "./agent.js";
 
 const CHARTS = [
-  ["frame_rate_hz", "Frames a second"],
-  ["latency_p50_ms", "Latency, median, ms"],
-  ["latency_p95_ms", "Latency, 95 %, ms"],
-  ["people", "People in view"],
-  ["outbox_depth", "Messages waiting"],
-  ["temperature_c", "Processor, °C"],
+  ["frame_rate_hz", _("Frames a second")],
+  ["latency_p50_ms", _("Latency, median, ms")],
+  ["latency_p95_ms", _("Latency, 95 %, ms")],
+  ["people", _("People in view")],
+  ["outbox_depth", _("Messages waiting")],
+  ["temperature_c", _("Processor, °C")],
 ];
 
 export async function showHealth() {
   const history = await ask("/api/history");
   const now = history.at(-1);
   if (!now) {
-    $("state").textContent = "The first report is on its way.";
+    $("state").textContent = _("The first report is on its way.");
     return;
   }
-  $("state").textContent =
-    `${now.state}${now.problem ? `: ${now.problem}` : ""}; ` +
-    `up for ${(now.uptime_s / 3600).toFixed(1)} hours, ${now.frames} frames, ${now.faces} faces judged`;
+  const values = { hours: (now.uptime_s / 3600).toFixed(1), frames: now.frames, faces: now.faces };
+  const state = word(now.state) + (now.problem ? `: ${now.problem}` : "");
+  $("state").textContent = `${state}; ${_("up for {hours} h, {frames} frames, {faces} faces judged", values)}`;
   const charts = CHARTS.map(([key, name]) => chart(name, history.map((report) => report[key])));
   $("charts").replaceChildren(...charts.filter(Boolean));
-  $("abstained").replaceChildren(...items(Object.entries(now.abstained), "None."));
+  $("abstained").replaceChildren(...items(Object.entries(now.abstained), _("None.")));
   const drift = Object.entries(now.drift).filter(([, value]) => value !== null);
-  $("drift").replaceChildren(...items(drift, "Not known yet: the baseline takes some days."));
+  $("drift").replaceChildren(...items(drift, _("Not known yet: the baseline takes some days.")));
 }
 
 function chart(name, values) {
@@ -36,11 +38,12 @@ function chart(name, values) {
   const top = most * 1.1 || 1;
   const last = Math.max(1, values.length - 1);
   const points = values.map((value, i) => `${(100 * i) / last},${40 - (40 * (value ?? 0)) / top}`);
-  const label = `${name}: ${known.at(-1)} now, at most ${most}`;
+  const extremes = { name, now: known.at(-1), most };
+  const label = _("{name}: {now} now, at most {most}", extremes);
   return make(
     "figure",
     {},
-    make("figcaption", {}, `${name}: ${known.at(-1)}`, make("span", { class: "quiet" }, ` (most ${most})`)),
+    make("figcaption", {}, `${name}: ${known.at(-1)}`, make("span", { class: "quiet" }, ` (${_("most {most}", extremes)})`)),
     makeSvg(
       "svg",
       { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": label },
@@ -51,5 +54,5 @@ function chart(name, values) {
 
 function items(entries, none) {
   if (!entries.length) return [make("li", { class: "quiet" }, none)];
-  return entries.map(([key, value]) => make("li", {}, `${key.replaceAll("_", " ")}: ${value}`));
+  return entries.map(([key, value]) => make("li", {}, `${word(key)}: ${value}`));
 }

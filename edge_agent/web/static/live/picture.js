@@ -1,6 +1,8 @@
 // Frames, as they come, on the canvas of the page that shows them.
 
 import { $, RECONNECT_MS, openSocket, percent } from "../common.js";
+import { _ } from "../text.js";
+import { word } from "../words.js";
 import { describe } from "./people.js";
 
 const SPEED_OVER_MS = 2000;
@@ -39,7 +41,7 @@ function connect() {
   socket.onclose = ({ target }) => {
     if (socket !== target) return;
     socket = null;
-    $("link").textContent = "No connection to the agent; trying again.";
+    $("link").textContent = _("No connection to the agent; trying again.");
     setTimeout(watchIfNeeded, RECONNECT_MS);
   };
 }
@@ -71,7 +73,7 @@ function colour(name, judged) {
 function drawPerson(pen, canvas, { box, scores, judged }) {
   const [x, y, w, h] = [box[0] * canvas.width, box[1] * canvas.height, box[2] * canvas.width, box[3] * canvas.height];
   const [name, score] = best(scores);
-  const text = judged ? `${name} ${percent(score)}` : "not judged";
+  const text = judged ? `${word(name)} ${percent(score)}` : _("not judged");
   pen.lineWidth = 3;
   pen.strokeStyle = pen.fillStyle = colour(name, judged);
   pen.strokeRect(x, y, w, h);

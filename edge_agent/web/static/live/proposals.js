@@ -1,6 +1,7 @@
 // Where faces do not move, a zone is proposed; one drawn there, saved or not, answers the proposal.
 
 import { $, make } from "../common.js";
+import { _ } from "../text.js";
 import { ask } from "./agent.js";
 import { addZone, held, outline } from "./zones.js";
 
@@ -20,7 +21,7 @@ function propose(boxes) {
 }
 
 function button(zone, i, boxes) {
-  const element = make("button", {}, `Ignore place ${i + 1}`);
+  const element = make("button", {}, _("Ignore place {number}", { number: i + 1 }));
   element.addEventListener("click", async () => {
     const saving = addZone(zone);
     propose(boxes);

@@ -1,6 +1,7 @@
 // Zones to ignore, drawn over the picture with mouse, finger or keyboard.
 
 import { $, makeSvg } from "../common.js";
+import { _ } from "../text.js";
 import { ask } from "./agent.js";
 
 const HANDLE = 0.012;
@@ -29,18 +30,18 @@ export async function addZone(zone) {
 export function outline(zones) {
   proposed = zones;
   const saved = $("saved").textContent;
-  const focused = document.activeElement?.getAttribute("aria-label");
+  const focused = document.activeElement?.dataset?.key;
   drawZones();
   $("saved").textContent = saved;
-  if (focused?.startsWith("Zone")) $("zones").querySelector(`[aria-label="${focused}"]`)?.focus();
+  if (focused) focusOn(focused);
 }
 
 async function saveZones() {
   try {
     await ask("/api/ignore_zones", { method: "PUT", body: JSON.stringify(drawn) });
-    $("saved").textContent = "Saved; in force from the next frame on.";
+    $("saved").textContent = _("Saved; in force from the next frame on.");
   } catch (error) {
-    $("saved").textContent = `Not saved: ${error.message}`;
+    $("saved").textContent = _("Not saved: {problem}", { problem: error.message });
   }
 }
 
@@ -50,14 +51,15 @@ function drawZones() {
     ...configured.map((zone) => polygon(zone, "fixed")),
     ...proposed.map((zone) => polygon(zone, "proposed")),
     ...drawn.map((zone) => polygon(zone, "drawn")),
-    ...drawn.flatMap((zone, i) => zone.map((_, corner) => handle(i, corner))),
+    ...drawn.flatMap((zone, i) => zone.map((_point, corner) => handle(i, corner))),
   );
   $("yaml").textContent = `faces:\n  ignore_zones: ${JSON.stringify(held())}`;
   $("saved").textContent = "";
 }
 
-const nameOf = (zone, corner) => `Zone ${zone + 1}, corner ${corner + 1}`;
-const focusOn = (zone, corner) => $("zones").querySelector(`[aria-label="${nameOf(zone, corner)}"]`).focus();
+const nameOf = (zone, corner) => _("Zone {zone}, corner {corner}", { zone: zone + 1, corner: corner + 1 });
+const keyOf = (zone, corner) => `${zone} ${corner}`;
+const focusOn = (key) => $("zones").querySelector(`[data-key="${key}"]`)?.focus();
 
 // Handles are round whatever the picture's shape, which is known once it is shown.
 function heightOfHandles() {
@@ -72,7 +74,8 @@ new ResizeObserver(() => {
 function handle(zone, corner) {
   const [cx, cy] = drawn[zone][corner];
   const size = { cx, cy, rx: HANDLE, ry: heightOfHandles() };
-  const ellipse = makeSvg("ellipse", { ...size, tabindex: 0, role: "button", "aria-label": nameOf(zone, corner) });
+  const named = { "aria-label": nameOf(zone, corner), "data-key": keyOf(zone, corner) };
+  const ellipse = makeSvg("ellipse", { ...size, ...named, tabindex: 0, role: "button" });
   ellipse.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     drag(zone, corner);
@@ -103,7 +106,7 @@ function drag(zone, corner) {
 function moveTo(zone, corner, x, y) {
   drawn[zone][corner] = [x, y].map((v) => Math.round(1000 * Math.min(1, Math.max(0, v))) / 1000);
   drawZones();
-  focusOn(zone, corner);
+  focusOn(keyOf(zone, corner));
 }
 
 function remove(zone) {
@@ -115,6 +118,6 @@ function remove(zone) {
 $("add-zone").addEventListener("click", () => {
   drawn.push(structuredClone(NEW_ZONE));
   drawZones();
-  focusOn(drawn.length - 1, 0);
+  focusOn(keyOf(drawn.length - 1, 0));
 });
 $("save-zones").addEventListener("click", saveZones);
