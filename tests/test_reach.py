@@ -89,7 +89,7 @@ class Server:
 
     def snapshot(self) -> dict:
         self.pager._reach._looked_s = float("-inf")
-        return json.loads(self.pager._snapshot())["notifier"]
+        return json.loads(json.dumps(self.pager._reach.status()))
 
     def kept(self) -> list:
         return self.pager._reach.subscriptions.all()
