@@ -24,6 +24,7 @@ ALLOWED = {
     "statistics": {"statistics", "camera", "alerting", "vision", "delivery", "pipeline", "observer"},
     "web": {"web", "statistics", "camera", "vision", "alerting", "delivery", "pipeline", "observer"},
     "pager": {"pager", "delivery", "alerting", "web"},
+    "notify": {"notify", "pager", "delivery", "alerting"},
     "agent": {"agent", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "observer", "web"},
     "demo": {"demo", "camera", "vision", "alerting", "delivery", "pipeline", "agent", "pager"},
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},

@@ -7,9 +7,9 @@ import pytest
 from edge_agent.config import Shift, Staff
 from edge_agent.errors import ConfigError, StateError
 from edge_agent.pager.duty import Duty, find_duty, watched
+from edge_agent.pager.keys import shift_key
 from edge_agent.pager.kiosks import Kiosk
 from edge_agent.pager.roster import SHIFT_S, RefusedError, Roster, hash_pin
-from edge_agent.pager.secret import read_key
 from edge_agent.testing import FakeClock
 
 KEY = b"k" * 32
@@ -98,15 +98,15 @@ def test_pins_are_made_by_a_command(edge_agent, clock):
 
 
 def test_the_key_is_made_once_and_is_the_users_own(tmp_path):
-    key = read_key(tmp_path / "state")
-    assert read_key(tmp_path / "state") == key
+    key = shift_key(tmp_path / "state")
+    assert shift_key(tmp_path / "state") == key
     [path] = (tmp_path / "state").iterdir()
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     path.write_bytes(b"short")
     with pytest.raises(StateError, match="is no key"):
-        read_key(tmp_path / "state")
-    with pytest.raises(StateError, match=r"set pager\.state_dir"):
-        read_key(path / "below")
+        shift_key(tmp_path / "state")
+    with pytest.raises(StateError, match=r"is pager\.state_dir writable"):
+        shift_key(path / "below")
 
 
 def test_a_shift_is_calm_only_while_all_of_its_kiosks_watch():

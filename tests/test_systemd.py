@@ -30,7 +30,9 @@ def run(*command, **options):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-@pytest.mark.parametrize("name", ["edge-agent.service", "edge-pager-gpio.service"])
+@pytest.mark.parametrize(
+    "name", ["edge-agent.service", "edge-pager.service", "edge-pager-gpio.service", "edge-notify.service"]
+)
 class TestUnit:
     def test_its_exposure_is_low(self, name):
         result = run("systemd-analyze", "security", "--offline=true", SYSTEMD / name)

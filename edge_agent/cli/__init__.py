@@ -9,7 +9,7 @@ import os
 import sys
 
 import edge_agent
-from edge_agent.cli import paging, staff, upkeep, watching
+from edge_agent.cli import notifying, paging, staff, upkeep, watching
 from edge_agent.errors import INTERRUPTED, AgentError
 
 MAX_PICTURE_PIXELS = 100_000_000
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     watching.add_commands(commands)
     paging.add_commands(commands)
+    notifying.add_commands(commands)
     staff.add_commands(commands)
     upkeep.add_commands(commands)
     return parser

@@ -62,12 +62,14 @@ def open_bus(
     wake: Callable[[], None] = lambda: None,
     *,
     keep_session: bool = False,
+    subscriptions_qos0: tuple[str, ...] = (),
 ) -> MqttBus:
     """Return a connection to the broker, to be started.
 
     Args:
         wake: called when something came.
         keep_session: the broker keeps for this client id what comes while it is away.
+        subscriptions_qos0: of these it keeps nothing.
     """
     from edge_agent.delivery.mqtt import MqttBus
     from edge_agent.delivery.password import read_password
@@ -77,6 +79,7 @@ def open_bus(
         client_id=client_id,
         password=read_password(mqtt),
         subscriptions=subscriptions,
+        subscriptions_qos0=subscriptions_qos0,
         wake=wake,
         keep_session=keep_session,
     )

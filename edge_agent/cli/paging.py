@@ -95,7 +95,7 @@ def _pager(options: argparse.Namespace) -> int:
     if options.gpio:
         serve = functools.partial(_gpio_pager(pages, wake, options, language).run, stop, once=options.once)
     elif options.web:
-        serve = functools.partial(_web_pager(pages, wake, config.pager, options).run, stop)
+        serve = functools.partial(_web_pager(pages, wake, config, options).run, stop)
     else:
         serve = functools.partial(_terminal_pager(pages, wake, options, language).run, stop, once=options.once)
     with until_signal(stop):
@@ -141,7 +141,7 @@ def _gpio_pager(pages: Pager, wake: threading.Event, options: argparse.Namespace
     )  # fmt: skip
 
 
-def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, options: argparse.Namespace) -> WebPager:
+def _web_pager(pages: Pager, wake: threading.Event, config: Config, options: argparse.Namespace) -> WebPager:
     from edge_agent import web
 
     try:
@@ -149,9 +149,9 @@ def _web_pager(pages: Pager, wake: threading.Event, given: PagerSettings, option
         from edge_agent.web.access import read_token
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
-    served = _served(given, options)
+    served = _served(config.pager, options)
     token = read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file")
-    pager = WebPager(pages, wake, served, token=token)
+    pager = WebPager(pages, wake, served, token=token, notify=config.notify)
     print(f"staff pager at {pager.url}", flush=True)
     return pager
 

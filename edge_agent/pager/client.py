@@ -217,6 +217,15 @@ class Pager:
             self._command(device_topic, "rebirth")
         return news
 
+    def recall(self, page: Page) -> None:
+        """Take over a page that was open when an earlier run ended; what its agent says goes before."""
+        if page.id not in self._revisions:
+            self._remember(page)
+
+    def doubts(self, alert_id: str) -> bool:
+        """Tell whether the page's agent does not know of it at the moment."""
+        return alert_id in self._missing_s
+
     def _command(self, device_topic: str, verb: str, **values: Any) -> None:
         body = {"schema": "command", "version": 1, "request_id": secrets.token_hex(8), **values}
         self._bus.publish(Message(f"{device_topic}/cmd/{verb}", json.dumps(body).encode(), expiry_s=60))

@@ -17,16 +17,18 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from edge_agent.alerting.alert import Action
+from edge_agent.config import Notify
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS
+from edge_agent.pager import history_pages, reach
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.history import MAX_MISSED
-from edge_agent.pager.history_pages import add_routes, open_history
+from edge_agent.pager.keys import shift_key
 from edge_agent.pager.page import Page
+from edge_agent.pager.reach import ANSWER, Reach
 from edge_agent.pager.roster import SHIFT_S, OnDuty, RefusedError, Roster
 from edge_agent.pager.satisfied import Satisfied
-from edge_agent.pager.secret import read_key
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 
@@ -52,9 +54,11 @@ class WebPager:
     Args:
         wake: set by the bus when something came.
         token: to log in with; None for this computer only.
+        notify: how the notifier beside it is set up.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the certificate cannot be used.
+        ConfigError: the address cannot be listened on, or the certificate or a key cannot be used.
+        StateError: `pager.state_dir` cannot be used.
     """
 
     def __init__(
@@ -64,10 +68,11 @@ class WebPager:
         settings: Settings,
         *,
         token: str | None,
+        notify: Notify | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
-        self._roster = Roster(settings.staff, settings.shifts, key=read_key(settings.state_dir))
+        self._roster = Roster(settings.staff, settings.shifts, key=shift_key(settings.state_dir))
         self._secure = settings.tls_cert is not None
         #: Alert id, action, who answers, and the revision they saw, 0 where a page from before an update does not say.
         self._answers: queue.SimpleQueue[tuple[str, Action, str, int]] = queue.SimpleQueue()
@@ -78,12 +83,18 @@ class WebPager:
         self._lifted: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         #: What was said of pages that are over: topic of the kiosk, alert id, verdict, by whom.
         self._verdicts: queue.SimpleQueue[tuple[str, str, Action, str]] = queue.SimpleQueue()
-        self._history = open_history(settings, changed=wake.set, say=say)
+        self._history = history_pages.open_history(settings, changed=wake.set, say=say)
         pager.heard = self._history.note
+        self._reach = Reach(
+            settings, notify or Notify(), pages=pager.open, answer=self.answer, ready=lambda: not self._problem,
+            person=self._on_duty, say=say,
+        )  # fmt: skip
         self._browsers: set[_Browser] = set()
         #: Shift → what its browsers are told.
         self._texts = self._snapshots()
-        application = make_application(token=token, title="Staff pager", secure=self._secure)
+        application = make_application(
+            token=token, title="Staff pager", secure=self._secure, open_to_all=frozenset({ANSWER})
+        )
         add_static(
             application,
             ("/", "pager.html"),
@@ -95,10 +106,11 @@ class WebPager:
             language=settings.language,
         )
         application.router.add_get("/ws", self._serve)
+        reach.add_routes(application, self._reach)
         application.router.add_get("/api/shift", self._offer_shift)
         application.router.add_post("/api/shift", self._begin_shift)
         application.router.add_delete("/api/shift", self._end_shift)
-        add_routes(application, self._history, settings, who=self._name_of, judged=self._judge)
+        history_pages.add_routes(application, self._history, settings, who=self._name_of, judged=self._judge)
         tls = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             tls = settings.tls_cert, settings.tls_key
@@ -107,6 +119,7 @@ class WebPager:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
+        self._reach.announce()
         try:
             while not stop.is_set():
                 self._wake.wait(0.2)
@@ -182,6 +195,7 @@ class WebPager:
             "recent": [{**_as_card(page), "unix_s": at_s} for page, at_s in self._recent if duty.covers(page)],
             "missed": missed[:MAX_MISSED],
             "missed_count": self._history.missed_count if duty == Duty() else len(missed),
+            "notifier": self._reach.status(),
         })  # fmt: skip
 
     def _is_of(self, duty: Duty, missed: dict[str, Any]) -> bool:

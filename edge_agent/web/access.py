@@ -75,17 +75,24 @@ def read_token(path: Path | None, *, host: str, key: str) -> str | None:
     return token
 
 
-def make_application(*, token: str | None, title: str, secure: bool = False) -> web.Application:
+def make_application(
+    *, token: str | None, title: str, secure: bool = False, open_to_all: frozenset[str] = frozenset()
+) -> web.Application:
     """Return an application whose every page asks for the token, if there is one.
 
     Args:
         title: for the login page.
         secure: pages are served over TLS.
+        open_to_all: routes, as they were added to the router, that see for themselves who may ask.
     """
     throttle = Throttle()
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # The route that will answer, not what the path looks like.
+        resource = request.match_info.route.resource
+        if resource is not None and resource.canonical in open_to_all:
+            return await handler(request)
         if request.path == "/login" and request.method == "POST":
             return await _log_in(request, token=token, title=title, secure=secure, throttle=throttle)
         if token is None:

@@ -3,6 +3,7 @@
 
 import { $, RECONNECT_MS, make, openSocket, percent, time } from "./common.js";
 import { showMissed } from "./missed.js";
+import { endPush, showNotifier, startPush } from "./push.js";
 import { askShift, beginShift, endShift } from "./shift.js";
 import { _, ngettext } from "./text.js";
 import { showKiosks } from "./watching.js";
@@ -114,6 +115,7 @@ function show(news) {
   sessionStorage.setItem("rung", JSON.stringify([...rung].slice(-200)));
   draw();
   showKiosks(state, lift);
+  showNotifier(state.notifier);
   const recent = state.recent.map((page) => make("li", {}, `${time(page.unix_s)} ${place(page)}: ${what(page)}`));
   $("recent").replaceChildren(...recent);
   showMissed(state);
@@ -236,10 +238,13 @@ async function announce(page) {
   document.body.dataset.rings = Number(document.body.dataset.rings ?? 0) + 1;
   if (document.hidden && globalThis.Notification?.permission === "granted") {
     const worker = await navigator.serviceWorker?.ready;
+    const [pushed] = (await worker?.getNotifications({ tag: page.id })) ?? [];
+    if (pushed?.data?.revision >= page.revision) return; // Web Push was faster
     worker?.showNotification(_(page.message), {
       body: where,
       tag: page.id,
       renotify: true,
+      data: { revision: page.revision, paging: true },
       icon: "/icon-192.png",
       requireInteraction: true,
     });
@@ -292,6 +297,7 @@ function onDuty(who) {
 function begin(who) {
   onDuty(who);
   $("refused").textContent = "";
+  startPush();
   if (socket) hangUp();
   else connect();
 }
@@ -333,6 +339,7 @@ $("mute").addEventListener("click", () => {
 $("end").addEventListener("click", async () => {
   onDuty("");
   sound?.suspend();
+  await endPush().catch(() => {});
   await endShift();
   location.reload();
 });

@@ -1,6 +1,7 @@
-// Keeps the page itself at hand, so that an installed pager opens while the site's network is away.
+// Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
+// come by Web Push while it is closed.
 
-const CACHE = "pager-6";
+const CACHE = "pager-8";
 const SHELL = [
   "/",
   "/static/common.css",
@@ -9,6 +10,7 @@ const SHELL = [
   "/static/missed.js",
   "/static/pager.js",
   "/static/records.js",
+  "/static/push.js",
   "/static/shift.js",
   "/static/text.js",
   "/static/watching.js",
@@ -50,7 +52,53 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(answer(event.request));
 });
 
+// A page, or word that it was answered or is over, which takes the page's place without a sound. What people read comes
+// ready, in their language.
+async function showPush(given) {
+  const [shown] = await self.registration.getNotifications({ tag: given.tag });
+  // What the push service delivers twice, or late, must not ring again; browsers want to see something all the same.
+  const late = shown?.data?.revision > given.revision;
+  const fresh = given.paging && !(shown?.data?.revision >= given.revision);
+  const { title, body, tag, lang, dir } = late ? shown : given;
+  const { revision, paging } = late ? shown.data : given;
+  await self.registration.showNotification(title, {
+    body,
+    tag,
+    lang,
+    dir,
+    data: { revision, paging },
+    icon: "/icon-192.png",
+    badge: "/static/badge.png",
+    renotify: fresh,
+    silent: !fresh,
+    requireInteraction: paging,
+    ...(fresh ? { vibrate: [400, 150, 400] } : {}),
+  });
+  await countPages();
+}
+
+async function countPages() {
+  const shown = await self.registration.getNotifications();
+  const open = shown.filter(({ data }) => data?.paging).length;
+  if (open) await self.navigator.setAppBadge?.(open);
+  else await self.navigator.clearAppBadge?.();
+}
+
+// The push service gave the browser another endpoint: the server learns it.
+async function subscribeAgain({ oldSubscription, newSubscription }) {
+  if (!oldSubscription) return; // the page does it when it is opened next
+  const subscription = newSubscription ?? (await self.registration.pushManager.subscribe(oldSubscription.options));
+  await fetch("/api/push", {
+    method: "PUT",
+    headers: { "Content-Type": "application/json", "X-Requested-With": "edge-agent" },
+    body: JSON.stringify({ ...subscription.toJSON(), replaces: oldSubscription.endpoint }),
+  });
+}
+
+self.addEventListener("push", (event) => event.waitUntil(showPush(event.data.json())));
+self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(subscribeAgain(event)));
+
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();
-  event.waitUntil(openPager());
+  event.waitUntil(Promise.all([countPages(), openPager()]));
 });
