@@ -33,7 +33,7 @@ class Mqtt:
     topic_root: str = option("kiosk/v1", pattern=r"[A-Za-z0-9_./-]{1,100}")
     username: str | None = option(None)
     password_file: Path | None = option(None)
-    keepalive_s: int = option(8, low=5, high=3600)
+    keepalive_s: int = option(6, low=5, high=3600)
     connect_retry_max_s: float = option(60.0, low=1, high=3600)
     keep_session: bool = option(default=True)
     tls: Tls = option(factory=Tls)
