@@ -51,7 +51,8 @@ def collect() -> tuple[Catalog, set[str]]:
         name = str(path.relative_to(PACKAGE.parent))
         for text in _texts(path):
             template.add(text, locations=[(name, 0)])
-            if path.suffix == ".js":
+            # What is configured, such as the place, is said by scripts as well.
+            if path.suffix == ".js" or path.parent == PROFILES:
                 scripts.add(text[0] if isinstance(text, tuple) else text)
     return template, scripts
 

@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 from playwright.sync_api import expect
 
 from edge_agent.config import Config, Site
+from edge_agent.demo import CLIPS
 from edge_agent.languages import LANGUAGES, direction, negotiate, of_terminal, translation
 from edge_agent.tools.notice import notice, page
 
@@ -103,7 +104,9 @@ class TestPages:
         kim.get_by_label(told("Your name, as colleagues see it")).fill("Kim")
         kim.get_by_role("button", name=told("Start shift")).click()
         expect(kim.locator("#link")).to_have_text(told("Connected as {name}").format(name="Kim"))
-        edge_agent("run", "--config", write_config(site={"place": "front desk"}))
+        camera = {"device": str(CLIPS["one"]), "loop": True}
+        rules = [{"name": "angry-customer", "off_delay_s": 60, "cooldown_s": 600}]
+        edge_agent("run", "--config", write_config(site={"place": "front desk"}, camera=camera, rules=rules))
         expect(kim.locator("article.paging")).to_contain_text(told("Please send assistance"))
         expect(kim.locator("article.paging")).to_contain_text(told("front desk"))
         screenshot(kim, f"pager-{language}")
