@@ -22,13 +22,13 @@ from messages import ULID, alert, composer
 from edge_agent.config import Pager as Settings
 from edge_agent.config import Shift
 from edge_agent.delivery.messages import Summary, rfc3339
-from edge_agent.pager import records
 from edge_agent.pager.client import Pager
-from edge_agent.pager.history import MAX_A_DAY_OF_ONE, SETTLE_S, History
-from edge_agent.pager.history_file import FILE_NAME
 from edge_agent.pager.page import Page, parse_page
 from edge_agent.pager.satisfied import parse_summary
-from edge_agent.pager.web import WebPager
+from edge_agent.pager_server import records
+from edge_agent.pager_server.history import MAX_A_DAY_OF_ONE, SETTLE_S, History
+from edge_agent.pager_server.history_file import FILE_NAME
+from edge_agent.pager_server.server import WebPager
 from edge_agent.testing import FakeBus, FakeClock
 
 NOW_S = 1_800_000_000.0
@@ -234,7 +234,7 @@ class TestRestart:
         assert row["ended_s"] is None
 
     def test_the_server_finds_out_what_ended_while_it_was_off(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("edge_agent.pager.history.SETTLE_S", 0.0)
+        monkeypatch.setattr("edge_agent.pager_server.history.SETTLE_S", 0.0)
         settings = Settings(port=0, state_dir=tmp_path)
         stop, wake, missed = threading.Event(), threading.Event(), []
         stop.set()

@@ -21,11 +21,11 @@ from edge_agent.notify.push import PushSender
 from edge_agent.notify.queue import Queue
 from edge_agent.notify.recipients import Phone, Service
 from edge_agent.notify.service import CATCH_UP_S, FAILURES_TOLD, QUIET_S, Notifier
-from edge_agent.pager import keys
 from edge_agent.pager.client import GIVE_UP_S, Pager
 from edge_agent.pager.duty import Duty
-from edge_agent.pager.notifier import AWAY_S, Beat, read_condition
-from edge_agent.pager.subscriptions import Subscriptions, parse_subscription
+from edge_agent.pager_server import keys
+from edge_agent.pager_server.notifier import AWAY_S, Beat, read_condition
+from edge_agent.pager_server.subscriptions import Subscriptions, parse_subscription
 from edge_agent.testing import FakeBus
 
 EXPIRY_S = 300.0

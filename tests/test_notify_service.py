@@ -16,7 +16,7 @@ import yaml
 from conftest import PATIENCE_S, REPOSITORY
 from push_service import Browser, HttpService, Kiosk
 
-from edge_agent.pager.subscriptions import Subscriptions, parse_subscription
+from edge_agent.pager_server.subscriptions import Subscriptions, parse_subscription
 from edge_agent.testing import free_port
 
 ONE, TWO = "01M7Y8H3KR49JEKEK9MMJWTPA1", "01M7Y8H3KR49JEKEK9MMJWTPA2"

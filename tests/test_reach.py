@@ -16,17 +16,17 @@ from push_service import Browser, HttpService
 
 from edge_agent.config import Notify, Shift, Target
 from edge_agent.config import Pager as Settings
-from edge_agent.pager import keys
 from edge_agent.pager.client import Pager
-from edge_agent.pager.links import Link, Signer, UsedLinks
-from edge_agent.pager.notifier import Beat, Condition, Failing
-from edge_agent.pager.subscriptions import (
+from edge_agent.pager_server import keys
+from edge_agent.pager_server.links import Link, Signer, UsedLinks
+from edge_agent.pager_server.notifier import Beat, Condition, Failing
+from edge_agent.pager_server.server import WebPager
+from edge_agent.pager_server.subscriptions import (
     MAX_SUBSCRIPTIONS,
     SubscriptionError,
     Subscriptions,
     parse_subscription,
 )
-from edge_agent.pager.web import WebPager
 from edge_agent.testing import FakeBus
 
 TOKEN = "a-token-of-twenty-chars"

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge_agent.errors import ConfigError
-from edge_agent.pager.reports import (
+from edge_agent.pager_server.reports import (
     MAX_PLACES,
     PageRow,
     SummaryRow,

@@ -7,9 +7,9 @@ import pytest
 from edge_agent.config import Shift, Staff
 from edge_agent.errors import ConfigError, StateError
 from edge_agent.pager.duty import Duty, find_duty, watched
-from edge_agent.pager.keys import shift_key
 from edge_agent.pager.kiosks import Kiosk
-from edge_agent.pager.roster import SHIFT_S, RefusedError, Roster, hash_pin
+from edge_agent.pager_server.keys import shift_key
+from edge_agent.pager_server.roster import SHIFT_S, RefusedError, Roster, hash_pin
 from edge_agent.testing import FakeClock
 
 KEY = b"k" * 32

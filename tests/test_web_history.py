@@ -18,8 +18,8 @@ from test_staff import exercise
 from edge_agent.delivery.messages import new_ulid, rfc3339
 from edge_agent.demo import CLIPS
 from edge_agent.demo.simulate import Visit
-from edge_agent.pager.history import History
-from edge_agent.pager.history_file import FILE_NAME
+from edge_agent.pager_server.history import History
+from edge_agent.pager_server.history_file import FILE_NAME
 from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, read_counts
 
 #: Nobody comes, and the guest leaves.

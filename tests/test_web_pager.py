@@ -19,7 +19,7 @@ from edge_agent.config import Config, Privacy
 from edge_agent.delivery.messages import Composer
 from edge_agent.demo import CLIPS
 from edge_agent.demo.simulate import Visit
-from edge_agent.pager.roster import hash_pin
+from edge_agent.pager_server.roster import hash_pin
 from edge_agent.testing import free_port
 
 

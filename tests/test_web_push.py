@@ -12,9 +12,9 @@ from conftest import PATIENCE_S
 from playwright.sync_api import expect
 from push_service import Browser, HttpService, Kiosk
 
-from edge_agent.pager import keys
-from edge_agent.pager.notifier import Beat, Condition, Failing
-from edge_agent.pager.subscriptions import Subscriptions
+from edge_agent.pager_server import keys
+from edge_agent.pager_server.notifier import Beat, Condition, Failing
+from edge_agent.pager_server.subscriptions import Subscriptions
 
 ONE, TWO = "01M7Y8H3KR49JEKEK9MMJWTPA1", "01M7Y8H3KR49JEKEK9MMJWTPA2"
 #: Of the browser's own push service only the address is made up, and Notification.permission, which no click can give.

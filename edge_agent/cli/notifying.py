@@ -15,7 +15,7 @@ from edge_agent.errors import ConfigError
 if TYPE_CHECKING:
     from edge_agent.config import Config
     from edge_agent.notify.recipients import Phone, Recipient
-    from edge_agent.pager.subscriptions import Subscription, Subscriptions
+    from edge_agent.pager_server.subscriptions import Subscription, Subscriptions
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,8 +34,8 @@ def _notify(options: argparse.Namespace) -> int:
     from edge_agent import notify
     from edge_agent.logs import set_up_logging
     from edge_agent.notify.quiet import hush
-    from edge_agent.pager import keys
-    from edge_agent.pager.subscriptions import Subscriptions
+    from edge_agent.pager_server import keys
+    from edge_agent.pager_server.subscriptions import Subscriptions
 
     config = settings(options)
     if config.notify.push_contact is None and not config.notify.targets:
@@ -64,7 +64,7 @@ def _follow(
     from edge_agent.notify.queue import Queue
     from edge_agent.notify.service import Notifier
     from edge_agent.pager.client import TOPICS, Pager
-    from edge_agent.pager.notifier import Beat
+    from edge_agent.pager_server.notifier import Beat
 
     wake, stop = threading.Event(), threading.Event()
     queue = Queue(config.pager.state_dir)
@@ -95,8 +95,8 @@ def _services(config: Config) -> list[Recipient]:
     """Return the configured targets, ready to be sent to."""
     from edge_agent.notify.apprise_target import AppriseTarget
     from edge_agent.notify.recipients import Service
-    from edge_agent.pager import keys
-    from edge_agent.pager.links import Signer
+    from edge_agent.pager_server import keys
+    from edge_agent.pager_server.links import Signer
 
     targets, url = config.notify.targets, config.pager.url
     signer = None if url is None or not targets else Signer(keys.link_key(config.pager.state_dir))
@@ -109,7 +109,7 @@ def _phones(config: Config) -> Callable[[Subscription], Phone] | None:
     """Return what makes a recipient of a subscription; None without Web Push."""
     from edge_agent.notify.push import PushSender
     from edge_agent.notify.recipients import Phone
-    from edge_agent.pager import keys
+    from edge_agent.pager_server import keys
 
     if config.notify.push_contact is None:
         return None

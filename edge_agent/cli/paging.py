@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge_agent.pager.duty import Duty
     from edge_agent.pager.gpio import GpioPager
     from edge_agent.pager.terminal import TerminalPager
-    from edge_agent.pager.web import WebPager
+    from edge_agent.pager_server.server import WebPager
 
 #: Seconds; a link that swallows packets is noticed after twice as many.
 PAGER_KEEPALIVE_S = 5
@@ -145,7 +145,7 @@ def _web_pager(pages: Pager, wake: threading.Event, config: Config, options: arg
     from edge_agent import web
 
     try:
-        from edge_agent.pager.web import WebPager
+        from edge_agent.pager_server.server import WebPager
         from edge_agent.web.access import read_token
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
@@ -193,7 +193,7 @@ def _add_pin(commands: Commands) -> None:
 def _pin(_options: argparse.Namespace) -> int:
     import getpass
 
-    from edge_agent.pager.roster import hash_pin
+    from edge_agent.pager_server.roster import hash_pin
 
     if sys.stdin.isatty():
         pin = getpass.getpass("PIN: ")

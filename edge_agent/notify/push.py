@@ -12,7 +12,7 @@ from pywebpush import WebPusher, WebPushException
 
 from edge_agent.errors import ConfigError
 from edge_agent.notify.outcome import Outcome, judge
-from edge_agent.pager.subscriptions import Subscription
+from edge_agent.pager_server.subscriptions import Subscription
 
 #: To connect, and from one byte of the answer to the next, seconds.
 TIMEOUT_S = (5.0, 10.0)

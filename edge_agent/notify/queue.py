@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_agent.pager.database import guard, open_database, transaction
 from edge_agent.pager.page import Page
+from edge_agent.pager_server.database import guard, open_database, transaction
 
 FILE_NAME = "notify.sqlite3"
 #: What is done is remembered for so long after it expired, so that a page that comes again is known.

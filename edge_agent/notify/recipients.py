@@ -14,10 +14,10 @@ from edge_agent.notify.apprise_target import AppriseTarget
 from edge_agent.notify.outcome import Outcome
 from edge_agent.notify.push import PushSender
 from edge_agent.notify.queue import Delivery
-from edge_agent.pager.links import WORTH_S, Link, Signer
 from edge_agent.pager.page import Page
-from edge_agent.pager.subscriptions import Subscription
 from edge_agent.pager.words import title, where
+from edge_agent.pager_server.links import WORTH_S, Link, Signer
+from edge_agent.pager_server.subscriptions import Subscription
 
 _SEVERITIES = ("info", "warning", "critical")
 _ANSWER: Action = "on_my_way"

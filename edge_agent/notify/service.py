@@ -20,9 +20,9 @@ from edge_agent.notify.outcome import Outcome
 from edge_agent.notify.queue import Delivery, Queue
 from edge_agent.notify.recipients import Phone, Recipient
 from edge_agent.pager.client import Link, Nonsense, Pager
-from edge_agent.pager.notifier import Beat, Condition, Failing
 from edge_agent.pager.page import Page, parse_time
-from edge_agent.pager.subscriptions import Subscription, Subscriptions
+from edge_agent.pager_server.notifier import Beat, Condition, Failing
+from edge_agent.pager_server.subscriptions import Subscription, Subscriptions
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_agent.languages import LANGUAGES
-from edge_agent.pager.database import guard, open_database, transaction
 from edge_agent.pager.duty import Duty
+from edge_agent.pager_server.database import guard, open_database, transaction
 
 FILE_NAME = "reach.sqlite3"
 #: More are no site's own.

@@ -20,15 +20,15 @@ from edge_agent.alerting.alert import Action
 from edge_agent.config import Notify
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS
-from edge_agent.pager import history_pages, reach
 from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
 from edge_agent.pager.duty import Duty, watched
-from edge_agent.pager.history import MAX_MISSED
-from edge_agent.pager.keys import shift_key
 from edge_agent.pager.page import Page
-from edge_agent.pager.reach import ANSWER, Reach
-from edge_agent.pager.roster import SHIFT_S, OnDuty, RefusedError, Roster
 from edge_agent.pager.satisfied import Satisfied
+from edge_agent.pager_server import history_pages, reach
+from edge_agent.pager_server.history import MAX_MISSED
+from edge_agent.pager_server.keys import shift_key
+from edge_agent.pager_server.reach import ANSWER, Reach
+from edge_agent.pager_server.roster import SHIFT_S, OnDuty, RefusedError, Roster
 from edge_agent.web.access import make_application
 from edge_agent.web.serving import Server, add_static
 

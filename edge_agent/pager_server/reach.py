@@ -17,12 +17,13 @@ from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import is_name
 from edge_agent.errors import StateError
 from edge_agent.languages import direction, translation
-from edge_agent.pager import keys, words
-from edge_agent.pager.links import Link, Signer, UsedLinks
-from edge_agent.pager.notifier import read_condition
+from edge_agent.pager import words
 from edge_agent.pager.page import Page
-from edge_agent.pager.roster import OnDuty
-from edge_agent.pager.subscriptions import SubscriptionError, Subscriptions, parse_subscription
+from edge_agent.pager_server import keys
+from edge_agent.pager_server.links import Link, Signer, UsedLinks
+from edge_agent.pager_server.notifier import read_condition
+from edge_agent.pager_server.roster import OnDuty
+from edge_agent.pager_server.subscriptions import SubscriptionError, Subscriptions, parse_subscription
 from edge_agent.web.access import is_loopback
 from edge_agent.web.pages import language_of
 

@@ -14,9 +14,9 @@ from aiohttp import web
 from edge_agent.alerting.alert import Action
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import is_ulid
-from edge_agent.pager import records
-from edge_agent.pager.history import MAX_MISSED, MAX_NOTE_CHARS, History
-from edge_agent.pager.reports import find_zone
+from edge_agent.pager_server import records
+from edge_agent.pager_server.history import MAX_MISSED, MAX_NOTE_CHARS, History
+from edge_agent.pager_server.reports import find_zone
 from edge_agent.web.pages import language_of, page
 
 #: What the manager's page offers, in days.

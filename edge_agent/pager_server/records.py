@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from edge_agent.languages import translation
-from edge_agent.pager.history import History
-from edge_agent.pager.reports import PageRow, SummaryRow, last_days, midnight_s, report
+from edge_agent.pager_server.history import History
+from edge_agent.pager_server.reports import PageRow, SummaryRow, last_days, midnight_s, report
 
 PAGE_ROWS = 50
 #: What the filter for verdicts offers → its condition.

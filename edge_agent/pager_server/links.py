@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edge_agent.alerting.alert import Action
 from edge_agent.delivery.messages import ACTIONS, is_name, is_ulid
-from edge_agent.pager.database import open_database, transaction
-from edge_agent.pager.subscriptions import FILE_NAME
+from edge_agent.pager_server.database import open_database, transaction
+from edge_agent.pager_server.subscriptions import FILE_NAME
 
 #: A link counts for so long at most; a page that is over sooner ends it sooner.
 WORTH_S = 3600.0

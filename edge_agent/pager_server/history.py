@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edge_agent.pager.history_file import FILE_NAME, forget, open_file
 from edge_agent.pager.page import Page, parse_time
 from edge_agent.pager.satisfied import Satisfied
+from edge_agent.pager_server.history_file import FILE_NAME, forget, open_file
 
 #: So many pages that nobody answered are shown, and so many are at hand for shifts that look after some of them.
 MAX_MISSED, _MAX_LISTED = 20, 500
