@@ -3,7 +3,7 @@
 #   sh systemd/install.sh install      program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
 #   sh systemd/install.sh uninstall    all of it removed but configuration and state; PURGE=1 removes those too
 # EXTRAS names what is installed beside the agent itself: signing (of models), web (live view, pager page), metrics,
-# holidays (for opening hours).
+# holidays (for opening hours), pins (of staff), notify (phones whose screen is off), gpio.
 # The configuration that is there is never changed. PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
