@@ -198,7 +198,7 @@ def _recipe(options: argparse.Namespace, *, model: str) -> Recipe:
     }
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.classes:
-        given["classes"] = tuple(name.strip() for name in options.classes.split(","))
+        given["classes"] = tuple(name.strip().lower() for name in options.classes.split(","))
     elif model == _SVM or "classes" not in NETWORKS.get(model, NETWORKS["compact"]).recipe:
         given["classes"] = class_names(options.data)
     if options.votes is None and not (has_votes(options.data) and given.get("classes", LABELS) == LABELS):

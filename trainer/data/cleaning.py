@@ -17,6 +17,9 @@ from trainer.data.datasets import FaceDataset
 
 #: From this correlation of their pixels two pictures are taken for copies; two of one person hardly reach .95.
 NEAR_COPY = 0.97
+#: From this correlation two pictures whose hashes are near as well are taken for one scene. See near_duplicate_groups.
+SAME_SCENE = 0.9
+_BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,12 @@ def clean_training(data: FaceDataset) -> tuple[FaceDataset, CleaningCounts]:
 def near_duplicate_groups(faces: npt.NDArray[np.uint8], *, bits: int) -> npt.NDArray[np.int64]:
     """Return which group of near-duplicates each face belongs to.
 
-    A group's 64-bit difference hashes differ in at most `bits` bits from one to the next.
+    With bits 0 a group has one 64-bit difference hash. Else hashes differ in at most `bits` bits from one picture to
+    the next and their pixels correlate by SAME_SCENE or more: hashes alone chain strangers into one group.
+
+    Measured on FER2013's Training rows with bits 8: of the first 7,000 the largest group is 7 faces (by hashes alone
+    971), of all 28,558 it is 20, and all 1,957 pairs that are near-copies (NEAR_COPY) are together. The 7,000 take 1 to
+    3 seconds on two busy cores, all 12 to 23.
 
     Args:
         faces: uint8 (n, height, width), grey.
@@ -81,16 +89,22 @@ def near_duplicate_groups(faces: npt.NDArray[np.uint8], *, bits: int) -> npt.NDA
     Returns:
         int64 (n,), group numbers from 0.
     """
-    codes, group = np.unique(_difference_hashes(faces), return_inverse=True)
+    codes = _difference_hashes(faces)
     if bits == 0:
-        return np.asarray(group, dtype=np.int64)
-    unpacked = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
-    root = np.arange(len(codes))
-    for row, code in enumerate(unpacked):
-        near = np.flatnonzero(np.abs(unpacked[: row + 1] - code).sum(axis=1) <= bits)
-        root[np.isin(root, root[near])] = root[near].min()
-    _, joined = np.unique(root, return_inverse=True)
-    return np.asarray(joined, dtype=np.int64)[group]
+        return np.asarray(np.unique(codes, return_inverse=True)[1], dtype=np.int64)
+    signs = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
+    pixels = _standardised(faces)
+    group = np.arange(len(faces))
+    for at in range(0, len(faces), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        near = signs[block] @ signs.T >= 64 - 2 * bits
+        others = np.flatnonzero(near.any(axis=0))
+        near[:, others] &= pixels[block] @ pixels[others].T >= SAME_SCENE
+        for row in near:
+            joined = np.unique(group[row])
+            if len(joined) > 1:
+                group[np.isin(group, joined)] = joined[0]
+    return np.asarray(np.unique(group, return_inverse=True)[1], dtype=np.int64)
 
 
 def _difference_hashes(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

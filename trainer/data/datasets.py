@@ -26,7 +26,8 @@ class FaceDataset:
         usage: str (n,), one of USAGES.
         votes: uint8 (n, 10), FER+ votes in VOTE_COLUMNS order, 0..10; None without fer2013new.csv.
         classes: names of the labels, in the order of their codes.
-        scene_bits: difference hashes of pictures of one scene differ in at most so many of 64 bits.
+        groups: int64 (n,), faces with the same number must stay on one side of a split; None: those with the same
+            difference hash.
     """
 
     faces: npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ class FaceDataset:
     usage: npt.NDArray[np.str_]
     votes: npt.NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = LABELS
-    scene_bits: int = 0
+    groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +43,10 @@ class FaceDataset:
     def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceDataset:
         """Return the rows chosen by a mask, bool (n,), or by indices, int64 (m,)."""
         votes = None if self.votes is None else self.votes[rows]
-        return replace(self, faces=self.faces[rows], labels=self.labels[rows], usage=self.usage[rows], votes=votes)
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(
+            self, faces=self.faces[rows], labels=self.labels[rows], usage=self.usage[rows], votes=votes, groups=groups
+        )
 
     def only(self, usage: str) -> FaceDataset:
         """Return the rows of one usage, or of ALL.
@@ -66,7 +70,7 @@ class FaceDataset:
         """
         if any(name.startswith("not_") for name in classes):
             return self.with_classes(classes)
-        shared = tuple(name for name in classes if name in self.classes)
+        shared = tuple(name for name in classes if name.lower() in self.classes)
         if len(shared) < 2:
             raise DatasetError(
                 f"the data has {', '.join(self.classes)}, the model knows {', '.join(classes)}: "
@@ -88,10 +92,12 @@ class FaceDataset:
             return self
         code = np.full(len(self.classes), -1, dtype=np.int64)
         for number, name in enumerate(classes):
-            absent = name.removeprefix("not_")
+            absent = name.removeprefix("not_").lower()
             if absent not in self.classes:
                 raise DatasetError(f"no class {name!r}; the data has {', '.join(self.classes)} (and not_NAME for each)")
-            members = [i for i, c in enumerate(self.classes) if (c == name if absent == name else c != absent)]
+            members = [
+                i for i, c in enumerate(self.classes) if (c == absent if absent == name.lower() else c != absent)
+            ]
             if (code[members] >= 0).any():
                 raise DatasetError(f"the class {name!r} overlaps with another of {', '.join(classes)}")
             code[members] = number

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.data.cleaning import CleaningCounts, clean_training, near_duplicate_groups
 from trainer.data.datasets import FaceDataset
+from trainer.data.groups import by_picture_if_one
 from trainer.errors import TrainerError
 from trainer.recipe import Recipe
 
@@ -27,15 +28,10 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
     if recipe.max_faces is not None:
         chosen = np.random.default_rng(recipe.seed).permutation(len(training))[: recipe.max_faces]
         training = training.take(np.sort(chosen))
-    if not len(validation) and data.scene_bits:
-        raise TrainerError(
-            "all photographs look like one scene, so none can be kept apart to judge on: add some of other people, "
-            "places and days"
-        )
     if len(training) < recipe.batch_size or not len(validation):
         raise TrainerError(
             f"{len(training)} training and {len(validation)} validation faces are too few "
-            f"for batches of {recipe.batch_size}"
+            f"for batches of {recipe.batch_size}; add faces, or train with a smaller --batch-size"
         )
     return training, validation, counts
 
@@ -43,17 +39,22 @@ def split(data: FaceDataset, recipe: Recipe) -> tuple[FaceDataset, FaceDataset, 
 def split_validation(data: FaceDataset, *, fraction: float, seed: int) -> tuple[FaceDataset, FaceDataset]:
     """Split into (training, validation) so that near-duplicates stay on one side.
 
-    Near-duplicates are faces with the same 64-bit difference hash (the sign of horizontal differences
-    of the face shrunk to 9x8), which differ by data.scene_bits at most; FER2013 holds many re-compressed copies.
+    Those are data.groups, or else faces with the same 64-bit difference hash (the sign of horizontal differences of
+    the face shrunk to 9x8); FER2013 holds many re-compressed copies. Of photographs that are nearly all of one group
+    each stands on its own, with a warning on standard error.
 
     Args:
-        fraction: share of hash groups that goes to validation, 0..1.
+        fraction: share of groups that goes to validation, 0..1; one with most of the faces never does.
     """
-    group = near_duplicate_groups(data.faces, bits=data.scene_bits)
+    if data.groups is None:
+        group = near_duplicate_groups(data.faces, bits=0)
+    else:
+        group = by_picture_if_one(np.unique(data.groups, return_inverse=True)[1])
     random = np.random.default_rng(seed)
-    chosen = random.random(int(group.max()) + 1) < fraction
-    if not chosen.any() and len(chosen) > 1:
-        chosen[random.integers(len(chosen))] = True  # of a few groups chance may take none
+    small = np.bincount(group) <= len(group) / 2
+    chosen = (random.random(len(small)) < fraction) & small
+    if not chosen.any() and small.any():  # of a few groups chance may take none
+        chosen[random.choice(np.flatnonzero(small))] = True
     in_validation = chosen[group]
     return data.take(~in_validation), data.take(in_validation)
 
