@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from bundles import crashing_model
+from bundles import reverse_labels, turn_a_bit
 from conftest import PATIENCE_S
 
 from converter.__main__ import main as converter
-from edge_agent.agent.trial import Trial
 from edge_agent.errors import BundleError
 from edge_agent.vision.bundle import MODELS_DIR
-from edge_agent.vision.models import Choice, ModelStore
+from edge_agent.vision.models import ModelStore
 
 SHIPPED = "fer-compact-3"
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "theirs"):
-        assert converter(["keygen", str(folder / name)]) == 0
-    assert (folder / "ours").stat().st_mode & 0o077 == 0
-    return folder
 
 
 def test_no_half_of_a_pair_of_keys_is_overwritten_or_left(keys, tmp_path, capsys):
@@ -40,27 +28,6 @@ def test_no_half_of_a_pair_of_keys_is_overwritten_or_left(keys, tmp_path, capsys
         assert f"{folder / kept} exists" in capsys.readouterr().err
         assert (folder / kept).read_text() == "mine"
         assert not (folder / gone).exists()
-
-
-@pytest.fixture
-def make_bundle(tmp_path, keys):
-    def make(model_id: str, *, key: str | None = "ours", model: bytes | None = None):
-        folder = tmp_path / "incoming" / model_id
-        return signed_bundle(folder, model_id, keys / key if key is not None else None, model=model)
-
-    return make
-
-
-def signed_bundle(folder, model_id, key, *, model=None):
-    shutil.copytree(MODELS_DIR / SHIPPED, folder)
-    stated = {**json.loads((folder / "manifest.json").read_text()), "id": model_id}
-    if model is not None:
-        (folder / "model.tflite").write_bytes(model)
-        stated["sha256"] = hashlib.sha256(model).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(stated))
-    if key is not None:
-        assert converter(["sign", str(folder), "--key", str(key)]) == 0
-    return folder
 
 
 @pytest.fixture
@@ -182,248 +149,6 @@ class TestAttacks:
         with pytest.raises(BundleError, match="sha256 differs"):
             store.activate("x")
         assert store.active == ""
-
-
-@pytest.fixture(scope="module")
-def confirmed(keys, tmp_path_factory):
-    """A state folder in which next-1 was staged, activated and confirmed."""
-    state = tmp_path_factory.mktemp("confirmed") / "state"
-    store = ModelStore(state, trusted_keys=[keys / "ours.pub"])
-    store.stage(signed_bundle(state.parent / "next-1", "next-1", keys / "ours"))
-    store.activate("next-1")
-    store.choose(SHIPPED)
-    store.confirm()
-    return state
-
-
-@pytest.fixture
-def models(confirmed, tmp_path):
-    """The folder of its models, a copy to damage."""
-    return shutil.copytree(confirmed, tmp_path / "state") / "models"
-
-
-@pytest.fixture
-def damaged_store(models, keys):
-    return ModelStore(models.parent, trusted_keys=[keys / "ours.pub"])
-
-
-def turn_a_bit(path, place: float = 0.5) -> None:
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(content)
-
-
-def reverse_labels(folder) -> None:
-    path = folder / "manifest.json"
-    stated = json.loads(path.read_text())
-    path.write_text(json.dumps({**stated, "labels": stated["labels"][::-1]}))
-
-
-class TestDamage:
-    """What lies in the state folder is not what was staged: the configured model runs, and people are told."""
-
-    def given_up(self, store, models, name="next-1") -> str:
-        choice = store.choose(SHIPPED)
-        assert (choice.model, choice.bundle, choice.rolled_back) == (SHIPPED, None, name)
-        assert f"{name} given up, {SHIPPED} runs" in choice.problem
-        assert "edge-agent model rollback" in choice.problem
-        assert os.path.lexists(models / ".set-aside" / name)
-        # It stays known over restarts until somebody accepts it, and is told once.
-        again = store.choose(SHIPPED)
-        assert (again.model, again.rolled_back, again.problem) == (SHIPPED, "", choice.problem)
-        assert store.rollback() == ""
-        assert store.choose(SHIPPED) == Choice(SHIPPED)
-        return choice.problem
-
-    def test_a_sound_model_goes_on(self, damaged_store):
-        choice = damaged_store.choose(SHIPPED)
-        assert (choice.bundle.id, choice.rolled_back, choice.problem) == ("next-1", "", "")
-
-    @pytest.mark.parametrize("file", ["manifest.json", "manifest.sig", "model.tflite", "golden.npz"])
-    @pytest.mark.parametrize("place", [0.01, 0.5, 0.999])
-    def test_a_turned_bit(self, damaged_store, models, file, place):
-        turn_a_bit(models / "next-1" / file, place)
-        self.given_up(damaged_store, models)
-
-    @pytest.mark.parametrize("file", ["manifest.json", "manifest.sig", "model.tflite", "golden.npz", ""])
-    def test_a_file_gone(self, damaged_store, models, file):
-        if file:
-            (models / "next-1" / file).unlink()
-            self.given_up(damaged_store, models)
-        else:
-            shutil.rmtree(models / "next-1")
-            assert damaged_store.choose(SHIPPED).rolled_back == "next-1"
-
-    def test_labels_reversed(self, damaged_store, models):
-        reverse_labels(models / "next-1")
-        assert "no trusted key signed" in self.given_up(damaged_store, models)
-
-    def test_a_key_that_is_trusted_no_more(self, models, keys):
-        store = ModelStore(models.parent, trusted_keys=[keys / "theirs.pub"])
-        assert "no trusted key signed" in self.given_up(store, models)
-
-    def test_keys_that_cannot_be_read_damage_nothing(self, models, keys, tmp_path):
-        choice = ModelStore(models.parent, trusted_keys=[tmp_path / "gone.pub"]).choose(SHIPPED)
-        assert (choice.model, choice.rolled_back) == (SHIPPED, "next-1")
-        assert (models / "next-1").is_dir()
-
-    def test_a_signed_model_under_the_name_of_another(self, damaged_store, models, make_bundle):
-        shutil.rmtree(models / "next-1")
-        shutil.copytree(make_bundle("older"), models / "next-1")
-        assert "holds the model 'older'" in self.given_up(damaged_store, models)
-
-    @pytest.mark.parametrize("part", ["next-1", "next-1/model.tflite", "next-1/manifest.json"])
-    def test_a_link_to_elsewhere(self, damaged_store, models, part, tmp_path):
-        (models / part).rename(tmp_path / "elsewhere")
-        (models / part).symlink_to(tmp_path / "elsewhere")
-        assert "is a link" in self.given_up(damaged_store, models)
-
-    def test_only_the_latest_is_kept(self, damaged_store, models, make_bundle):
-        for name in ("next-1", "next-2"):
-            if name not in damaged_store.staged():
-                damaged_store.stage(make_bundle(name))
-                damaged_store.activate(name)
-            turn_a_bit(models / name / "model.tflite")
-            damaged_store.choose(SHIPPED)
-        assert [path.name for path in (models / ".set-aside").iterdir()] == ["next-2"]
-        assert damaged_store.staged() == []
-        # It can be staged anew.
-        shutil.rmtree(make_bundle("next-3").parent)
-        assert damaged_store.stage(make_bundle("next-2")) == "next-2"
-
-    @pytest.mark.parametrize(
-        "content",
-        [
-            b"",
-            b"[]",
-            b"\xff\xfe",
-            b"[" * 3000,
-            b" " * 100_000,
-            b'{"id": "../../elsewhere"}',
-            b'{"id": "/elsewhere"}',
-            b'{"id": ".."}',
-            b'{"id": ".next-1"}',
-            b'{"id": "next-1/"}',
-            b'{"id": "next-1\\n"}',
-            b'{"id": "", "previous": "../x"}',
-            b'{"id": 7}',
-            b'{"id": null}',
-            b'{"id": ["next-1"]}',
-            b'{"id": "next-1", "confirmed": "no"}',
-            b'{"id": "next-1", "confirmed": 0}',
-            b'{"id": "next-1", "confirmed": false, "starts": "many"}',
-            b'{"id": "next-1", "confirmed": false, "starts": true}',
-            b'{"id": "next-1", "more": 1}',
-        ],
-    )
-    def test_the_file_that_says_what_is_active(self, damaged_store, models, content):
-        (models / "active.json").write_bytes(content)
-        with pytest.raises(BundleError, match=r"active\.json"):
-            damaged_store.path(SHIPPED)
-        self.given_up(damaged_store, models, "active.json")
-        damaged_store.activate("next-1")
-        assert damaged_store.active == "next-1"
-
-    @pytest.mark.parametrize("make", ["link", "dangling", "folder", "fifo"])
-    def test_no_file_that_says_what_is_active(self, damaged_store, models, make, tmp_path):
-        path = models / "active.json"
-        path.rename(tmp_path / "elsewhere")
-        if make == "folder":
-            path.mkdir()
-        elif make == "fifo":
-            os.mkfifo(path)
-        else:
-            path.symlink_to(tmp_path / ("elsewhere" if make == "link" else "nothing"))
-        self.given_up(damaged_store, models, "active.json")
-
-    def test_a_link_where_it_is_written_is_not_followed(self, damaged_store, models, tmp_path):
-        (tmp_path / "precious").write_text("mine")
-        (models / ".active.json").symlink_to(tmp_path / "precious")
-        damaged_store.rollback()
-        assert (tmp_path / "precious").read_text() == "mine"
-        assert damaged_store.active == ""
-
-    def test_an_agent_that_cannot_write_runs_all_the_same(self, damaged_store, models, monkeypatch):
-        def full(self, target):
-            raise OSError(28, "No space left on device")
-
-        reverse_labels(models / "next-1")
-        monkeypatch.setattr("pathlib.Path.replace", full)
-        monkeypatch.setattr("pathlib.Path.rename", full)
-        for _ in range(2):
-            choice = damaged_store.choose(SHIPPED)
-            assert (choice.model, choice.rolled_back) == (SHIPPED, "next-1")
-
-
-class TestCrash:
-    """A model that is signed, fits its hash, and ends the process that loads it."""
-
-    def test_it_is_not_staged(self, store, make_bundle):
-        with pytest.raises(BundleError, match=r"crashes the TFLite runtime .SIGSEGV"):
-            store.stage(make_bundle("x", model=crashing_model()))
-        assert store.staged() == []
-
-    def test_it_is_not_activated_where_it_came_to_lie_by_itself(self, damaged_store, models, make_bundle):
-        shutil.copytree(make_bundle("x", model=crashing_model()), models / "x")
-        with pytest.raises(BundleError, match="SIGSEGV"):
-            damaged_store.activate("x")
-        assert damaged_store.active == "next-1"
-
-    def test_at_the_start_the_model_before_goes_on(self, damaged_store, models, make_bundle):
-        shutil.copytree(make_bundle("x", model=crashing_model()), models / "x")
-        said = {"id": "x", "previous": "next-1", "confirmed": False, "starts": 0}
-        (models / "active.json").write_text(json.dumps(said))
-        choice = damaged_store.choose(SHIPPED)
-        assert (choice.bundle.id, choice.rolled_back) == ("next-1", "x")
-        assert "SIGSEGV" in choice.problem
-        # Who accepts that keeps what runs.
-        assert damaged_store.rollback() == "next-1"
-        assert damaged_store.choose(SHIPPED).problem == ""
-
-    def test_where_the_model_before_is_damaged_the_configured_one_runs(self, damaged_store, models, make_bundle):
-        damaged_store.stage(make_bundle("x"))
-        damaged_store.activate("x")
-        damaged_store.choose(SHIPPED)
-        turn_a_bit(models / "next-1" / "model.tflite")
-        assert damaged_store.choose(SHIPPED).model == SHIPPED
-
-
-class TestTrial:
-    """A new model is kept when the agent has run with it for a while, or has ended in order."""
-
-    @pytest.fixture
-    def store(self, damaged_store, models):
-        said = json.loads((models / "active.json").read_text())
-        (models / "active.json").write_text(json.dumps({**said, "confirmed": False, "starts": 0}))
-        assert damaged_store.choose(SHIPPED).bundle is not None
-        return damaged_store
-
-    def kept(self, store) -> bool:
-        return store.choose(SHIPPED).bundle is not None
-
-    def test_a_frame_alone_is_not_enough(self, store):
-        now = iter([100.0, 100.0, 119.0])
-        trial = Trial(store, monotonic=lambda: next(now))
-        trial.frame_processed(None, None)
-        trial.frame_skipped()
-        assert not self.kept(store)
-
-    def test_time(self, store):
-        now = iter([100.0, 100.0, 121.0])
-        trial = Trial(store, monotonic=lambda: next(now))
-        trial.frame_processed(None, None)
-        trial.frame_skipped()
-        assert self.kept(store)
-
-    def test_an_end_in_order(self, store):
-        trial = Trial(store, monotonic=lambda: 100.0)
-        trial.frame_processed(None, None)
-        trial.close()
-        assert self.kept(store)
-
-    def test_an_end_without_a_frame(self, store):
-        Trial(store, monotonic=lambda: 100.0).close()
-        assert not self.kept(store)
 
 
 @pytest.fixture

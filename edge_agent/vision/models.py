@@ -34,6 +34,7 @@ _MAX_ACTIVE_BYTES = 4096
 _SET_ASIDE = ".set-aside"
 #: Of the reason in a line that is told; what to do about it comes after.
 _MAX_REASON = 150
+_ADVICE = "activate a sound model, or go on without: edge-agent model rollback"
 
 
 class _DamagedError(BundleError):
@@ -128,12 +129,12 @@ class ModelStore:
         Raises:
             BundleError: the file that says so is damaged.
         """
-        return self._read().id
+        return self._read_or_advise().id
 
     @property
     def problem(self) -> str:
         """Why a model was given up, until somebody activates one or rolls back; raises as `active`."""
-        return self._read().problem
+        return self._read_or_advise().problem
 
     def stage(self, source: Path) -> str:
         """Verify, try and copy a bundle; return its id. Nothing is switched yet.
@@ -227,9 +228,12 @@ class ModelStore:
         Raises:
             BundleError: the next start will give it up, for it is not what was staged.
         """
-        active = self._read()
+        active = self._read_or_advise()
         if active.id:
-            self._load(active.id, load_keys(self._trusted_keys))
+            try:
+                self._load(active.id, load_keys(self._trusted_keys))
+            except BundleError as error:
+                raise BundleError(f"{error}; {_ADVICE}") from None
         return self._path(active, configured)
 
     def confirm(self) -> None:
@@ -273,10 +277,7 @@ class ModelStore:
         reason = str(error)
         if len(reason) > _MAX_REASON:
             reason = f"{reason[:_MAX_REASON]}..."
-        problem = (
-            f"{what} given up, {previous or find_bundle(configured).name} runs: {reason}; "
-            "stage a sound model, or accept this: edge-agent model rollback"
-        )
+        problem = f"{what} given up, {previous or find_bundle(configured).name} runs: {reason}; {_ADVICE}"
         active = _Active(previous, problem=problem)
         self._note(active)
         return active
@@ -312,6 +313,12 @@ class ModelStore:
         except (OSError, ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, BundleError) else f"{path} is damaged"
             raise BundleError(reason) from None
+
+    def _read_or_advise(self) -> _Active:
+        try:
+            return self._read()
+        except BundleError as error:
+            raise BundleError(f"{error}; {_ADVICE}") from None
 
     def _read_if_sound(self) -> _Active:
         try:
