@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from converter.errors import ConversionError
 from edge_agent.vision.manifest import FILE
-from edge_agent.vision.models import SIGNATURE
+from edge_agent.vision.signature import SIGNATURE
 
 
 def make_key(path: Path) -> Path:

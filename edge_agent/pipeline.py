@@ -14,7 +14,9 @@ from edge_agent.alerting.tracker import Observation, Track, Tracker
 from edge_agent.camera.frames import Frame
 from edge_agent.config import Config
 from edge_agent.vision.analysis import Judgement, Vision
+from edge_agent.vision.bundle import Bundle
 from edge_agent.vision.faces import Face, signature
+from edge_agent.vision.manifest import ClassifierManifest
 from edge_agent.vision.zones import IgnoredZones
 
 #: How much wider and higher than a still face the zone is that is proposed to ignore it.
@@ -69,10 +71,18 @@ class Pipeline:
     Args:
         new_id: makes the id of each alert.
         zones: none is proposed where one is ignored already; those of the configuration by default.
+        bundle: of the classifier, where it is loaded already; the configured one by default.
     """
 
-    def __init__(self, config: Config, *, new_id: Callable[[], str], zones: IgnoredZones | None = None) -> None:
-        self.vision = Vision(config)
+    def __init__(
+        self,
+        config: Config,
+        *,
+        new_id: Callable[[], str],
+        zones: IgnoredZones | None = None,
+        bundle: Bundle[ClassifierManifest] | None = None,
+    ) -> None:
+        self.vision = Vision(config, bundle)
         self.zones = IgnoredZones(config.faces.ignore_zones) if zones is None else zones
         self.emotions = self.vision.emotions.names
         self._tracker = Tracker(config.tracking, config.zones)

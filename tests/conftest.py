@@ -19,6 +19,7 @@ import numpy as np
 import paho.mqtt.client as paho
 import pytest
 import yaml
+from bundles import confirmed, keys, make_bundle, models  # noqa: F401  fixtures of bundles
 from drawn import draw, in_a_process, votes_for, write_data
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 

@@ -6,32 +6,23 @@ import hashlib
 import io
 import json
 import shutil
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
+from bundles import change, change_model
 
 from edge_agent.config import Config
 from edge_agent.errors import BundleError, ConfigError
 from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import MODELS_DIR, load_bundle
+from edge_agent.vision.bundle import MODELS_DIR, load_bundle, load_golden
 from edge_agent.vision.emotion import EmotionClassifier, EmotionSums
 
 
 @pytest.fixture
 def folder(tmp_path):
     return shutil.copytree(MODELS_DIR / "fer-compact-3", tmp_path / "bundle")
-
-
-def change(folder, **values) -> None:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for key, value in values.items():
-        *parents, last = key.split("__")
-        place = manifest
-        for parent in parents:
-            place = place[parent]
-        place[last] = value
-    path.write_text(json.dumps(manifest))
 
 
 def use(folder) -> EmotionClassifier:
@@ -52,8 +43,7 @@ def test_an_altered_model_is_refused(folder):
 
 
 def test_a_model_that_is_no_model_is_refused(folder):
-    (folder / "model.tflite").write_bytes(b"nonsense" * 100)
-    change(folder, sha256=hashlib.sha256(b"nonsense" * 100).hexdigest())
+    change_model(folder, b"nonsense" * 100)
     with pytest.raises(BundleError, match="does not accept the model"):
         use(folder)
 
@@ -101,6 +91,15 @@ def npy(array) -> bytes:
     return buffer.getvalue()
 
 
+def packed(method: int = zipfile.ZIP_DEFLATED, **files: bytes) -> bytes:
+    """Return an archive of files as they are."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as opened:
+        for name, content in files.items():
+            opened.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
 INPUTS, OUTPUTS = np.zeros((2, 48, 48, 1), np.int8), np.zeros((2, 15), np.int8)
 
 
@@ -121,6 +120,13 @@ INPUTS, OUTPUTS = np.zeros((2, 48, 48, 1), np.int8), np.zeros((2, 15), np.int8)
         archive(inputs=INPUTS.astype(np.float32), outputs=OUTPUTS),
         archive(inputs=np.int8(1), outputs=OUTPUTS),
         archive(inputs=np.array([[{}, "x"]], dtype=object), outputs=OUTPUTS),
+        archive(inputs=np.asfortranarray(INPUTS), outputs=OUTPUTS),
+        packed(zipfile.ZIP_LZMA, inputs=npy(INPUTS), outputs=npy(OUTPUTS)),
+        packed(inputs=npy(INPUTS)[:-1], outputs=npy(OUTPUTS)),
+        packed(inputs=npy(INPUTS) + b"x", outputs=npy(OUTPUTS)),
+        packed(inputs=npy(INPUTS).replace(b"(2, 48", b"(9, 48"), outputs=npy(OUTPUTS)),
+        packed(inputs=npy(INPUTS).replace(b"'shape': (2", b"'shape': ((("), outputs=npy(OUTPUTS)),
+        packed(inputs=npy(INPUTS).replace(b"\x01\x00v", b"\x02\x00v", 1), outputs=npy(OUTPUTS)),
     ],
 )
 def test_golden_vectors_of_any_other_form_are_refused_in_one_line(folder, content):
@@ -129,6 +135,36 @@ def test_golden_vectors_of_any_other_form_are_refused_in_one_line(folder, conten
     with pytest.raises(BundleError, match="does not hold golden vectors") as caught:
         use(folder)
     assert "\n" not in str(caught.value)
+
+
+def bomb(*, lie: bool) -> bytes:
+    """Return less than a megabyte that unpacks to 300, and says so or not."""
+    inputs = np.zeros((136_000, 48, 48, 1), np.int8)
+    content = packed(inputs=npy(inputs), outputs=npy(np.zeros((136_000, 15), np.int8)))
+    size, pretended = ((len(npy(inputs[:n]))).to_bytes(4, "little") for n in (136_000, 2))
+    return content.replace(size, pretended) if lie else content
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_golden_vectors_that_unpack_to_too_much_are_refused_before(folder, lie):
+    content = bomb(lie=lie)
+    assert len(content) < 1_000_000
+    (folder / "golden.npz").write_bytes(content)
+    change(folder, golden__sha256=hashlib.sha256(content).hexdigest())
+    bundle = load_bundle(folder, kind="emotion-classifier")
+    tracemalloc.start()
+    with pytest.raises(BundleError, match=r"unpacks to more than|has not the size it states|is int8"):
+        load_golden(bundle)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_a_file_of_golden_vectors_that_is_too_large_is_refused(folder):
+    with (folder / "golden.npz").open("r+b") as file:
+        file.truncate(2_000_000)
+    with pytest.raises(BundleError, match="larger than"):
+        use(folder)
 
 
 @pytest.mark.parametrize("file", ["model.tflite", "manifest.json", "golden.npz"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
-import yaml
+from bundles import reverse_labels, turn_a_bit
 from conftest import PATIENCE_S
 
 from converter.__main__ import main as converter
@@ -15,15 +17,6 @@ from edge_agent.vision.bundle import MODELS_DIR
 from edge_agent.vision.models import ModelStore
 
 SHIPPED = "fer-compact-3"
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "theirs"):
-        assert converter(["keygen", str(folder / name)]) == 0
-    assert (folder / "ours").stat().st_mode & 0o077 == 0
-    return folder
 
 
 def test_no_half_of_a_pair_of_keys_is_overwritten_or_left(keys, tmp_path, capsys):
@@ -35,20 +28,6 @@ def test_no_half_of_a_pair_of_keys_is_overwritten_or_left(keys, tmp_path, capsys
         assert f"{folder / kept} exists" in capsys.readouterr().err
         assert (folder / kept).read_text() == "mine"
         assert not (folder / gone).exists()
-
-
-@pytest.fixture
-def make_bundle(tmp_path, keys):
-    def make(model_id: str, *, key: str | None = "ours"):
-        folder = tmp_path / "incoming" / model_id
-        shutil.copytree(MODELS_DIR / SHIPPED, folder)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps({**manifest, "id": model_id}))
-        if key is not None:
-            assert converter(["sign", str(folder), "--key", str(keys / key)]) == 0
-        return folder
-
-    return make
 
 
 @pytest.fixture
@@ -151,6 +130,10 @@ class TestAttacks:
     def test_nobody_trusted(self, tmp_path, make_bundle):
         self.refused(ModelStore(tmp_path / "state"), make_bundle("x"), r"emotion\.trusted_keys")
 
+    def test_a_key_that_lies_wherever_the_agent_works(self, tmp_path, keys, make_bundle, monkeypatch):
+        monkeypatch.chdir(keys)
+        self.refused(ModelStore(tmp_path / "state", trusted_keys=[Path("ours.pub")]), make_bundle("x"), "from / on")
+
     def test_another_model_under_a_known_id(self, store, make_bundle, keys):
         folder = make_bundle("x")
         store.stage(folder)
@@ -168,22 +151,77 @@ class TestAttacks:
         assert store.active == ""
 
 
-def test_the_agent_runs_the_activated_model_and_goes_back_when_it_is_broken(
-    run_command, edge_agent, listen, site, write_config, make_bundle, keys, tmp_path
+@pytest.fixture
+def config_file(write_config, keys):
+    return write_config(camera={"source": "synthetic"}, emotion={"trusted_keys": [str(keys / "ours.pub")]})
+
+
+def test_the_agent_takes_a_new_model_and_goes_back_when_that_start_is_killed(
+    run_command, edge_agent, listen, site, make_bundle, config_file
 ):  # fmt: skip
-    config_file = write_config(camera={"source": "synthetic"}, emotion={"trusted_keys": [str(keys / "ours.pub")]})
     assert run_command("model", "stage", make_bundle("next-1"), "--config", config_file).code == 0
     assert run_command("model", "activate", "next-1", "--config", config_file).code == 0
     assert "* next-1" in run_command("model", "list", "--config", config_file).out
-    (tmp_path / "state" / "models" / "next-1" / "model.tflite").write_bytes(b"a card that fails")
-    assert run_command("run", "--config", config_file).code == 3
     listener = listen(f"kiosk/v1/{site}/#")
     agent = edge_agent("run", "--config", config_file)
+    assert listener.wait_for_json("/info")["model"] == "next-1"
+    listener.wait_for(lambda m: m.topic.endswith("/health") and json.loads(m.payload)["frames"] > 0)
+    agent.send_signal(signal.SIGSEGV)
+    agent.communicate(timeout=PATIENCE_S)
+    listener.messages.clear()
+    agent = edge_agent("run", "--config", config_file)
     assert listener.wait_for_json("/info")["model"] == SHIPPED
-    assert "next-1" in listener.wait_for_json("/event", kind="model_rolled_back")["detail"]
+    assert "its last start ended" in listener.wait_for_json("/event", kind="model_rolled_back")["detail"]
     agent.terminate()
     agent.communicate(timeout=PATIENCE_S)
+    assert "! next-1 given up" in run_command("model", "list", "--config", config_file).out
     result = run_command("model", "activate", "nonsense", "--config", config_file)
     assert result.code == 3
     assert "staged: next-1" in result.one_line_error()
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())
+
+
+def test_a_model_altered_under_a_running_agent_is_refused_when_it_begins_anew(
+    run_command, edge_agent, listen, site, models, config_file
+):  # fmt: skip
+    listener = listen(f"kiosk/v1/{site}/#")
+    agent = edge_agent("run", "--config", config_file)
+    assert listener.wait_for_json("/info")["model"] == "next-1"
+    reverse_labels(models / "next-1")
+    doctor = run_command("check-config", config_file)
+    assert doctor.code == 3
+    assert "no trusted key signed" in doctor.one_line_error()
+    listener.client.publish(
+        f"kiosk/v1/{site}/kiosk-1/cmd/reload", json.dumps({"schema": "command", "version": 1, "request_id": "one"})
+    )
+    assert listener.wait_for_json("/info", model=SHIPPED)
+    assert "next-1 given up" in listener.wait_for_json("/event", kind="model_rolled_back")["detail"]
+    said = listener.wait_for(lambda m: m.topic.endswith("/state") and b"next-1 given up" in m.payload)
+    assert json.loads(said.payload)["state"] == "degraded"
+    agent.terminate()
+    _, err = agent.communicate(timeout=PATIENCE_S)
+    [line] = [line for line in map(json.loads, err.splitlines()) if "next-1 given up" in line["event"]]
+    assert line["level"] == "error"
+
+
+def test_a_staged_model_that_does_not_fit_the_detector_keeps_no_agent_from_starting(
+    edge_agent, listen, site, models, keys, config_file
+):  # fmt: skip
+    folder = models / "next-1"
+    stated = json.loads((folder / "manifest.json").read_text())
+    del stated["crop"]["framing"]["blazeface-full-range"]
+    (folder / "manifest.json").write_text(json.dumps(stated))
+    assert converter(["sign", str(folder), "--key", str(keys / "ours")]) == 0
+    listener = listen(f"kiosk/v1/{site}/#")
+    edge_agent("run", "--config", config_file)
+    assert listener.wait_for_json("/info")["model"] == SHIPPED
+    assert "does not state how faces" in listener.wait_for_json("/event", kind="model_rolled_back")["detail"]
+
+
+def test_a_damaged_model_that_the_configuration_names_ends_the_start(run_command, make_bundle, write_config):
+    folder = make_bundle("mine", key=None)
+    turn_a_bit(folder / "model.tflite")
+    result = run_command(
+        "run", "--config", write_config(camera={"source": "synthetic"}, emotion={"model": str(folder)})
+    )
+    assert result.code == 3
+    assert "sha256 differs" in result.one_line_error()

@@ -17,6 +17,7 @@ from edge_agent.agent.health import Health
 from edge_agent.agent.hours import HoursNow
 from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
+from edge_agent.agent.trial import Trial
 from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import Watchdog
 from edge_agent.alerting.alert import Alert
@@ -33,11 +34,12 @@ from edge_agent.delivery.messages import new_ulid
 from edge_agent.delivery.opening import open_channel
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.errors import BundleError
 from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision, Pipeline
 from edge_agent.statistics.collector import Statistics
 from edge_agent.statistics.summaries import Summarizer
-from edge_agent.vision.models import ModelStore
+from edge_agent.vision.models import Choice, ModelStore
 from edge_agent.vision.zones import IgnoredZones
 
 log = logging.getLogger("edge_agent")
@@ -52,19 +54,6 @@ class _Watching(Observer):
 
     def frame_processed(self, frame: Frame, decision: Decision) -> None:
         self._watcher(frame, decision)
-
-
-class _FirstFrame(Observer):
-    """Confirms the active model when it has come to its first frame; without, the next start goes back."""
-
-    def __init__(self, models: ModelStore) -> None:
-        self._models: ModelStore | None = models
-
-    def frame_processed(self, frame: Frame, decision: Decision) -> None:
-        del frame, decision
-        if self._models is not None:
-            self._models.confirm()
-            self._models = None
 
 
 def build_agent(
@@ -98,10 +87,9 @@ def build_agent(
         # Before all else: who has the outbox is the one agent of this device.
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
         opened.callback(outbox.close)
-        models = ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
-        choice = models.choose(config.emotion.model)
+        models = ModelStore.of(config)
+        pipeline, choice = _pipeline(config, models)
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
-        pipeline = Pipeline(config, new_id=new_ulid, zones=IgnoredZones.of(config))
         hours = HoursNow(config, unix=unix, clock_known=clock_known)
         awake, clock = threading.Event(), AlertClock(time.monotonic)
         watched = _watched_camera(
@@ -147,7 +135,12 @@ def build_agent(
         false_alarms = FalseAlarms(pipeline, channel.relay, clock, unix=time.time)
         health = Health(monotonic=time.monotonic, live=not every_frame)
         statistics = _statistics(config, pipeline, channel.relay)
-        observers += [health, _FirstFrame(models), statistics, *_summarizer(config, pipeline, channel)]
+        observers += [
+            health,
+            Trial(models, monotonic=time.monotonic),
+            statistics,
+            *_summarizer(config, pipeline, channel),
+        ]
         if on_decision is not None:
             observers.append(_Watching(on_decision))
         always = len(observers)
@@ -173,15 +166,35 @@ def build_agent(
                 upkeep=upkeep,
                 awake=awake,
                 served=len(observers) > always,
+                model_problem=choice.problem,
             ),
             stop_at_end=stop_at_end,
         )
+        if choice.problem:
+            log.error(choice.problem)
         if choice.rolled_back:
-            detail = f"{choice.rolled_back} never came to its first frame; back to {choice.model}"
-            log.warning(detail)
-            agent.tell("model_rolled_back", detail)
+            agent.tell("model_rolled_back", choice.problem)
         opened.pop_all()
         return agent
+
+
+def _pipeline(config: Config, models: ModelStore) -> tuple[Pipeline, Choice]:
+    """Return a pipeline with the active model, or with the configured one where that cannot be used.
+
+    Raises:
+        AgentError: that of the configured model, where neither can be used.
+    """
+    zones, configured = IgnoredZones.of(config), config.emotion.model
+    choice = models.choose(configured)
+    try:
+        return Pipeline(config, new_id=new_ulid, zones=zones, bundle=choice.bundle), choice
+    except BundleError as error:
+        if choice.bundle is None:
+            raise
+        problem = error
+    # Given up only where it is the model's fault: without a runtime, or a detector, this one fails as well.
+    pipeline = Pipeline(config, new_id=new_ulid, zones=zones)
+    return pipeline, models.give_up(choice.bundle.id, problem, configured)
 
 
 def _watched_camera(

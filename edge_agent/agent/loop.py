@@ -45,6 +45,7 @@ class Parts:
         observers: told of every frame; `health` is one of them.
         awake: set by the threads that leave something to collect.
         served: somebody asks for health reports even while there is no broker.
+        model_problem: why another model than the activated one runs; empty otherwise.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Parts:
     upkeep: Upkeep
     awake: threading.Event
     served: bool
+    model_problem: str
 
 
 class Agent:
@@ -143,6 +145,7 @@ class Agent:
             or parts.channel.relay.problem
             or (parts.pacer.problem if parts.pacer is not None else "")
             or parts.channel.deaf
+            or parts.model_problem
         )
         parts.channel.pump()
         parts.watchdog.turn(

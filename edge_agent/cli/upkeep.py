@@ -170,8 +170,9 @@ def _add_model(commands: Commands) -> None:
         "model",
         help="stage, activate and roll back signed models",
         description="A staged model was signed by a key of emotion.trusted_keys and gave the right answers on this "
-        "computer. It is used after `activate` and a restart; if that start never comes to its first frame, the next "
-        "one goes back to the model before.",
+        "computer, in a process of its own. It is used after `activate` and a restart; if that start does not last "
+        "until its first frame and 20 s more, the next one goes back to the model before. One that was altered since "
+        "it was staged is set aside for the configured model; `rollback` accepts that.",
     )
     actions = command.add_subparsers(required=True, metavar="ACTION")
     stage = actions.add_parser("stage", help="verify a bundle folder, try it and keep it")
@@ -195,7 +196,7 @@ def _store(options: argparse.Namespace) -> tuple[Config, ModelStore]:
     from edge_agent.vision.models import ModelStore
 
     config = load_config(options.config)
-    return config, ModelStore(config.outbox.state_dir, trusted_keys=config.emotion.trusted_keys)
+    return config, ModelStore.of(config)
 
 
 def _model_stage(options: argparse.Namespace) -> int:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from edge_agent.camera.frames import Image
 from edge_agent.config import Config
 from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import find_bundle, load_bundle
+from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
 from edge_agent.vision.emotion import EmotionClassifier, EmotionSums, Probabilities
 from edge_agent.vision.faces import Face, FaceDetector, crop_face
 from edge_agent.vision.gates import box_reason, crop_reason
+from edge_agent.vision.manifest import ClassifierManifest
 from edge_agent.vision.yunet import YuNet
 
 
@@ -35,12 +36,15 @@ class Judgement:
 class Vision:
     """Detector and classifier, loaded as configured.
 
+    Args:
+        bundle: of the classifier, where it is loaded already.
+
     Raises:
         BundleError: a model is missing or refused.
         ConfigError: a group names a label the model does not have.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, bundle: Bundle[ClassifierManifest] | None = None) -> None:
         self._faces, self._gates = config.faces, config.gates
         #: Why faces were not judged → how often.
         self.abstained: Counter[str] = Counter()
@@ -58,7 +62,8 @@ class Vision:
                 threads=threads,
                 runtime=runtime,
             )
-        bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
+        if bundle is None:
+            bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
         self.classifier = EmotionClassifier(bundle, threads=threads, runtime=runtime)
         self.emotions = EmotionSums.of(config.emotion.emotions, self.classifier.labels)
         self._framing = self.classifier.framing(config.faces.detector)

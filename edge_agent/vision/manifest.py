@@ -219,12 +219,23 @@ class Manifest:
             BundleError: it is missing, too large, no JSON, of another kind, or does not fit.
         """
         path = folder / FILE
-        raw = read_limited(path, MAX_MANIFEST_BYTES)
+        return cls.decode(read_limited(path, MAX_MANIFEST_BYTES), place=str(path))
+
+    @classmethod
+    def decode(cls: type[M], raw: bytes, *, place: str = FILE) -> M:
+        """Return what the content of a manifest.json states.
+
+        Args:
+            place: names it in errors.
+
+        Raises:
+            BundleError: it is no JSON, of another kind, or does not fit.
+        """
         try:
             stated = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"{path} is not JSON: {error}") from None
-        return cls.parse(stated, place=str(path))
+            raise BundleError(f"{place} is not JSON: {error}") from None
+        return cls.parse(stated, place=place)
 
     @classmethod
     def parse(cls: type[M], stated: object, *, place: str = FILE) -> M:
