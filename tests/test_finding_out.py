@@ -166,8 +166,8 @@ def serve():
     """Starts servers that answer the first bytes of each connection with what a function makes of them."""
     servers = []
 
-    def start(answer) -> int:
-        server = socket.create_server(("127.0.0.1", 0))
+    def start(answer, host: str = "127.0.0.1") -> int:
+        server = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         servers.append(server)
 
         def run() -> None:
@@ -187,6 +187,13 @@ def serve():
     for server in servers:
         server.shutdown(socket.SHUT_RDWR)
         server.close()
+
+
+def test_a_websocket_names_an_ipv6_host_in_brackets(serve):
+    asked = []
+    port = serve(lambda request: asked.append(request) or b"", host="::1")
+    problem(Mqtt(host="::1", port=port, transport="websockets"))
+    assert f"\r\nHost: [::1]:{port}\r\n".encode() in asked[0]
 
 
 def version(asked: bytes) -> int:
