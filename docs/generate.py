@@ -25,7 +25,7 @@ TOPICS = {
     "info": ("info", "from the device", True, "versions, model and configuration hash"),
     "health": ("health", "from the device", True, "rates, latencies, depths, drift"),
     "alert/<id>": ("alert", "from the device", False, "the whole alert at each of its steps"),
-    "alert/active": ("active", "from the device", True, "ids of the alerts now open"),
+    "alert/active": ("active", "from the device", True, "alerts now open; the device reads it when it starts"),
     "summary": ("summary", "from the device", False, "how content people were, for groups that are large enough"),
     "event": ("event", "from the device", False, "camera lost, message expired, outbox set aside, model rolled back"),
     "rsp/<request_id>": ("response", "from the device", False, "the answer to a command"),

@@ -106,7 +106,7 @@ class FakeBus:
             return None
         self.published.append(message)
         token = len(self.published)
-        self._events.put(PublishResult(token, self.reason))
+        self._events.put(PublishResult(token, self.reason, message.topic))
         return token
 
     def events(self) -> list[Event]:

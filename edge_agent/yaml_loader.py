@@ -26,6 +26,7 @@ from edge_agent.errors import ConfigError
 T = TypeVar("T")
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
+_IN_QUOTES = "put text that begins with [ in quotes"
 
 
 def option(
@@ -115,7 +116,9 @@ def _compose(text: str | bytes, name: str) -> yaml.Node:
         node = yaml.compose(decoded, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from None
+        # As in `host: [::1]`.
+        quotes = f"; {_IN_QUOTES}" if "[" in "".join(decoded.splitlines()[line - 1 : line]) else ""
+        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}{quotes}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
@@ -240,7 +243,8 @@ def _sequence(
 def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place: _Place) -> Any:
     wanted = expected(kind, limits)
     if not isinstance(node, yaml.ScalarNode):
-        raise place.fail(node, f"expected {wanted}")
+        quotes = f"; {_IN_QUOTES}" if kind is str else ""
+        raise place.fail(node, f"expected {wanted}{quotes}")
     wrong = place.fail(node, f"{node.value!r} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:

@@ -26,7 +26,7 @@ SHOP = Hours("shop", {"mon-fri": ("09:00-18:00",)})
 class Desk:
     """A kiosk without a camera: people are shown to the rules, messages go to a broker in memory."""
 
-    def __init__(self, folder, rule: Rule = RULE) -> None:
+    def __init__(self, folder, rule: Rule = RULE, *, kept: bytes | None = None) -> None:
         config = Config(
             privacy=Privacy(notice_posted=True), rules=(rule,), hours=(SHOP,), outbox=Outbox(state_dir=folder)
         )
@@ -35,7 +35,7 @@ class Desk:
         self.channel = open_channel(
             config, rules=self.rules, info={}, alert_time_s=self.clock, stepped=lambda _: None,
             answered=lambda rule, *, false_alarm, people, again: self.heard.append((rule, false_alarm, people, again)),
-            bus=self.bus, unix=self.clock, monotonic=self.clock, opens_s=lambda: 3600.0,
+            bus=self.bus, ask=lambda: kept, unix=self.clock, monotonic=self.clock, opens_s=lambda: 3600.0,
         )  # fmt: skip
         self.looks = 0
 

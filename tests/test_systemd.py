@@ -172,6 +172,17 @@ class TestBrokerExample:
             assert kiosk.arrived.wait_for(lambda: kiosk.heard, PATIENCE_S)
         assert kiosk.heard == ["kiosk/v1/lobby/kiosk-1/cmd/last"]
 
+    def test_a_kiosk_is_told_what_it_said_last_of_its_alerts_and_not_what_others_said(self, connect):
+        active = [f"kiosk/v1/lobby/kiosk-{number}/alert/active" for number in (1, 2)]
+        for number, topic in enumerate(active, 1):
+            connect(f"lobby/kiosk-{number}").publish(topic, b"open", qos=1, retain=True).wait_for_publish(PATIENCE_S)
+        kiosk = connect("lobby/kiosk-1", *reversed(active))
+        with kiosk.arrived:
+            assert kiosk.arrived.wait_for(lambda: kiosk.heard, PATIENCE_S)
+        assert kiosk.heard == [active[0]]
+        for number, topic in enumerate(active, 1):
+            connect(f"lobby/kiosk-{number}").publish(topic, b"", qos=1, retain=True).wait_for_publish(PATIENCE_S)
+
     def test_a_pager_answers_and_a_kiosk_hears_only_its_own(self, connect):
         kiosk = connect("lobby/kiosk-1", "kiosk/v1/+/+/ack/+", "kiosk/v1/lobby/kiosk-1/ack/+")
         staff = connect("staff", "kiosk/v1/#")

@@ -109,7 +109,7 @@ class Agent:
                 device=f"{config.site.name}/{config.site.device}",
                 camera=config.camera.source,
                 model=self.pipeline.vision.classifier.bundle.id,
-                broker=f"{config.mqtt.host}:{config.mqtt.port}",
+                broker=config.mqtt.address,
                 topics=parts.channel.topic.base,
             ),
         )

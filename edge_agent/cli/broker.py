@@ -33,10 +33,14 @@ def settings(options: argparse.Namespace) -> Config:
         ConfigError: the file or the port does not fit.
     """
     from edge_agent.config import Config, load_config
+    from edge_agent.yaml_loader import InvalidValueError
 
     config = load_config(options.config) if options.config else Config()
     mqtt = config.mqtt
-    mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)
+    try:
+        mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)
+    except InvalidValueError as error:
+        raise ConfigError(f"--host {error}") from None
     if not 0 < mqtt.port < 65536:
         raise ConfigError(f"--port {mqtt.port} is not a number from 1 to 65535")
     return dataclasses.replace(config, mqtt=mqtt)

@@ -103,7 +103,7 @@ def _pager(options: argparse.Namespace) -> int:
         try:
             serve()
         except BrokerError as error:
-            raise BrokerError(f"{error}; is the broker running there? --wait keeps trying") from None
+            raise BrokerError(f"{error}; --wait keeps trying") from None
         finally:
             bus.stop()
     return 0

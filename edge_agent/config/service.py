@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,8 +30,10 @@ class Tls:
 class Mqtt:
     """The broker that staff pagers listen on."""
 
-    host: str = option("127.0.0.1", pattern=r"[^\s/]+")
+    host: str = option("127.0.0.1", pattern=r"\S+")
     port: int = option(1883, low=1, high=65535)
+    transport: Literal["tcp", "websockets"] = option("tcp")
+    websocket_path: str = option("/mqtt", pattern=r"/\S*")
     protocol: Literal["5", "3.1.1"] = option("5")
     topic_root: str = option("kiosk/v1", pattern=r"[A-Za-z0-9_./-]{1,100}")
     username: str | None = option(None)
@@ -44,6 +49,31 @@ class Mqtt:
         if not root:
             raise InvalidValueError("needs a name, such as kiosk/v1", "topic_root")
         object.__setattr__(self, "topic_root", root)
+        object.__setattr__(self, "host", _host_alone(self.host))
+
+    @property
+    def address(self) -> str:
+        """Host and port for people to read."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _host_alone(given: str) -> str:
+    """Return a name or an address, of IPv6 without its brackets.
+
+    Raises:
+        InvalidValueError: there is more to it, such as a port.
+    """
+    host = given[1:-1] if given[0] == "[" and given[-1] == "]" else given
+    if ":" in host:
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.IPv6Address(host))
+    elif "/" not in host:
+        return host
+    alone = re.sub(r"/.*", "", re.sub(r"\w+://", "", given))
+    name, _, port = alone.rpartition(":")
+    if name and port.isdecimal():
+        raise InvalidValueError(f"{given!r} is more than a host; write `host: {name}` and `port: {port}`", "host")
+    raise InvalidValueError(f"{given!r} is no host; write a name or an address, such as `host: broker.lan`", "host")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from edge_agent.alerting.tracker import Track
 from edge_agent.clock import synchronised
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
-from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
+from edge_agent.delivery.episodes import Episodes, Now, corrected, from_text, to_text
 from edge_agent.delivery.messages import Ack, Composer, Message, MessageError, Snooze, boot_id, parse_ack
 from edge_agent.delivery.relay import OutboxRelay
 from edge_agent.delivery.verdicts import VERDICTS, Verdicts
@@ -54,6 +54,7 @@ class AlertPublisher:
         alert_time_s: now on the alerting clock.
         stepped: told of every step of an alert, in shadow mode too.
         answered: told when staff resolved a page or called it a false alarm, also after it was over.
+        ask: returns the list of open alerts that the broker keeps of this device, None where it says nothing.
     """
 
     def __init__(
@@ -67,11 +68,12 @@ class AlertPublisher:
         alert_time_s: Callable[[], float],
         stepped: Callable[[Alert], None],
         answered: Answered,
+        ask: Callable[[], bytes | None],
         unix: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
         self._config, self._composer, self._bus, self._relay = config, composer, bus, relay
-        self._rules, self._stepped, self._answered = rules, stepped, answered
+        self._rules, self._stepped, self._answered, self._ask = rules, stepped, answered, ask
         self._alert_time_s, self._unix, self._monotonic = alert_time_s, unix, monotonic
         self._live = config.privacy.notice_posted
         #: (rule, zone), or EVERYWHERE, → who snoozed it.
@@ -79,15 +81,20 @@ class AlertPublisher:
         self._verdicts = Verdicts(relay)
         self._next_note_s = 0.0
         self._active_changed = False
+        #: Of the latest note; see `episodes`.
+        self._sequence = 0
         #: Pages that shadow mode and opening hours kept back.
         self.shadow_pages = 0
 
     def resume(self) -> None:
         """Go on with the alerts of a run that could not end them."""
-        text = self._relay.note(_EPISODES)
-        if text is None:
-            return
-        episodes, over = from_text(text, self._config.rules, now=self._now())
+        # First, for it may take a moment, which counts as one in which nobody watched.
+        kept = self._ask() if self._live else None
+        episodes, over = from_text(self._relay.note(_EPISODES) or "", self._config.rules, now=self._now())
+        self._sequence = episodes.sequence
+        newer = None if kept is None else self._corrected(episodes, over, kept)
+        if newer is not None:
+            episodes, over = newer
         self._composer.raised_unix_s.update(episodes.raised_unix_s)
         if not self._live:
             return  # what a live run left is over; pagers close what their agent no longer names
@@ -96,6 +103,27 @@ class AlertPublisher:
         for alert in episodes.alerts:
             log.warning("alert goes on after a restart", extra=fields(id=alert.id, rule=alert.rule.name))
         self.report([replace(alert, step="cleared", revision=alert.revision + 1, reason="stopped") for alert in over])
+        if newer is not None:
+            self.write_note()  # should the broker be away at the next start
+
+    def _corrected(self, episodes: Episodes, over: list[Alert], kept: bytes) -> tuple[Episodes, list[Alert]] | None:
+        """Return what to go on with and what is over as the broker has it; None where the disk forgot nothing."""
+        try:
+            found = corrected(episodes, over, kept, self._config.rules, now=self._now())
+        except MessageError as error:
+            log.warning(f"what the broker keeps on alert/active of this device is ignored: {error}")
+            return None
+        if found is None:
+            return None
+        self._sequence = found[0].sequence
+        still = {alert.id for alert in (*found[0].alerts, *found[1])}
+        gone = [alert for alert in (*episodes.alerts, *over) if alert.id not in still]
+        log.warning(
+            "the broker knows newer steps of alerts than the state folder; was that put back to an earlier moment?",
+            extra=fields(over=",".join(alert.id for alert in gone)),
+        )
+        self._verdicts.end([replace(alert, step="cleared") for alert in gone])
+        return found
 
     @property
     def pages(self) -> bool:
@@ -254,7 +282,7 @@ class AlertPublisher:
 
     def publish_active(self) -> None:
         """Publish which alerts are open."""
-        self._bus.publish(self._composer.active(self.open_alerts()))
+        self._bus.publish(self._composer.active(self.open_alerts(), sequence=self._sequence))
 
     def refresh(self) -> None:
         """Publish which alerts are open if that changed, and renew the note when it is time."""
@@ -276,12 +304,14 @@ class AlertPublisher:
         self._relay.write_note(_EPISODES, self._note_text())
 
     def _note_text(self) -> str:
+        self._sequence += 1
         episodes = Episodes(
             self.open_alerts(),
             self._rules.quiet(),
             self._rules.mutes(),
             self._composer.raised_unix_s,
             self._snoozed_by,
+            self._sequence,
         )
         return to_text(episodes, now=self._now())
 

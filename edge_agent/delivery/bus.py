@@ -12,6 +12,7 @@ from edge_agent.delivery.messages import Message
 FAILURE = 128
 #: The broker has the message, but nobody is subscribed to it.
 NO_SUBSCRIBERS = 16
+_NOT_AUTHORIZED = 135
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,20 @@ class PublishResult:
     Attributes:
         token: what `publish` returned.
         reason: MQTT 5 reason code; below 128 the broker has it, 16 says that nobody is subscribed.
+        topic: of the publish.
     """
 
     token: int
     reason: int
+    topic: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong and what to do; empty where the broker has the message."""
+        if self.reason < FAILURE:
+            return ""
+        why = "check its access rules for this user" if self.reason == _NOT_AUTHORIZED else "its log says why"
+        return f"the broker refuses messages on {self.topic} (reason {self.reason}); {why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class Channel:
         else:
             self._alerts.close_all()
             self.pump()
-            self.bus.publish(self._composer.active([]))
+            self._alerts.publish_active()
             self.bus.stop(self._composer.state("stopped"), timeout_s=_GOODBYE_S)
         self._ended = True
         self._note_results()

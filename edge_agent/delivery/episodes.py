@@ -3,22 +3,31 @@
 How long nobody watched is told by the monotonic clock within one boot, and after another by the wall clock, the only
 one that outlives it, if that clock was set since: boards without a clock battery start where they were cut off. A wall
 clock that went back counts as no time at all.
+
+The note and the list that the broker keeps (`alert/active`) both carry a sequence number that grows with each note. A
+list with a larger one is of a moment that this disk has forgotten: it was put back to an earlier one, or lost its last
+writes. Numbers and not times, for clocks may stand still.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.people import Mute
 from edge_agent.config import Rule
+from edge_agent.delivery.messages import MessageError, is_ulid, parse_object
 
 #: An alert that nobody watched for longer is over: who it was about has left.
 MAX_GAP_S = 300.0
 #: Longest pause that is believed.
 MAX_QUIET_S = 86_400.0
+#: Largest sequence number that is believed; every JSON reader holds it exactly.
+MAX_SEQUENCE = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class Episodes:
         mutes: people who are not to be paged for, by where they were.
         raised_unix_s: alert id → wall-clock time of its page, which all its messages carry.
         snoozed_by: (rule, zone) → who snoozed it.
+        sequence: of the note; the next one's is larger.
     """
 
     alerts: Sequence[Alert]
@@ -56,6 +66,7 @@ class Episodes:
     mutes: Sequence[Mute]
     raised_unix_s: Mapping[str, float]
     snoozed_by: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    sequence: int = 0
 
 
 def to_text(episodes: Episodes, *, now: Now) -> str:
@@ -90,6 +101,7 @@ def to_text(episodes: Episodes, *, now: Now) -> str:
         [mute.rule, *mute.box, mute.until_s - now.alert_s] for mute in episodes.mutes if mute.until_s > now.alert_s
     ]
     return json.dumps({
+        "sequence": episodes.sequence,
         "written_unix_s": now.unix_s, "boot_id": now.boot_id, "monotonic_s": now.monotonic_s,
         "alerts": alerts, "quiet": quiet, "mutes": mutes,
     })  # fmt: skip
@@ -111,12 +123,8 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
     mutes: list[Mute] = []
     try:
         body = json.loads(text)
-        same_boot = body["boot_id"] == now.boot_id != "unknown"
-        gap_s = max(
-            0.0,
-            now.monotonic_s - float(body["monotonic_s"]) if same_boot else now.unix_s - float(body["written_unix_s"]),
-        )
-        recent = gap_s <= MAX_GAP_S and (same_boot or now.clock_known)
+        gap_s, recent = _gap(body, float(body["written_unix_s"]), now)
+        sequence = int(body.get("sequence", 0))
         for entry in body["alerts"]:
             rule = by_name.get(entry["rule"])
             age_s = max(0.0, float(entry["age_s"])) + gap_s
@@ -139,8 +147,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
                 paged_revision=int(entry.get("paged_revision", 1)),
             )
             raised_unix_s[alert.id] = float(entry["raised_unix_s"])
-            watched = rule is not None and (not rule.zones or alert.zone in rule.zones)
-            (kept if watched and recent else over).append(alert)
+            (kept if recent and _watched(alert, rule) else over).append(alert)
         for name, zone, left_s, *by in body["quiet"]:
             left_s = min(float(left_s), MAX_QUIET_S) - gap_s
             if left_s > 0:
@@ -151,4 +158,97 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
             mutes.append(Mute(str(name), box, now.alert_s + min(float(left_s), MAX_QUIET_S) - gap_s))
     except (ValueError, KeyError, TypeError, OverflowError):
         return Episodes((), {}, (), {}), []
-    return Episodes(kept, quiet, mutes, raised_unix_s, snoozed_by), over
+    return Episodes(kept, quiet, mutes, raised_unix_s, snoozed_by, sequence), over
+
+
+def _gap(body: Mapping[str, Any], written_unix_s: float, now: Now) -> tuple[float, bool]:
+    """Return how long nobody watched since something was written, seconds, and whether that is known and short."""
+    same_boot = body["boot_id"] == now.boot_id != "unknown"
+    gap_s = max(0.0, now.monotonic_s - float(body["monotonic_s"]) if same_boot else now.unix_s - written_unix_s)
+    return gap_s, gap_s <= MAX_GAP_S and (same_boot or now.clock_known)
+
+
+def _watched(alert: Alert, rule: Rule | None) -> bool:
+    return rule is not None and (not rule.zones or alert.zone in rule.zones)
+
+
+def corrected(
+    noted: Episodes, over: Sequence[Alert], payload: bytes, rules: Iterable[Rule], *, now: Now
+) -> tuple[Episodes, list[Alert]] | None:
+    """Return what `from_text` gave as the broker's list has it; None where the list is no newer than the note.
+
+    An alert that the list does not name is over, and neither returned as open nor as over: its end was published. One
+    that it has whole is as the list says, also where the note does not know it.
+
+    Args:
+        payload: of the device's own `alert/active`.
+
+    Raises:
+        MessageError: it is no such list.
+    """
+    body = parse_object(payload, schema="active")
+    sequence = body.get("sequence", 0)
+    if not isinstance(sequence, int) or not 0 <= sequence <= MAX_SEQUENCE:
+        raise MessageError(f"'sequence' is no whole number from 0 to {MAX_SEQUENCE}")
+    if sequence <= noted.sequence:
+        return None
+    by_name = {rule.name: rule for rule in rules}
+    known = {alert.id: alert for alert in (*noted.alerts, *over)}
+    raised_unix_s = dict(noted.raised_unix_s)
+    open_now, ended = list[Alert](), list[Alert]()
+    try:
+        written_unix_s = _unix_s(body["time"])
+        gap_s, recent = _gap(body, written_unix_s, now)
+        whole = {str(entry["id"]): entry for entry in body.get("alerts", ())}
+        for alert_id in dict.fromkeys(body["ids"]):
+            if not is_ulid(alert_id) or (alert_id not in whole and alert_id not in known):
+                continue
+            alert = known.get(alert_id)
+            if (entry := whole.get(alert_id)) is not None:
+                raised_unix_s[alert_id] = _unix_s(entry["raised_at"])
+                age_s = max(0.0, written_unix_s - raised_unix_s[alert_id]) + gap_s
+                alert = _as_listed(entry, alert, by_name, raised_s=now.alert_s - age_s, now=now)
+            assert alert is not None
+            (open_now if recent and _watched(alert, by_name.get(alert.rule.name)) else ended).append(alert)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise MessageError("it is no list of open alerts") from None
+    raised_unix_s = {alert.id: raised_unix_s[alert.id] for alert in (*open_now, *ended)}
+    return replace(noted, alerts=open_now, raised_unix_s=raised_unix_s, sequence=sequence), ended
+
+
+def _unix_s(rfc3339: str) -> float:
+    # Python 3.10 reads no Z.
+    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
+
+
+def _as_listed(
+    entry: Mapping[str, Any], noted: Alert | None, rules: Mapping[str, Rule], *, raised_s: float, now: Now
+) -> Alert:
+    """Return an alert as the broker's list has it; of what the list does not say, what the note knows of it."""
+    revision, rule = int(entry["revision"]), rules.get(entry["rule"]) or Rule(name=str(entry["rule"]))
+    if noted is not None and noted.revision >= revision:
+        return noted
+    groups = (rule.group, *(level.group for level in rule.escalation))
+    level = min(max(0, int(entry["level"])), len(groups) - 1)
+    score, people = float(entry["score"]), int(entry["people"])
+    if entry["step"] not in ("raised", "escalated", "acked") or min(revision, people) < 1 or not 0 <= score <= 1:
+        raise ValueError(entry["id"])
+    return Alert(
+        id=str(entry["id"]),
+        rule=rule,
+        zone=str(entry["zone"]),
+        step=entry["step"],
+        revision=revision,
+        score=score,
+        people=people,
+        raised_s=raised_s,
+        # Rather the next level too soon than too late.
+        paged_s=raised_s if noted is None else noted.paged_s,
+        changed_s=now.alert_s,
+        by=str(entry["by"]),
+        reason=str(entry["reason"]),
+        level=level,
+        left_out=tuple(one for one in range(level) if groups[one] not in entry["groups"]),
+        # An answer to less than what the list shows may be about fewer people.
+        paged_revision=revision,
+    )

@@ -236,15 +236,14 @@ class Composer:
         paging = alert.step in ("raised", "escalated")
         return alert.rule.expiry_s if paging else max(alert.rule.expiry_s, CLOSING_EXPIRY_S)
 
-    def active(self, alerts: Sequence[Alert]) -> Message:
+    def active(self, alerts: Sequence[Alert], *, sequence: int = 0) -> Message:
         """Retained: ids of the alerts now open, and the first MAX_BODIES whole.
 
-        Whoever begins to listen when this device is gone knows its pages from here.
+        Whoever begins to listen when this device is gone knows its pages from here; so does a device whose disk forgot
+        some, by `sequence`, that of its note of them.
         """
-        body = {
-            "ids": [alert.id for alert in alerts],
-            "alerts": [self._alert_body(alert) for alert in alerts[:MAX_BODIES]],
-        }
+        bodies = [self._alert_body(alert) for alert in alerts[:MAX_BODIES]]
+        body = {"sequence": sequence, "ids": [alert.id for alert in alerts], "alerts": bodies}
         # It is renewed with every health report.
         expiry_s = max(600.0, 3 * self._health_interval_s)
         return self._message("active", self.topic("alert", "active"), body, retain=True, expiry_s=expiry_s)

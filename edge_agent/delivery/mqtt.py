@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -24,6 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent import config
+from edge_agent.delivery import finding_out
 from edge_agent.delivery.bus import Connected, Disconnected, Event, PublishResult, Received, SubscriptionDenied
 from edge_agent.delivery.messages import MAX_PAYLOAD_BYTES, Message
 from edge_agent.errors import ConfigError
@@ -64,7 +65,8 @@ class _Client(paho.Client):
 def _send_at_once(_client: paho.Client, _userdata: Any, sock: Any) -> None:
     """Let no small packet wait for the answer to the one before (Nagle, RFC 896); a page is two of them."""
     with contextlib.suppress(OSError, AttributeError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # paho's WebSocket wraps the one that it writes to.
+        getattr(sock, "_socket", sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class MqttBus:
@@ -111,6 +113,8 @@ class MqttBus:
         self._turned_s = time.monotonic()
         self._cut_short, self._taken_over, self._client_id = 0, False, client_id
         self._handled: list[_Receipt] = []
+        #: Token → topic of what the broker has not answered; only the owner of the bus asks for it.
+        self._topics: dict[int, str] = {}
         self._refusal = ""
         self._v5 = settings.protocol == "5"
         protocol = MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311
@@ -120,9 +124,13 @@ class MqttBus:
             client_id=client_id,
             clean_session=None if self._v5 else not keep_session,
             protocol=protocol,
+            transport=settings.transport,
             reconnect_on_failure=False,
             manual_ack=True,
         )
+        if settings.transport == "websockets":
+            # paho's own would lack the brackets of an IPv6 address.
+            self._client.ws_set_options(path=settings.websocket_path, headers={"Host": settings.address})
         if settings.username is not None:
             self._client.username_pw_set(settings.username, password)
         if settings.tls.enabled:
@@ -154,6 +162,7 @@ class MqttBus:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = max(1, int(message.expiry_s))
         info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain, properties=properties)
+        self._topics[info.mid] = message.topic
         return info.mid
 
     @property
@@ -191,6 +200,8 @@ class MqttBus:
         event, receipt = self._events.get(timeout=timeout_s)
         if receipt is not None:
             self._handled.append(receipt)
+        if isinstance(event, PublishResult):
+            return replace(event, topic=self._topics.pop(event.token, ""))
         return event
 
     def _acknowledge(self) -> None:
@@ -252,16 +263,17 @@ class MqttBus:
             self._client.loop_start()
             while not self._ended.wait(1.0) and self._client.socket() is not None:
                 if self._accepted_s is None and time.monotonic() - connected_s > CONNACK_TIMEOUT_S:
-                    self._refusal = f"{self._settings.host}:{self._settings.port} does not answer as an MQTT broker"
                     break
             self._client.loop_stop()
         except Exception as error:  # paho may raise anything; an unattended device must try again
-            return f"cannot connect to {self._settings.host}:{self._settings.port}: {error}"
+            return "" if self._stopping.is_set() else finding_out.failed(self._settings, error)
         if suspicion := self._named_twice():
             return (
                 f"another client {suspicion} the name {self._client_id!r} and the broker ends one link for the other; "
                 "give each device its own site.name and site.device"
             )
+        if self._accepted_s is None and not self._refusal and not self._stopping.is_set():
+            return finding_out.unanswered(self._settings)
         return self._refusal or "the connection was lost"
 
     def _named_twice(self) -> str:
@@ -304,7 +316,7 @@ class MqttBus:
 
     def _on_connect(self, client: paho.Client, _: Any, flags: paho.ConnectFlags, reason: ReasonCode, __: Any) -> None:
         if reason.is_failure or self._stopping.is_set():
-            self._refusal = f"the broker refuses: {reason}"
+            self._refusal = finding_out.refused(self._settings, int(reason.value), str(reason))
             client.disconnect()
             return
         if self._subscriptions:
@@ -327,7 +339,8 @@ class MqttBus:
         self._up = False
         self._taken_over = int(reason.value) == _TAKEN_OVER
         # "Unspecified error" is paho's word for a socket that broke.
-        if reason.is_failure and not self._refusal and str(reason) != "Unspecified error":
+        broke = str(reason) == "Unspecified error"
+        if reason.is_failure and self._accepted_s is not None and not self._refusal and not broke:
             self._refusal = f"disconnected: {reason}"
         self._ended.set()
 

@@ -20,6 +20,7 @@ from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.password import read_password
 from edge_agent.delivery.relay import OutboxRelay
+from edge_agent.delivery.retained import ask as ask_broker
 
 
 def _ignore(rule: str, *, false_alarm: bool, people: tuple[Track, ...], again: bool) -> None:
@@ -37,6 +38,7 @@ def open_channel(
     upkeep: Upkeep | None = None,
     outbox: Outbox | None = None,
     bus: Bus | None = None,
+    ask: Callable[[], bytes | None] | None = None,
     wake: Callable[[], None] = lambda: None,
     opens_s: Callable[[], float | None] = lambda: None,
     unix: Callable[[], float] = time.time,
@@ -53,6 +55,8 @@ def open_channel(
         upkeep: does what commands ask of the agent; None where there is nothing to keep up.
         outbox: open already; None for that of the configured state folder. Closed if this fails.
         bus: None for a connection to the configured broker. Stopped if this fails.
+        ask: returns the list of open alerts that the broker keeps of this device; None for asking the configured
+            broker, or nobody where there is a `bus`.
         wake: called from the network thread after each event.
         opens_s: returns when somebody can be paged next, seconds since 1970; None where nobody knows.
 
@@ -65,6 +69,8 @@ def open_channel(
             outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=unix)
         opened.callback(outbox.close)
         composer = Composer(config, session=new_ulid(), unix=unix, monotonic=monotonic)
+        if ask is None:
+            ask = (lambda: None) if bus is not None else (lambda: ask_broker(config))
         if bus is None:
             bus = MqttBus(
                 config.mqtt,
@@ -82,7 +88,7 @@ def open_channel(
         )  # fmt: skip
         alerts = AlertPublisher(
             config, composer=composer, bus=bus, relay=relay, rules=rules, alert_time_s=alert_time_s, stepped=stepped,
-            answered=answered, unix=unix, monotonic=monotonic,
+            answered=answered, ask=ask, unix=unix, monotonic=monotonic,
         )  # fmt: skip
         channel = Channel(
             config, composer=composer, bus=bus, relay=relay, alerts=alerts, info=info, upkeep=upkeep, opens_s=opens_s

@@ -205,11 +205,7 @@ class OutboxRelay:
         """Note the broker's answer to a message; return the message if nobody is subscribed to its topic."""
         seq, message = self._in_flight.pop(event.token, (None, None))
         if event.reason >= FAILURE:
-            named = {"topic": message.topic} if message is not None else {}
-            log.error(
-                "the broker refuses a message; check its access rules",
-                extra={"fields": {**named, "reason": event.reason}},
-            )
+            log.error(event.problem)
             if seq is not None:
                 self._refused_until_s[seq] = self._monotonic() + REFUSED_RETRY_S
         elif seq is not None:
