@@ -149,8 +149,9 @@ class Phone:
                     self.page.locator(f'article[data-id="{one}"] button', has_text=button).click(timeout=500)
 
     def reload(self) -> None:
-        with contextlib.suppress(Exception):  # it may be cut off
-            self.page.reload(timeout=2000)
+        # Not waited for: the server may be one of those that are away.
+        with contextlib.suppress(Exception):
+            self.page.evaluate("setTimeout(() => location.reload())")
 
 
 class Night:
