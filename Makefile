@@ -37,7 +37,7 @@ demo: $(VENV)/.demo
 
 test: check $(VENV)/.test-tflite
 	sh tests/install_tools.sh
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
 
 faults: $(VENV)/.test

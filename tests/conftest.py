@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import socketserver
@@ -25,6 +26,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.demo import CLIPS
 from edge_agent.testing import free_port
+
+# What is printed is compared in English, whatever the computer speaks.
+os.environ["LC_ALL"] = "C.UTF-8"
+os.environ.pop("LANGUAGE", None)
 
 #: Nothing takes so long, but on a computer that is busy otherwise; what is awaited ends the wait at once.
 PATIENCE_S = 60.0

@@ -1,7 +1,7 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
 // come by Web Push while it is closed.
 
-const CACHE = "pager-8";
+const CACHE = "pager-9";
 const SHELL = [
   "/",
   "/static/common.css",
@@ -75,6 +75,7 @@ async function showPush(given) {
     ...(fresh ? { vibrate: [400, 150, 400] } : {}),
   });
   await countPages();
+  for (const client of await self.clients.matchAll({ includeUncontrolled: true })) client.postMessage({ shown: given });
 }
 
 async function countPages() {
@@ -95,7 +96,12 @@ async function subscribeAgain({ oldSubscription, newSubscription }) {
   });
 }
 
-self.addEventListener("push", (event) => event.waitUntil(showPush(event.data.json())));
+// One after the other: each looks at what the one before has shown.
+let pushes = Promise.resolve();
+self.addEventListener("push", (event) => {
+  pushes = pushes.catch(() => {}).then(() => showPush(event.data.json()));
+  event.waitUntil(pushes);
+});
 self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(subscribeAgain(event)));
 
 self.addEventListener("notificationclick", (event) => {
