@@ -26,6 +26,7 @@ from edge_agent.errors import ConfigError
 T = TypeVar("T")
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
+_MAX_VALUES = 50_000
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 
@@ -71,9 +72,17 @@ class _Place:
 
     file: str
     path: str
+    #: How many values were read; one item, which all places of a file share.
+    read: list[int] = field(default_factory=lambda: [0])
 
     def below(self, key: str) -> _Place:
-        return _Place(self.file, f"{self.path}.{key}" if self.path else key)
+        return _Place(self.file, f"{self.path}.{key}" if self.path else key, self.read)
+
+    def count(self, node: yaml.Node) -> None:
+        """Take a value down; aliases of aliases make millions of a few lines."""
+        self.read[0] += 1
+        if self.read[0] > _MAX_VALUES:
+            raise self.fail(node, f"there are more than {_MAX_VALUES} values")
 
     def fail(self, node: yaml.Node, problem: str) -> ConfigError:
         where = f"{self.path}: " if self.path else ""
@@ -151,6 +160,7 @@ _START = yaml.Mark("", 0, 0, 0, "", 0)
 
 
 def _convert(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place: _Place, depth: int) -> Any:
+    place.count(node)
     if depth > _MAX_DEPTH:
         raise place.fail(node, "nested too deeply")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -174,11 +184,13 @@ def _items(node: yaml.Node, place: _Place) -> list[tuple[str, yaml.Node, yaml.No
     if not isinstance(node, yaml.MappingNode):
         raise place.fail(node, "expected a mapping of key: value")
     items: list[tuple[str, yaml.Node, yaml.Node]] = []
+    known: set[str] = set()
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise place.fail(key, "keys must be plain words")
-        if any(key.value == known for known, _, _ in items):
+        if key.value in known:
             raise place.fail(key, f"{key.value!r} is given twice")
+        known.add(key.value)
         items.append((key.value, key, value))
     return items
 

@@ -270,3 +270,11 @@ def test_a_terminal_that_knows_ascii_only_gets_an_answer(run_command):
     result = run_command("notice", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert result.code == 0
     assert "CAMERA JUDGES EXPRESSIONS" in result.out
+
+
+def test_aliases_of_aliases_are_refused_before_they_become_millions(tmp_path):
+    corners, zones = ",".join(["*corner"] * 3000), ",".join(["*zone"] * 3000)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"faces:\n  ignore_zones: [&zone [&corner [0.1, 0.2],{corners}],{zones}]\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml:2: faces\.ignore_zones\..*: there are more than 50000 values"):
+        load_config(path)

@@ -160,6 +160,8 @@ def load_config(path: Path) -> Config:
 
 
 def _check_unique(names: list[str], *keys: str) -> None:
+    seen: set[str] = set()
     for index, name in enumerate(names):
-        if name in names[:index]:
+        if name in seen:
             raise InvalidValueError(f"the name {name!r} is used twice", *keys, index, "name")
+        seen.add(name)
