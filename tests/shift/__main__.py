@@ -196,7 +196,7 @@ class Night:
         links |= {f"kiosk {agent.name} to broker": agent.link for agent in self.agents}
         links |= {f"phone of {phone.name}": phone.link for phone in self.phones}
         for name, link in links.items():
-            for mode in ("cut", "silent"):
+            for mode in ("cut", "silent", "lost"):
                 told[f"{name} {mode}"] = (
                     link,
                     lambda link=link, mode=mode: _set(link, mode),

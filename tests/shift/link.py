@@ -17,12 +17,13 @@ class Link:
     """Forwards a port of its own to another one.
 
     Attributes:
-        mode: `up`; `cut`: connections break and none is taken; `silent`: packets vanish, nobody is told.
+        mode: `up`; `cut`: connections break and none is taken; `silent`: nothing gets through, nobody is told, and all of
+            it comes when the link is back; `lost`: the same, but what was open stays dead, as behind a router that forgot.
     """
 
     def __init__(self, target: int, port: int | None = None) -> None:
         self.port, self._target = port or free_port(), target
-        self.mode: Literal["up", "cut", "silent"] = "up"
+        self.mode: Literal["up", "cut", "silent", "lost"] = "up"
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -43,8 +44,10 @@ class Link:
                 self._pump(near, far)
 
     def _pump(self, near: socket.socket, far: socket.socket) -> None:
+        dead = False
         while self.mode != "cut":
             ready, _, _ = select.select([near, far], [], [], _LOOK_S)
+            dead |= self.mode == "lost"
             if self.mode == "silent":
                 # Nothing is read: TCP would send again, and so delivers it all when the link is back.
                 select.select([], [], [], _LOOK_S)
@@ -53,4 +56,6 @@ class Link:
                 data = source.recv(65_536)
                 if not data:
                     return
+                if dead:
+                    continue
                 (far if source is near else near).sendall(data)

@@ -58,23 +58,21 @@ function connect() {
     show(JSON.parse(data));
   };
   socket.onopen = sendWaiting;
-  socket.onclose = async () => {
-    if (!name) return;
-    lost();
-    const mine = await askShift().catch(() => undefined);
-    if (mine === null) dismiss();
-    else setTimeout(connect, RECONNECT_MS);
-  };
+  socket.onclose = reconnect;
+}
+
+async function reconnect() {
+  if (!name) return;
+  lost();
+  const mine = await askShift().catch(() => undefined);
+  if (mine === null) dismiss();
+  else setTimeout(connect, RECONNECT_MS);
 }
 
 // Closing a dead connection in order takes as long as it takes to find out that it is dead: begin anew at once.
-function hangUp() {
-  const dead = socket;
-  dead.onmessage = dead.onopen = null;
-  const closed = dead.onclose;
-  dead.onclose = null;
-  dead.close();
-  closed();
+function letGo() {
+  socket.onmessage = socket.onopen = socket.onclose = null;
+  socket.close();
 }
 
 function say(text, problem) {
@@ -298,8 +296,8 @@ function begin(who) {
   onDuty(who);
   $("refused").textContent = "";
   startPush();
-  if (socket) hangUp();
-  else connect();
+  if (socket) letGo();
+  connect();
 }
 
 // Asks the server who is on duty here, until it answers.
@@ -352,7 +350,10 @@ showSound();
 document.addEventListener("visibilitychange", stayAwake);
 setInterval(tick, 1000);
 setInterval(() => {
-  if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > SILENCE_MS) hangUp();
+  // Also one that is still being opened: its packets may be swallowed, too.
+  if (socket?.readyState > WebSocket.OPEN || Date.now() - heard <= SILENCE_MS || !socket) return;
+  letGo();
+  reconnect();
 }, 1000);
 setInterval(() => {
   if (name && pages.some((page) => isPaging(page) && !waiting.has(page.id))) ring();

@@ -3,6 +3,8 @@
 import { $, make } from "./common.js";
 import { _, ngettext } from "./text.js";
 
+// A request on a link that swallows packets has no end of its own.
+const PATIENCE_MS = 5000;
 const HEADERS = { "X-Requested-With": "edge-agent", "Content-Type": "application/json" };
 const REFUSED = {
   "no such name": _("There is nobody of this name."),
@@ -12,7 +14,7 @@ const REFUSED = {
 
 // Whoever is on duty here, as the server knows it; null for nobody.
 export async function askShift() {
-  const answer = await fetch("/api/shift", { cache: "no-store" });
+  const answer = await fetch("/api/shift", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
   if (answer.status === 401) location.reload(); // the token is asked for again
   const { mine, staff, shifts } = await answer.json();
   offer(staff, shifts);
@@ -51,7 +53,8 @@ function offer(staff, shifts) {
 // Returns what is wrong, in words; an empty text when the shift has begun.
 export async function beginShift() {
   const body = JSON.stringify({ name: $("name").value, shift: $("which").value, pin: $("pin").value });
-  const answer = await fetch("/api/shift", { method: "POST", headers: HEADERS, body }).catch(() => null);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const answer = await fetch("/api/shift", { method: "POST", headers: HEADERS, body, signal }).catch(() => null);
   $("pin").value = "";
   if (answer === null) return _("There is no connection.");
   if (answer.ok) return "";
@@ -60,4 +63,7 @@ export async function beginShift() {
   return REFUSED[problem] ?? _("The server does not take this.");
 }
 
-export const endShift = () => fetch("/api/shift", { method: "DELETE", headers: HEADERS }).catch(() => {});
+export async function endShift() {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  await fetch("/api/shift", { method: "DELETE", headers: HEADERS, signal }).catch(() => {});
+}

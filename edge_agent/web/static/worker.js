@@ -1,7 +1,7 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
 // come by Web Push while it is closed.
 
-const CACHE = "pager-9";
+const CACHE = "pager-10";
 const SHELL = [
   "/",
   "/static/common.css",
