@@ -17,8 +17,9 @@ class Link:
     """Forwards a port of its own to another one.
 
     Attributes:
-        mode: `up`; `cut`: connections break and none is taken; `silent`: nothing gets through, nobody is told, and all of
-            it comes when the link is back; `lost`: the same, but what was open stays dead, as behind a router that forgot.
+        mode: `up`; `cut`: connections break and none is taken; `silent`: nothing gets through, nobody is told, and all
+            of it comes when the link is back; `lost`: the same, but what was open stays dead, as behind a router that
+            forgot it.
     """
 
     def __init__(self, target: int, port: int | None = None) -> None:
