@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import random
 import shutil
@@ -26,6 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from truth import Kiosk, Record, Seen, claims
 
 from edge_agent.demo import CLIPS
+from edge_agent.errors import INTERRUPTED
 from edge_agent.testing import free_port
 
 LIMIT_S = 15.0
@@ -227,9 +229,10 @@ def _until_listening(port: int) -> None:
         time.sleep(0.1)
 
 
-def rehearse(night: Night, *, seconds: float, chance: random.Random, say: Callable[[str], None]) -> dict[str, Record]:
+def rehearse(
+    night: Night, records: dict[str, Record], *, seconds: float, chance: random.Random, say: Callable[[str], None]
+) -> None:
     began_s = time.monotonic()
-    records = {phone.name: Record(limit_s=LIMIT_S, note=say) for phone in night.phones}
     away: list[tuple[float, str, object, Callable[[], None]]] = []
     next_s = 10.0
     while (now_s := time.monotonic() - began_s) < seconds or away:
@@ -255,7 +258,6 @@ def rehearse(night: Night, *, seconds: float, chance: random.Random, say: Callab
                 records[phone.name].add(wrong, now_s=time.monotonic() - began_s)
                 phone.answer(seen, now_s, chance.choice(["On my way", "Resolved", "Acknowledge"]))
         time.sleep(_EVERY_S)
-    return records
 
 
 def table(records: dict[str, Record]) -> str:
@@ -274,20 +276,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="shift-") as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         night = Night(Path(folder), browser)
+        say = functools.partial(print, flush=True)
+        records = {phone.name: Record(limit_s=LIMIT_S, note=say) for phone in night.phones}
+        chance, interrupted = random.Random(options.seed), False
         try:
-            records = rehearse(
-                night,
-                seconds=60 * options.minutes,
-                chance=random.Random(options.seed),
-                say=lambda text: print(text, flush=True),
-            )
+            rehearse(night, records, seconds=60 * options.minutes, chance=chance, say=say)
+        except KeyboardInterrupt:
+            interrupted = True
         finally:
             night.end()
             browser.close()
     print(table(records))
     longest_s = max((one.longest_s for record in records.values() for one in record.claims.values()), default=0.0)
     print(f"\nlongest that a page was wrong: {longest_s:.1f} s (at most {LIMIT_S:g} s)")
-    return int(longest_s > LIMIT_S)
+    return INTERRUPTED if interrupted else int(longest_s > LIMIT_S)
 
 
 if __name__ == "__main__":
