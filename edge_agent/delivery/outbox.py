@@ -10,7 +10,6 @@ holds up none behind it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import zlib
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.delivery import sqlite_files
 from edge_agent.delivery.messages import Message, Priority
 from edge_agent.errors import StateError
 
@@ -117,9 +117,9 @@ class Outbox:
         try:
             return self._open()
         except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
+            if not sqlite_files.is_corrupt(error):
                 raise
-        self.set_aside = self._move_away()
+        self.set_aside = sqlite_files.set_aside(self._path, unix_s=self._unix())
         return self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -145,21 +145,11 @@ class Outbox:
                     db.execute("UPDATE message SET crc = ? WHERE seq = ?", (_crc(values), seq))
             db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             db.execute("COMMIT")
-            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+            sqlite_files.check(db)
         except BaseException:
             db.close()
             raise
         return db
-
-    def _move_away(self) -> Path:
-        target = self._path.with_name(f"{FILE_NAME}.unreadable-{int(self._unix())}")
-        self._path.replace(target)
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                self._path.with_name(FILE_NAME + suffix).replace(target.with_name(target.name + suffix))
-        return target
 
     def add(self, *messages: Message, note: tuple[str, str] | None = None) -> tuple[list[int], list[Row]]:
         """Commit messages to disk, all or none; return their numbers and other rows that had to make room.
@@ -326,8 +316,3 @@ class Outbox:
 
 def _crc(values: list[Any]) -> int:
     return zlib.crc32(repr(values).encode())
-
-
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    """Tell a file that holds nonsense from a disk that fails or another agent that holds the lock."""
-    return any(sign in str(error) for sign in ("malformed", "not a database", "file is encrypted"))

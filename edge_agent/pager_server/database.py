@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_agent.delivery import sqlite_files
 from edge_agent.errors import StateError
 
 _LOCKED_S = 5.0
@@ -28,11 +29,9 @@ def open_database(path: Path, schema: str, *, exclusive: bool = False) -> sqlite
         try:
             return _open(path, schema, exclusive=exclusive)
         except sqlite3.DatabaseError as error:
-            if not any(sign in str(error) for sign in ("malformed", "not a database")):
+            if not sqlite_files.is_corrupt(error):
                 raise
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(f"{path}.unreadable-{int(time.time())}{suffix}")
+        sqlite_files.set_aside(path, unix_s=time.time())
         return _open(path, schema, exclusive=exclusive)
 
 
@@ -45,9 +44,7 @@ def _open(path: Path, schema: str, *, exclusive: bool) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        sqlite_files.check(db)
     except BaseException:
         db.close()
         raise

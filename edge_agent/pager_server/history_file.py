@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_agent.delivery import sqlite_files
+
 FILE_NAME = "history.sqlite3"
 _VERSION = 1
 _SCHEMA = """
@@ -65,9 +67,9 @@ def open_file(path: Path, *, say: Callable[[str], None], unix_s: float) -> sqlit
         try:
             return _open(path)
         except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
+            if not sqlite_files.is_corrupt(error):
                 raise
-        aside = _move_away(path, unix_s=unix_s)
+        aside = sqlite_files.set_aside(path, unix_s=unix_s)
         say(f"the history could not be read and was moved to {aside}; a new one begins")
         return _open(path)
     except (OSError, sqlite3.Error) as error:
@@ -96,9 +98,7 @@ def _open(path: Path) -> sqlite3.Connection:
         # The last second may be lost with the power; kiosks say again what is open.
         db.execute("PRAGMA synchronous=NORMAL")
         _prepared(db)
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        sqlite_files.check(db)
     except BaseException:
         db.close()
         raise

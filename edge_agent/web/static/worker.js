@@ -1,7 +1,8 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
 // come by Web Push while it is closed.
 
-const CACHE = "pager-10";
+const CACHE = "pager-11";
+const PATIENCE_MS = 5000;
 const SHELL = [
   "/",
   "/static/common.css",
@@ -27,15 +28,17 @@ async function keepShell() {
 }
 
 async function answer(request) {
+  const slow = new Promise((_done, fail) => setTimeout(fail, PATIENCE_MS, new Error("no answer")));
   try {
-    const fresh = await fetch(request);
+    // A link that swallows packets has no end of its own.
+    const fresh = await Promise.race([fetch(request), slow]);
     if (fresh.ok) {
       const copy = fresh.clone();
       caches.open(CACHE).then((cache) => cache.put(request, copy));
     }
     return fresh;
   } catch {
-    return caches.match(request);
+    return (await caches.match(request)) ?? fetch(request);
   }
 }
 
