@@ -175,7 +175,7 @@ class Capture:
                         failures = 0
             except CameraError as error:
                 problem = str(error)
-            except Exception as error:  # a driver may raise anything; the agent outlives it
+            except (Exception, SystemExit) as error:  # a driver may raise anything; the agent outlives it
                 problem = f"{type(error).__name__}: {error}"
             finally:
                 if camera is not None:

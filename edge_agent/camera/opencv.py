@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from edge_agent.camera.address import shown
 from edge_agent.camera.ffmpeg import open_stream
 from edge_agent.camera.frames import Frame, Image
 from edge_agent.camera.recording import play
+from edge_agent.camera.refusal import why_closed
 from edge_agent.errors import CameraError
 from edge_agent.logs import fields
 
@@ -24,7 +26,11 @@ log = logging.getLogger("edge_agent")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 #: More is decoded in vain: faces are looked for in much smaller pictures.
 _LARGE_PX = 1920 * 1080
+#: Larger ones of a camera would not fit into the service's memory while they are decoded (docs/performance.md).
+MAX_FRAME_PX = 4096 * 2160
 MAX_PICTURE_BYTES = 200_000_000
+#: How long a camera is asked at least why it does not open; the capture thread allows for a second.
+_ASK_S = 0.7
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -122,27 +128,41 @@ class OpenCVCamera:
         self._capture = self._recording = None
 
     def _open_live(self, device: str) -> cv2.VideoCapture:
-        if "://" not in device:
-            # A number, or a device node by a name that stays, such as /dev/v4l/by-id/….
-            node = Path(f"/dev/video{device}" if device.isdecimal() else device)
-            if not node.exists():
-                raise CameraError(f"no camera at {node}; `v4l2-ctl --list-devices` shows what is there")
-            capture = cv2.VideoCapture(str(node), cv2.CAP_V4L2)
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._settings.width)
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)
-            capture.set(cv2.CAP_PROP_FPS, self._settings.frame_rate_hz)
-        else:
-            capture = open_stream(device, timeout_s=self._settings.timeout_s)
-        if not capture.isOpened():
-            capture.release()
-            raise CameraError(f"cannot open camera {shown(device)!r}; is it connected and free?")
+        capture = self._open_stream(device) if "://" in device else self._open_node(device)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_FRAME_PX:
+            capture.release()
+            raise _too_large(device, width, height)
         if width * height > _LARGE_PX:
             log.warning(
                 "the camera's pictures are larger than faces need; its second, smaller stream costs less",
                 extra=fields(width=width, height=height),
             )
+        return capture
+
+    def _open_node(self, device: str) -> cv2.VideoCapture:
+        """Open a camera by its number, or by a device node whose name stays, such as /dev/v4l/by-id/…."""
+        node = Path(f"/dev/video{device}" if device.isdecimal() else device)
+        if not node.exists():
+            raise CameraError(f"no camera at {node}; `v4l2-ctl --list-devices` shows what is there")
+        capture = cv2.VideoCapture(str(node), cv2.CAP_V4L2)
+        if not capture.isOpened():
+            capture.release()
+            raise CameraError(f"cannot open camera {device!r}: {_why_node_is_closed(node)}")
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._settings.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)
+        capture.set(cv2.CAP_PROP_FPS, self._settings.frame_rate_hz)
+        return capture
+
+    def _open_stream(self, url: str) -> cv2.VideoCapture:
+        start_s = time.monotonic()
+        capture = open_stream(url, timeout_s=self._settings.timeout_s)
+        if not capture.isOpened():
+            capture.release()
+            left_s = self._settings.timeout_s - (time.monotonic() - start_s)
+            reason = why_closed(url, timeout_s=max(left_s, _ASK_S))
+            raise CameraError(f"cannot open camera {shown(url)!r}: {reason or 'is it connected and free?'}")
         return capture
 
     def _folder(self, folder: Path) -> Iterator[tuple[float, Image]]:
@@ -169,6 +189,23 @@ class OpenCVCamera:
         if self._settings.rotate:
             return np.asarray(cv2.rotate(image, _ROTATIONS[self._settings.rotate]), dtype=np.uint8)
         return image
+
+
+def _too_large(device: str, width: int, height: int) -> CameraError:
+    return CameraError(
+        f"the pictures of camera {shown(device)!r} are {width}x{height} pixels, more than the agent's memory has room for "
+        f"({MAX_FRAME_PX / 1e6:.1f} million): take its second, smaller stream, or a smaller size in its settings"
+    )
+
+
+def _why_node_is_closed(node: Path) -> str:
+    try:
+        os.close(os.open(node, os.O_RDWR | os.O_NONBLOCK))
+    except PermissionError:
+        return "this user may not use it; add the user to the group video"
+    except OSError as error:
+        return f"{error.strerror}; `v4l2-ctl --list-devices` shows what is there"
+    return f"another program has it (`fuser -v {node}`), or it is no camera (`v4l2-ctl --list-devices`)"
 
 
 def read_image(path: Path) -> Image:

@@ -7,6 +7,7 @@ environment must have been made with `--system-site-packages`.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,11 +38,8 @@ class PiCamera:
         """
         try:
             from picamera2 import Picamera2
-        except ImportError as error:
-            raise CameraError(
-                f"picamera2 cannot be imported ({error}); run: sudo apt install python3-picamera2, and make "
-                "the virtual environment with --system-site-packages"
-            ) from None
+        except (Exception, SystemExit) as error:  # what it is built on may raise anything
+            raise CameraError(f"picamera2 cannot be imported ({_one_line(error)}); {_cure(error)}") from None
         settings = self._settings
         size = (settings.width // 2 * 2, settings.height // 2 * 2)
         try:
@@ -59,10 +57,10 @@ class PiCamera:
             if given not in _TO_BGR:
                 raise CameraError(f"its format {given} is not one of {', '.join(_TO_BGR)}")
             self._picam.start()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.close()
             raise CameraError(
-                f"the Pi camera does not start: {error}; `rpicam-hello --list-cameras` shows it"
+                f"the Pi camera does not start: {_one_line(error)}; `rpicam-hello --list-cameras` shows it"
             ) from error
 
     def read(self) -> Frame | None:
@@ -78,10 +76,8 @@ class PiCamera:
         job = self._picam.capture_array("lores", wait=False)
         try:
             planes = self._picam.wait(job, timeout=self._settings.timeout_s)
-        except Exception as error:
-            raise CameraError(
-                f"the Pi camera stopped delivering frames: {str(error) or type(error).__name__}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise CameraError(f"the Pi camera stopped delivering frames: {_one_line(error)}") from error
         # Rows may be padded to the sensor pipeline's alignment; the picture is the left part of each plane row.
         image = cv2.cvtColor(planes, _TO_BGR[lores["format"]])[:height, :width]
         if self._settings.rotate:
@@ -102,3 +98,21 @@ class PiCamera:
             with contextlib.suppress(Exception):
                 picam.stop()
                 picam.close()
+
+
+def _one_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+
+
+def _cure(error: BaseException) -> str:
+    """Return what to do about a picamera2 that cannot be imported."""
+    if "numpy" in str(error) or "_ARRAY_API" in str(error):
+        # apt's picamera2 is built for apt's numpy: 1.24 in Bookworm, 2.2 in Trixie.
+        return (
+            f"it does not fit numpy {np.__version__}; run: {sys.prefix}/bin/pip install 'numpy<2' "
+            "'opencv-python-headless<4.12' on Bookworm, or --upgrade 'numpy>=2.2' on Trixie"
+        )
+    return (
+        "run: sudo apt install --reinstall python3-picamera2, and make the virtual environment with "
+        "--system-site-packages"
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import sys
 
 import edge_agent
 from edge_agent.cli import notifying, paging, staff, upkeep, watching
-from edge_agent.errors import INTERRUPTED, AgentError
+from edge_agent.errors import INTERRUPTED, AgentError, CameraError
 
 MAX_PICTURE_PIXELS = 100_000_000
 
@@ -39,12 +40,28 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) has gone; nothing is left to say, not even at interpreter exit.
         _silence_stdout()
         return 0
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+            _silence_stdout()
+            print(f"edge-agent: cannot write the output: {error.strerror}", file=sys.stderr)
+            return 1
+        broken = _broken_library()
+        if not broken:
             raise
-        _silence_stdout()
-        print(f"edge-agent: cannot write the output: {error.strerror}", file=sys.stderr)
-        return 1
+        print(f"edge-agent: {broken}", file=sys.stderr)
+        return CameraError.exit_code
+
+
+def _broken_library() -> str:
+    """Return which library cannot be imported and what to do; nothing where they all can, so it was something else."""
+    for name, package in (("numpy", "numpy"), ("cv2", "opencv-python-headless")):
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # a missing .so, another ABI, another processor
+            first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            install = f"{sys.prefix}/bin/pip install --force-reinstall {package}"
+            return f"{package} cannot be used ({first[:200]}); run: {install}, with 'numpy<2' where apt's numpy is 1"
+    return ""
 
 
 def _silence_stdout() -> None:

@@ -53,9 +53,8 @@ class Classifier:
         height, width = image.shape[:2]
         shrink = min(1.0, _MAX_SIDE_PX / max(height, width))
         if shrink < 1:
-            image = np.asarray(
-                cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), dtype=np.uint8
-            )
+            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         self._zones.mask(image)
         faces = self._find(image)
         probabilities = self._vision.classify(image, faces)

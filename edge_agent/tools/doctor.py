@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.agent.health import temperature_c
+from edge_agent.agent.last_end import end_problem
 from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
@@ -55,6 +56,7 @@ def examine(config: Config) -> Iterator[Check]:
         ("broker", _broker),
         ("clock", _clock),
         ("memory", _memory),
+        ("last end", _last_end),
         ("temperature", _temperature),
         ("throttling", _throttling),
         ("notice", _notice),
@@ -67,6 +69,9 @@ def _tried(name: str, attempt: Callable[[Config], str], config: Config) -> Check
         return Check(name, ok=True, detail=attempt(config))
     except AgentError as error:
         return Check(name, ok=False, detail=str(error))
+    except (Exception, SystemExit) as error:  # a driver may raise anything; the other checks are worth having
+        first = next(iter(str(error).splitlines()), "")
+        return Check(name, ok=False, detail=f"{type(error).__name__}: {first}"[:300])
 
 
 def _models(config: Config) -> str:
@@ -152,6 +157,14 @@ def _memory(config: Config) -> str:
     if free_mb < _NEEDED_MB:
         raise AgentError(f"{free_mb:.0f} MB are free and the agent takes up to {_NEEDED_MB}; close other programs")
     return f"{free_mb:.0f} MB free"
+
+
+def _last_end(config: Config) -> str:
+    """Read how the service's last run ended; the unit's ExecStopPost writes it."""
+    problem = end_problem(config.outbox.state_dir)
+    if problem:
+        raise AgentError(problem)
+    return "nothing known of one that failed"
 
 
 def _throttling(config: Config) -> str:
