@@ -334,3 +334,42 @@ def test_a_stream_that_is_larger_than_faces_need_is_told(web_folder, caplog):
     camera.open()
     camera.close()
     assert "its second, smaller stream costs less" in caplog.text
+
+
+def test_a_stream_beyond_4k_is_refused_before_it_is_decoded(web_folder):
+    folder, address = web_folder
+    write_clip(folder / "8k.avi", width=7680, height=4320)
+    with pytest.raises(CameraError, match=r"7680x4320 pixels.*take its second, smaller stream"):
+        OpenCVCamera(Camera(device=f"{address}/8k.avi")).open()
+
+
+def test_a_camera_node_that_is_none_says_what_it_is(tmp_path):
+    with pytest.raises(CameraError, match="it is no camera"):
+        OpenCVCamera(Camera(device="/dev/null")).open()
+
+
+def test_a_recording_that_was_cut_off_says_so(tmp_path):
+    cut = tmp_path / "2026-01-05T10:30.mp4"
+    cut.write_bytes(CLIPS["one"].read_bytes()[:50_000])
+    with pytest.raises(CameraError, match="its recording was cut off"):
+        OpenCVCamera(Camera(device=str(cut))).open()
+
+
+@pytest.mark.parametrize("raised", [SystemExit("driver gave up"), AttributeError("no attribute"), IndexError("list")])
+def test_whatever_a_driver_raises_the_camera_is_opened_again(raised):
+    opened, again = [], threading.Event()
+
+    class Driver(ScriptedCamera):
+        def open(self) -> None:
+            opened.append(self)
+            if len(opened) == 1:
+                raise raised
+            again.set()
+
+    capture = Capture(
+        lambda: Driver([], clock=FakeClock(), release=threading.Event()),
+        Camera(retry_first_s=0.05, retry_max_s=0.1), wake=lambda: None,
+    )  # fmt: skip
+    capture.start()
+    assert again.wait(PATIENCE_S)
+    capture.stop()

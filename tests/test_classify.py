@@ -119,3 +119,10 @@ def test_a_picture_without_faces_is_no_error(run_command, tmp_path):
             "classify", save(tmp_path / "wall.png", np.full((size, size, 3), 90, dtype=np.uint8)), "--json"
         )
         assert (result.code, faces(result)) == (0, [])
+
+
+def test_a_picture_of_one_row_is_a_picture_without_faces(run_command, tmp_path):
+    cv2.imwrite(str(tmp_path / "row.png"), np.zeros((1, 100_000, 3), np.uint8))
+    result = run_command("classify", tmp_path / "row.png")
+    assert (result.code, result.err) == (0, "")
+    assert "100000x1  0 faces" in result.out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 
 import cv2
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from edge_agent.camera.picamera import PiCamera
 from edge_agent.config import Camera
@@ -89,3 +91,36 @@ def test_an_absent_camera_says_how_to_look_for_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "picamera2", types.SimpleNamespace(Picamera2=Picamera2))
     with pytest.raises(CameraError, match="rpicam-hello --list-cameras"):
         PiCamera(Camera(source="picamera2", device="3")).open()
+
+
+@pytest.mark.parametrize(
+    ("raised", "cure"),
+    [
+        (
+            "ImportError('libcamera.so.0.5: cannot open shared object file')",
+            "apt install --reinstall python3-picamera2",
+        ),
+        ("ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "pip install "),
+        ("AttributeError('_ARRAY_API not found')", "built for another numpy"),
+        ("SystemExit(1)", "--system-site-packages"),
+    ],
+)
+def test_a_broken_picamera2_says_what_to_run(tmp_path, monkeypatch, raised, cure):
+    (tmp_path / "picamera2.py").write_text(f"raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    with pytest.raises(CameraError, match="picamera2 cannot be imported") as caught:
+        PiCamera(Camera(source="picamera2")).open()
+    assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cv2", "numpy"])
+@pytest.mark.parametrize(
+    "raised", ["ImportError('libGL.so.1: cannot open')", "ValueError('dtype size')", "SystemExit(1)"]
+)
+def test_a_broken_library_is_one_line_and_exit_code_4(run_command, tmp_path, name, raised):
+    (tmp_path / f"{name}.py").write_text(f"raise {raised}\n")
+    path = f"{tmp_path}:{REPOSITORY}"
+    result = run_command("classify", "picture.jpg", env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path)
+    assert result.code == 4
+    assert "pip install --force-reinstall" in result.one_line_error()

@@ -140,3 +140,12 @@ def test_zones_are_told_by_the_middle_of_the_face():
     tracker = Tracker(Tracking(), zones)
     tracks = update(tracker, 0, seen(100), seen(500))
     assert [t.zone for t in tracks] == ["left", "view"]
+
+
+def test_pictures_of_another_size_show_the_same_people():
+    tracker = Tracker(Tracking())
+    tracker.update([seen(400)], time_s=0, width=640, height=480)
+    [track] = tracker.update([seen(800, 200, size=120)], time_s=0.1, width=1280, height=960)
+    assert (track.id, track.observations) == (1, 2)
+    [track] = tracker.update([seen(200, 50, size=30)], time_s=0.2, width=320, height=240)
+    assert (track.id, track.observations) == (1, 3)

@@ -23,6 +23,6 @@ def end_problem(state_dir: Path) -> str:
         return ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ended_s))
     return (
-        f"the kernel ended the last run at {when} because it took more memory than it may (MemoryMax): take the camera's "
-        "second, smaller stream, or give it more: systemctl edit edge-agent"
+        f"the kernel ended the last run at {when} because it took more memory than it may (MemoryMax): take the "
+        "camera's second, smaller stream, or give it more: systemctl edit edge-agent"
     )

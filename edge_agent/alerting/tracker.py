@@ -67,6 +67,7 @@ class Tracker:
         self._dormant: dict[int, Track] = {}
         self._time_s: float | None = None
         self._interval_s = 0.0
+        self._size = (0, 0)
         self._ids = itertools.count(1)
         #: Track id → the zone it seems to have moved to, and since when.
         self._moving: dict[int, tuple[str, float]] = {}
@@ -81,6 +82,7 @@ class Tracker:
             width, height: of the frame, in pixels.
         """
         self._forget(time_s)
+        self._fit(width, height)
         free = dict(enumerate(observations))
         updated = self._assign(self._tracks, free, self._match, time_s, width, height)
         woken = self._assign(list(self._dormant.values()), free, self._place_match, time_s, width, height)
@@ -93,6 +95,15 @@ class Tracker:
             del self._dormant[track_id]
         self._tracks = [updated.get(track.id, track) for track in self._tracks] + [*woken.values(), *born]
         return self.age(time_s)
+
+    def _fit(self, width: int, height: int) -> None:
+        """Carry boxes over to pictures of another size, so that whoever is in view stays the same person."""
+        before, self._size = self._size, (width, height)
+        if self._size == before or not all(before):
+            return
+        x, y = width / before[0], height / before[1]
+        self._tracks = [replace(track, face=track.face.scaled(x, y)) for track in self._tracks]
+        self._dormant = {n: replace(track, face=track.face.scaled(x, y)) for n, track in self._dormant.items()}
 
     def age(self, time_s: float) -> tuple[Track, ...]:
         """Let tracks unseen for longer than `lost_after_s` go; return the rest."""

@@ -193,7 +193,7 @@ class OpenCVCamera:
 
 def _too_large(device: str, width: int, height: int) -> CameraError:
     return CameraError(
-        f"the pictures of camera {shown(device)!r} are {width}x{height} pixels, more than the agent's memory has room for "
+        f"the pictures of camera {shown(device)!r} are {width}x{height} pixels, more than there is memory for "
         f"({MAX_FRAME_PX / 1e6:.1f} million): take its second, smaller stream, or a smaller size in its settings"
     )
 

@@ -74,7 +74,7 @@ def _open(path: Path) -> tuple[cv2.VideoCapture, Image]:
     ok, picture = capture.read()
     if not ok or picture is None:
         capture.release()
-        raise CameraError(f"{path} is not a video that OpenCV can read")
+        raise CameraError(f"{path} is not a video that OpenCV can read, or its recording was cut off")
     return capture, np.asarray(picture, dtype=np.uint8)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -40,6 +40,14 @@ class Face:
         high = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         shared = max(0.0, wide) * max(0.0, high)
         return shared / max(self.width * self.height + other.width * other.height - shared, 1e-9)
+
+    def scaled(self, x: float, y: float) -> Face:
+        """Return the face in a picture whose width and height are multiplied by these."""
+        (rx, ry), (lx, ly) = self.right_eye, self.left_eye
+        return replace(
+            self, x=self.x * x, y=self.y * y, width=self.width * x, height=self.height * y,
+            right_eye=(rx * x, ry * y), left_eye=(lx * x, ly * y),
+        )  # fmt: skip
 
     @property
     def roll_deg(self) -> float:
