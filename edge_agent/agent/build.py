@@ -18,6 +18,7 @@ from edge_agent.agent.hours import HoursNow
 from edge_agent.agent.last_end import end_problem
 from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
+from edge_agent.agent.sideways import Sideways
 from edge_agent.agent.trial import Trial
 from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import Watchdog
@@ -136,8 +137,10 @@ def build_agent(
         false_alarms = FalseAlarms(pipeline, channel.relay, clock, unix=time.time)
         health = Health(monotonic=time.monotonic, live=not every_frame)
         statistics = _statistics(config, pipeline, channel.relay)
+        sideways = Sideways(config, pipeline.vision, tell=lambda detail: channel.tell("camera_sideways", detail))
         observers += [
             health,
+            sideways,
             Trial(models, monotonic=time.monotonic),
             statistics,
             *_summarizer(config, pipeline, channel),
@@ -160,6 +163,7 @@ def build_agent(
                 channel=channel,
                 observers=observers,
                 health=health,
+                sideways=sideways,
                 drift=statistics.drift,
                 clock=clock,
                 hours=hours,

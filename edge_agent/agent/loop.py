@@ -16,6 +16,7 @@ from typing import Any
 from edge_agent.agent.alert_clock import AlertClock
 from edge_agent.agent.health import Health
 from edge_agent.agent.hours import HoursNow
+from edge_agent.agent.sideways import Sideways
 from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import Watchdog
 from edge_agent.camera import Frame
@@ -55,6 +56,7 @@ class Parts:
     channel: Channel
     observers: Sequence[Observer]
     health: Health
+    sideways: Sideways
     drift: Drift
     clock: AlertClock
     hours: HoursNow
@@ -142,6 +144,7 @@ class Agent:
         parts.channel.set_problem(
             parts.camera.problem
             or self._frame_problem
+            or parts.sideways.problem
             or parts.channel.relay.problem
             or (parts.pacer.problem if parts.pacer is not None else "")
             or parts.channel.deaf
