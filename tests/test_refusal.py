@@ -36,6 +36,9 @@ class CameraServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Answering)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def handle_error(self, request, client_address) -> None:
+        """Whoever asked may hang up before the answer is out."""
+
     def signed_in(self, head: str) -> bool:
         method, target, _ = head.split("\r\n")[0].split(" ")
         given = re.search(r"Authorization: (\w+) (.*)\r\n", head)
