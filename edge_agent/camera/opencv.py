@@ -26,7 +26,7 @@ log = logging.getLogger("edge_agent")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 #: More is decoded in vain: faces are looked for in much smaller pictures.
 _LARGE_PX = 1920 * 1080
-#: Larger ones of a camera would not fit into the service's MemoryMax beside the rest: measured with OpenCV 4.14, reading
+#: Larger ones of a camera would not fit into the service's MemoryMax beside the rest: with OpenCV 4.14, reading
 #: H.264 takes 206 MB at 3840x2160, 254 MB at 4000x3000 and 457 MB at 7680x4320.
 MAX_FRAME_PX = 4096 * 2160
 MAX_PICTURE_BYTES = 200_000_000
