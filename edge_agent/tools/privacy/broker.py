@@ -122,13 +122,11 @@ class _Link(socketserver.BaseRequestHandler):
                 break
             if shift > 21:
                 raise _BrokenError("bytes that are no MQTT packet")
-        if size > _MAX_PACKET_BYTES:
-            raise _BrokenError(f"a packet of {size} bytes")
         kind, flags = first >> 4, first & 0x0F
         if (kind == CONNECT) == self._begun:
-            raise _BrokenError(
-                "bytes that are no MQTT packet" if not self._begun else "a second CONNECT on a connection"
-            )
+            raise _BrokenError("a second CONNECT on a connection" if self._begun else "bytes that are no MQTT packet")
+        if size > _MAX_PACKET_BYTES:
+            raise _BrokenError(f"a packet of {size} bytes")
         self._understand(kind, flags, _Body(self._read(size)))
 
     def _understand(self, kind: int, flags: int, body: _Body) -> None:

@@ -46,7 +46,7 @@ def _live_view(config: Config) -> Iterator[str]:
     yield from _said_unasked(host, port)
     upgrade = {
         "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": f"http://{stranger['Host']}",
     }  # fmt: skip
     for page in _PAGES:
         for more in ({}, upgrade) if page == "/ws" else ({},):
@@ -55,7 +55,7 @@ def _live_view(config: Config) -> Iterator[str]:
                 yield f"{host}:{port}{page} answers a stranger ({status}{', ' + oddity(body) if oddity(body) else ''})"
             elif problem := oddity(body):
                 yield f"{host}:{port}{page} gives {problem}"
-    status, _ = _ask(host, port, "/ws", {"Host": f"{host}:{port}", "Origin": f"http://{_STRANGER}", **upgrade})
+    status, _ = _ask(host, port, "/ws", {**upgrade, "Host": f"{host}:{port}", "Origin": f"http://{_STRANGER}"})
     if status == 101:
         yield f"{host}:{port}/ws answers a page of another host"
 
