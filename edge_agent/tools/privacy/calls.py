@@ -30,11 +30,13 @@ _PROTOCOLS = {"", "0", "IPPROTO_IP", "IPPROTO_TCP", "IPPROTO_UDP"}
 _MAX_CAMERA_BYTES = 64 * 1024
 #: They change the process itself, its descriptors and its threads.
 _HARMLESS = frozenset(
-    "close close_range unlink unlinkat getsockname getpeername getsockopt setsockopt shutdown accept accept4 "
-    "mremap mbind set_mempolicy prlimit64 setrlimit getrlimit clone clone3 fork vfork socketpair pipe pipe2 "
-    "epoll_create1 epoll_create eventfd2 timerfd_create timerfd_settime inotify_init1 inotify_add_watch "
-    "inotify_rm_watch umask chdir sched_setaffinity sched_setscheduler sched_setparam setpriority kill tgkill "
-    "tkill rt_sigtimedwait rt_sigsuspend rt_sigpending setitimer setsid setpgid pause".split()  # noqa: SIM905
+    """
+    close close_range unlink unlinkat getsockname getpeername getsockopt setsockopt shutdown accept accept4
+    mremap mbind set_mempolicy prlimit64 setrlimit getrlimit clone clone3 fork vfork socketpair pipe pipe2
+    epoll_create1 epoll_create eventfd2 timerfd_create timerfd_settime inotify_init1 inotify_add_watch
+    inotify_rm_watch umask chdir sched_setaffinity sched_setscheduler sched_setparam setpriority kill tgkill
+    tkill rt_sigtimedwait rt_sigsuspend rt_sigpending setitimer setsid setpgid pause
+    """.split()  # noqa: SIM905
 )
 _MAX_NETLINK_BYTES, _MAX_NAMES = 64, 64
 

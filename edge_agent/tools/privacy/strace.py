@@ -17,17 +17,17 @@ from edge_agent.errors import AgentError
 
 #: Calls that hand nothing to anybody: they wait, read, ask, or concern the process's own memory. All others are noted,
 #: those that are not known here, too, so that a new way out of a process is told and not overlooked.
-_SILENT = (
-    "futex futex_waitv read readv pread64 preadv preadv2 recvfrom recvmsg recvmmsg poll ppoll select pselect6 "
-    "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl clock_nanosleep nanosleep clock_gettime clock_getres "
-    "gettimeofday time times munmap brk madvise mprotect msync mincore rt_sigaction rt_sigprocmask "
-    "rt_sigreturn sigaltstack lseek fstat stat lstat newfstatat statx statfs fstatfs access faccessat "
-    "faccessat2 readlink readlinkat getdents64 getcwd getpid gettid getuid geteuid getgid getegid getppid "
-    "getpgrp getpgid getsid getgroups getresuid getresgid sched_yield sched_getaffinity sched_getparam "
-    "sched_getscheduler sched_get_priority_max sched_get_priority_min rseq set_robust_list get_robust_list "
-    "set_tid_address arch_prctl getrandom exit exit_group getrusage uname sysinfo restart_syscall fadvise64 "
-    "readahead getcpu get_mempolicy membarrier wait4 waitid capget getpriority getitimer"
-).split()  # noqa: SIM905
+_SILENT = """
+    futex futex_waitv read readv pread64 preadv preadv2 recvfrom recvmsg recvmmsg poll ppoll select pselect6
+    epoll_wait epoll_pwait epoll_pwait2 epoll_ctl clock_nanosleep nanosleep clock_gettime clock_getres
+    gettimeofday time times munmap brk madvise mprotect msync mincore rt_sigaction rt_sigprocmask
+    rt_sigreturn sigaltstack lseek fstat stat lstat newfstatat statx statfs fstatfs access faccessat
+    faccessat2 readlink readlinkat getdents64 getcwd getpid gettid getuid geteuid getgid getegid getppid
+    getpgrp getpgid getsid getgroups getresuid getresgid sched_yield sched_getaffinity sched_getparam
+    sched_getscheduler sched_get_priority_max sched_get_priority_min rseq set_robust_list get_robust_list
+    set_tid_address arch_prctl getrandom exit exit_group getrusage uname sysinfo restart_syscall fadvise64
+    readahead getcpu get_mempolicy membarrier wait4 waitid capget getpriority getitimer
+""".split()  # noqa: SIM905
 #: A write of SQLite's is a page; of the agent's other files none is longer.
 SHOWN_BYTES = 4200
 #: How long the agent may take until it is at work.
