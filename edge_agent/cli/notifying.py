@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_agent.cli.broker import add_broker_options, open_bus, settings, until_signal
+from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def _notify(options: argparse.Namespace) -> int:
     from edge_agent.pager_server import keys
     from edge_agent.pager_server.subscriptions import Subscriptions
 
+    keep_memory_private()
     config = settings(options)
     if config.notify.push_contact is None and not config.notify.targets:
         raise ConfigError("there is nobody to tell: give notify.push_contact or notify.targets")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
+from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import BrokerError, ConfigError
 from edge_agent.languages import of_terminal
 
@@ -95,6 +96,7 @@ def _pager(options: argparse.Namespace) -> int:
     if options.gpio:
         serve = functools.partial(_gpio_pager(pages, wake, options, language).run, stop, once=options.once)
     elif options.web:
+        keep_memory_private()
         serve = functools.partial(_web_pager(pages, wake, config, options).run, stop)
     else:
         serve = functools.partial(_terminal_pager(pages, wake, options, language).run, stop, once=options.once)

@@ -132,12 +132,13 @@ def _notice(options: argparse.Namespace) -> int:
 def _add_doctor(commands: Commands) -> None:
     command = commands.add_parser(
         "doctor",
-        help="try everything a configuration needs; --privacy proves that no picture leaves",
+        help="try everything a configuration needs; --privacy looks for ways in which a picture could leave",
         description="Tries models, camera, broker, disk and clock, one line each. With --privacy, runs the agent under "
-        "strace and names every file it wrote and every address it talked to beside its outbox and its broker.",
+        "strace with a broker of its own and names whatever it wrote, sent or opened without a reason in the "
+        "configuration.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
-    command.add_argument("--privacy", action="store_true", help="prove what is written and sent, and by how much")
+    command.add_argument("--privacy", action="store_true", help="look for ways in which a picture could leave")
     command.add_argument(
         "--seconds", type=float, default=20.0, help="how long to watch the agent (default %(default)s)"
     )

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _add_run(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    keep_memory_private()
     from edge_agent.config import load_config
     from edge_agent.logs import set_up_logging
 

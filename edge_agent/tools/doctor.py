@@ -31,6 +31,8 @@ _HOT_C = 80.0
 _SLOW_COMMIT_MS = 250.0
 #: How long the camera is watched for posters, and how long a face must be without motion to be one.
 _WATCH_S, _STILL_S = 8.0, 6.0
+_SWAPS, _CGROUP = Path("/proc/swaps"), Path("/sys/fs/cgroup")
+_UNIT = Path("/etc/systemd/system/edge-agent.service")
 _NEEDED_MB = 120
 _ANSWER_WITHIN_S = 20.0
 #: The agent was written after this; a clock before it was never set.
@@ -57,6 +59,7 @@ def examine(config: Config) -> Iterator[Check]:
         ("clock", _clock),
         ("memory", _memory),
         ("last end", _last_end),
+        ("swap", _swap),
         ("temperature", _temperature),
         ("throttling", _throttling),
         ("notice", _notice),
@@ -165,6 +168,33 @@ def _last_end(config: Config) -> str:
     if problem:
         raise AgentError(problem)
     return "nothing known of one that failed"
+
+
+def _swap(config: Config) -> str:
+    """Tell whether frames in memory could be swapped to a disk (systemd.resource-control(5), MemorySwapMax)."""
+    del config
+    try:
+        lines = _SWAPS.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    except OSError:
+        return "not known here"
+    on_disk = [line.split()[0] for line in lines if not line.startswith("/dev/zram")]
+    if not on_disk:
+        return "in memory only (zram)" if lines else "off"
+    where = f"swap is on ({', '.join(on_disk)})"
+    if not _UNIT.exists():
+        return f"{where}; edge-agent.service, which keeps frames out of it, is not installed here"
+    if "MemorySwapMax=0" not in _UNIT.read_text(encoding="utf-8", errors="replace").splitlines():
+        raise AgentError(f"{where}, and {_UNIT} has no MemorySwapMax=0: frames could reach the disk; run make install")
+    try:
+        held = "memory" in (_CGROUP / "cgroup.controllers").read_text(encoding="ascii").split()
+    except OSError:
+        held = False
+    if not held:
+        raise AgentError(
+            f"{where}, and the kernel's memory controller, which MemorySwapMax=0 needs, is off: add "
+            "cgroup_enable=memory to /boot/firmware/cmdline.txt, or turn swap off"
+        )
+    return f"{where}; MemorySwapMax=0 keeps the service out of it"
 
 
 def _throttling(config: Config) -> str:
