@@ -6,7 +6,6 @@ A test fails when they are stale.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import types
 import typing
@@ -61,9 +60,9 @@ def configuration() -> str:
         "# Configuration",
         "",
         "Every key of `config.yaml`, made from the code that reads it. `edge-agent check-config` names the line of a",
-        "mistake, `edge-agent config` prints what is in force and which file said it. Files in the folder `config.d` beside",
-        "`config.yaml` go before it, a `profile` fills in what is left out. Names of certificates, keys and files with",
-        "secrets are relative to the folder of the file that has them, `state_dir` to the working folder.",
+        "mistake, `edge-agent config` prints what is in force and which file said it. Files in the folder `config.d`",
+        "beside `config.yaml` go before it, a `profile` fills in what is left out. Names of certificates, keys and",
+        "files with secrets are relative to the folder of the file that has them, `state_dir` to the working folder.",
     ]
     for section in fields(Config):
         kind = plain_type(typing.get_type_hints(Config)[section.name])
