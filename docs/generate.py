@@ -6,7 +6,6 @@ A test fails when they are stale.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import types
 import typing
@@ -14,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 
-from edge_agent.config import Config
+from edge_agent.config import Config, options
+from edge_agent.config.options import plain_type
 from edge_agent.delivery.messages import SCHEMA_DIR
 from edge_agent.vision import manifest, typed_json
 
@@ -55,15 +55,17 @@ def pages() -> dict[str, str]:
 
 def configuration() -> str:
     """Return every option with its type, limits, default and comment."""
-    comments = _comments(DOCS.parent / "config.yaml")
+    comments = {key: text.replace("|", "\\|") for key, text in options.comments(options.SHIPPED).items()}
     lines = [
         "# Configuration",
         "",
         "Every key of `config.yaml`, made from the code that reads it. `edge-agent check-config` names the line of a",
-        "mistake. A `profile` fills in what the file leaves out.",
+        "mistake, `edge-agent config` prints what is in force and which file said it. Files in the folder `config.d`",
+        "beside `config.yaml` go before it, a `profile` fills in what is left out. Names of certificates, keys and",
+        "files with secrets are relative to the folder of the file that has them, `state_dir` to the working folder.",
     ]
     for section in fields(Config):
-        kind = _plain(typing.get_type_hints(Config)[section.name])
+        kind = plain_type(typing.get_type_hints(Config)[section.name])
         lines += ["", f"## {section.name}", ""]
         if is_dataclass(kind):
             lines += [(kind.__doc__ or "").strip(), "", "| key | what | type | default |", "|---|---|---|---|"]
@@ -76,7 +78,7 @@ def configuration() -> str:
 def _rows(kind: typing.Any, path: str, comments: dict[str, str], prefix: str) -> Iterator[str]:
     hints = typing.get_type_hints(kind)
     for one in fields(kind):
-        inner = _plain(hints[one.name])
+        inner = plain_type(hints[one.name])
         if is_dataclass(inner) and typing.get_origin(hints[one.name]) is not tuple:
             yield from _rows(inner, f"{path}.{one.name}", comments, f"{prefix}{one.name}.")
             continue
@@ -84,19 +86,10 @@ def _rows(kind: typing.Any, path: str, comments: dict[str, str], prefix: str) ->
         yield f"| `{prefix}{one.name}` | {comment} | {_kind(hints[one.name], one)} | {_default(one)} |"
 
 
-def _plain(hint: typing.Any) -> typing.Any:
-    """Return the class inside `X | None` and `tuple[X, ...]`."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(a for a in typing.get_args(hint) if a is not type(None))
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0]
-    return hint
-
-
 def _kind(hint: typing.Any, declared: Field[typing.Any]) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return f"{_kind(_plain(hint), declared)}, or null"
+        return f"{_kind(plain_type(hint), declared)}, or null"
     if origin is typing.Literal:
         return " or ".join(f"`{a}`" for a in arguments)
     if origin is tuple:
@@ -123,26 +116,6 @@ def _default(declared: Field[typing.Any]) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"`{list(value) if isinstance(value, tuple) else value}`"
-
-
-def _comments(path: Path) -> dict[str, str]:
-    """Return dotted key → its comment in config.yaml, continuation lines joined; of examples, `# - key:`, too."""
-    found: dict[str, str] = {}
-    stack: list[tuple[int, str]] = []
-    last = ""
-    for shown in path.read_text(encoding="utf-8").splitlines():
-        line = re.sub(r"^#(?= +(?:- )?[a-z_]+: )", " ", shown)
-        if match := re.match(r"^( *)(?:- )?([a-z_]+):(.*)$", line):
-            depth = len(line) - len(line.lstrip(" -"))
-            stack = [entry for entry in stack if entry[0] < depth] + [(depth, match[2])]
-            last = ".".join(name for _, name in stack)
-            comment = re.search(r"(?:^|\s)# ?(.*)$", match[3])
-            found[last] = comment[1].strip() if comment else ""
-        elif last and (match := re.match(r"^#?\s+# ?(.*)$", line)):
-            found[last] = f"{found[last]} {match[1].strip()}".strip()
-        elif not line.strip():
-            last = ""
-    return {key: text.replace("|", "\\|") for key, text in found.items()}
 
 
 def topics() -> str:

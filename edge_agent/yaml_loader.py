@@ -5,7 +5,7 @@ values. Supported field types: bool, int, float, str, Literal of strings, Path, 
 these (YAML sequences), `dict[str, X]` and dataclasses. A class variable `REMOVED` maps keys of earlier versions to
 what has taken their place, `RENAMED` those that are still read to their new names.
 
-A file may build on another, named by its key `profile`: what it leaves out, the profile says; lists are taken whole.
+Every node knows its file: `config.files` merges nodes of several files before they are converted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
 from edge_agent.errors import ConfigError
 
 T = TypeVar("T")
-MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
 _MAX_VALUES = 50_000
+#: Advice for a key that is given twice.
+KEEP_ONE = "keep one of them"
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 
@@ -37,6 +38,8 @@ def option(
     high: float | None = None,
     pattern: str | None = None,
     factory: Callable[[], Any] | None = None,
+    in_working_folder: bool = False,
+    secret: Literal["whole", "address"] | None = None,
 ) -> Any:
     """Declare a configuration field.
 
@@ -46,8 +49,13 @@ def option(
         high: largest allowed number, inclusive.
         pattern: regular expression the whole string must match.
         factory: makes the default instead.
+        in_working_folder: a relative path is one below the folder where the command runs, in place of the folder of
+            the file that names it.
+        secret: never shown: the value, or what in an address may be a password.
     """
-    limits = {"low": low, "high": high, "pattern": pattern}
+    limits = {
+        "low": low, "high": high, "pattern": pattern, "in_working_folder": in_working_folder, "secret": secret,
+    }  # fmt: skip
     if factory is not None:
         return field(default_factory=factory, metadata=limits)
     return field(default=default, metadata=limits)
@@ -66,97 +74,106 @@ class InvalidValueError(ConfigError):
         self.path = path
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a value stands, for error messages."""
+class Origin(NamedTuple):
+    """Where a value was given; lines count from 1."""
 
     file: str
-    path: str
-    #: How many values were read; one item, which all places of a file share.
+    line: int
+
+    @classmethod
+    def of(cls, node: yaml.Node) -> Origin:
+        """Return where a node begins."""
+        return cls(str(node.start_mark.name), node.start_mark.line + 1)
+
+
+def failure(node: yaml.Node, path: str, problem: str) -> ConfigError:
+    """Return the error about a node, with its file and line and the dotted path of the value."""
+    file, line = Origin.of(node)
+    return ConfigError(f"{file}:{line}: {path}: {problem}" if path else f"{file}:{line}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What value is read, for error messages."""
+
+    path: str = ""
+    #: How many values were read; one item, which all places share.
     read: list[int] = field(default_factory=lambda: [0])
+    #: Dotted path → where its value was given; all places share it.
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     def below(self, key: str) -> _Place:
-        return _Place(self.file, f"{self.path}.{key}" if self.path else key, self.read)
+        return _Place(f"{self.path}.{key}" if self.path else key, self.read, self.origins)
 
     def count(self, node: yaml.Node) -> None:
         """Take a value down; aliases of aliases make millions of a few lines."""
         self.read[0] += 1
         if self.read[0] > _MAX_VALUES:
             raise self.fail(node, f"there are more than {_MAX_VALUES} values")
+        self.origins[self.path] = Origin.of(node)
 
     def fail(self, node: yaml.Node, problem: str) -> ConfigError:
-        where = f"{self.path}: " if self.path else ""
-        return ConfigError(f"{self.file}:{node.start_mark.line + 1}: {where}{problem}")
+        return failure(node, self.path, problem)
 
 
-def load(path: Path, schema: type[T], *, profiles: Path | None = None) -> T:
-    """Read a YAML file into `schema`.
+def loads(text: str | bytes, schema: type[T], *, name: str = "<string>") -> T:
+    """Read YAML text into `schema`; see `compose` and `convert`."""
+    return convert(compose(text, name), schema)[0]
 
-    Args:
-        profiles: folder of the files that the key `profile` may name.
+
+def convert(node: yaml.Node, schema: type[T]) -> tuple[T, dict[str, Origin]]:
+    """Return what a document says, and dotted path → where each value was given; those left out are not in it.
 
     Raises:
-        ConfigError: the file is missing, too large, not YAML, or does not fit; the message names the line,
-            the key and what is allowed there.
+        ConfigError: it does not fit; the message names the file, the line, the key and what is allowed there.
+    """
+    place = _Place()
+    result = _convert(node, schema, {}, place, 0)
+    assert isinstance(result, schema)
+    return result, place.origins
+
+
+def compose(text: str | bytes, name: str) -> yaml.Node:
+    """Return the nodes of a document of YAML, which know that they stand in the file `name`.
+
+    Raises:
+        ConfigError: it is not YAML; the message names the line.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; name a file with --config") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB; this cannot be a configuration")
-    return loads(raw, schema, name=str(path), profiles=profiles)
-
-
-def loads(text: str | bytes, schema: type[T], *, name: str = "<string>", profiles: Path | None = None) -> T:
-    """Read YAML text into `schema`; see `load`."""
-    node = _compose(text, name)
-    if profiles is not None:
-        _build_on_profile(node, profiles, _Place(name, ""))
-    result = _convert(node, schema, {}, _Place(name, ""), 0)
-    assert isinstance(result, schema)
-    return result
-
-
-def _compose(text: str | bytes, name: str) -> yaml.Node:
-    try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        node = yaml.compose(decoded, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(decoded)
+        loader.name = name
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        # As in `host: [::1]`.
-        quotes = f"; {_IN_QUOTES}" if "[" in "".join(decoded.splitlines()[line - 1 : line]) else ""
-        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem or error.context}{quotes}") from None
+        problem = error.problem or error.context or ""
+        hint = _hint(decoded.splitlines(), line, problem)
+        raise ConfigError(f"{name}:{line}: not valid YAML: {problem}{hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
-    return yaml.MappingNode("tag:yaml.org,2002:map", [], _START, _START) if node is None else node
+    if node is None:
+        start = yaml.Mark(name, 0, 0, 0, "", 0)
+        return yaml.MappingNode("tag:yaml.org,2002:map", [], start, start)
+    return node
 
 
-def _build_on_profile(node: yaml.Node, profiles: Path, place: _Place) -> None:
-    """Add what the named profile says and the file does not."""
-    for key, _, value in _items(node, place):
-        if key == "profile" and not value.tag.endswith(":null"):
-            known = sorted(path.stem for path in profiles.glob("*.yaml"))
-            if value.value not in known:
-                raise place.below(key).fail(value, f"{value.value!r} is not one of {', '.join(known)}")
-            path = profiles / f"{value.value}.yaml"
-            _merge(node, _compose(path.read_bytes(), str(path)))
-
-
-def _merge(node: yaml.Node, base: yaml.Node) -> None:
-    """Add to a mapping what its base has and it lacks, and so below."""
-    given = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-    for key, value in base.value:
-        if key.value not in given:
-            node.value.append((key, value))
-        elif isinstance(value, yaml.MappingNode) and isinstance(given[key.value], yaml.MappingNode):
-            _merge(given[key.value], value)
-
-
-_START = yaml.Mark("", 0, 0, 0, "", 0)
+def _hint(lines: list[str], number: int, problem: str) -> str:
+    """Return what may be wrong in a line, counted from 1, that is not YAML."""
+    line = lines[number - 1] if number <= len(lines) else ""
+    if "[" in line:  # as in `host: [::1]`
+        return f"; {_IN_QUOTES}"
+    if "<block end>" not in problem and "mapping values" not in problem:
+        return ""
+    before = [text for text in lines[: number - 1] if text.strip() and not text.lstrip().startswith("#")]
+    if before and line.startswith(" ") and (section := re.match(r"([a-z_]+): *\{.*\}", before[-1])):
+        at = len(lines) - lines[::-1].index(before[-1], len(lines) - number + 1)
+        return f"; `{section[1]}: {{…}}` in line {at} is complete: take away the indented lines below it"
+    return "; is it, or the line before it, indented as the neighbours are?"
 
 
 def _convert(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place: _Place, depth: int) -> Any:
@@ -175,31 +192,42 @@ def _convert(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place
     if origin is dict:
         return {
             key: _convert(value, arguments[1], limits, place.below(key), depth + 1)
-            for key, _, value in _items(node, place)
+            for key, _, value in items(node, place.path)
         }
     return _scalar(node, kind, limits, place)
 
 
-def _items(node: yaml.Node, place: _Place) -> list[tuple[str, yaml.Node, yaml.Node]]:
+def items(node: yaml.Node, path: str, *, twice: str = KEEP_ONE) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """Return key, its node and its value's for each item of a mapping.
+
+    Args:
+        path: dotted, of the mapping, for the message.
+        twice: advice for a key that is given twice.
+
+    Raises:
+        ConfigError: it is no mapping, or a key is no word or given twice.
+    """
     if not isinstance(node, yaml.MappingNode):
-        raise place.fail(node, "expected a mapping of key: value")
-    items: list[tuple[str, yaml.Node, yaml.Node]] = []
-    known: set[str] = set()
+        raise failure(node, path, "expected a mapping of key: value")
+    found: list[tuple[str, yaml.Node, yaml.Node]] = []
+    known: dict[str, int] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise place.fail(key, "keys must be plain words")
+            raise failure(key, path, "keys must be plain words")
+        line = Origin.of(key).line
         if key.value in known:
-            raise place.fail(key, f"{key.value!r} is given twice")
-        known.add(key.value)
-        items.append((key.value, key, value))
-    return items
+            given = f"{key.value!r} is given in line {known[key.value]} and again in line {line}"
+            raise failure(key, path, f"{given}; {twice}")
+        known[key.value] = line
+        found.append((key.value, key, value))
+    return found
 
 
 def _mapping_to_dataclass(node: yaml.Node, kind: Any, place: _Place, depth: int) -> Any:
     hints = typing.get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     values: dict[str, Any] = {}
-    for key, key_node, value in _items(node, place):
+    for key, key_node, value in items(node, place.path):
         if key in getattr(kind, "REMOVED", {}):
             raise place.fail(key_node, f"{key!r} is no longer an option: {kind.REMOVED[key]}")
         key = getattr(kind, "RENAMED", {}).get(key, key)
@@ -257,7 +285,8 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     if not isinstance(node, yaml.ScalarNode):
         quotes = f"; {_IN_QUOTES}" if kind is str else ""
         raise place.fail(node, f"expected {wanted}{quotes}")
-    wrong = place.fail(node, f"{node.value!r} is not {wanted}")
+    given = "what is given" if limits.get("secret") else repr(node.value)
+    wrong = place.fail(node, f"{given} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:
         if node.value not in typing.get_args(kind):
@@ -268,14 +297,8 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
             raise wrong
         return node.value.lower() in ("true", "yes", "on")
     if kind in (int, float):
-        if tag not in (("int",) if kind is int else ("int", "float")):
-            raise wrong
-        try:
-            number = kind(node.value.replace("_", ""))
-        except ValueError:
-            raise wrong from None
-        low, high = limits.get("low"), limits.get("high")
-        if number != number or (low is not None and number < low) or (high is not None and number > high):
+        number = _number(node.value, kind, limits) if tag in ("int", kind.__name__) else None
+        if number is None:
             raise wrong
         return number
     if tag == "null":
@@ -283,7 +306,21 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     pattern = limits.get("pattern")
     if pattern is not None and re.fullmatch(pattern, node.value) is None:
         raise wrong
+    if kind is Path and not limits.get("in_working_folder"):
+        return Path(Origin.of(node).file).absolute().parent / node.value
     return kind(node.value)
+
+
+def _number(text: str, kind: Any, limits: typing.Mapping[str, Any]) -> Any:
+    """Return the number; None where it is none or beyond its limits."""
+    try:
+        number = kind(text.replace("_", ""))
+    except ValueError:
+        return None
+    low, high = limits.get("low"), limits.get("high")
+    if number != number or (low is not None and number < low) or (high is not None and number > high):
+        return None
+    return number
 
 
 def expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:

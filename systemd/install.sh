@@ -50,7 +50,7 @@ install)
     control try-restart edge-agent.service
     cat << 'END'
 installed. Next:
-  sudoedit /etc/edge-agent/config.yaml          the camera, the broker, this device's name
+  sudoedit /etc/edge-agent/config.d/10-site.yaml   the camera, the broker, this device's name
   sudoedit /etc/edge-agent/mqtt-password        if the broker wants one
   sudo -u edge-agent edge-agent check-config /etc/edge-agent/config.yaml
   sudo -u edge-agent edge-agent doctor --config /etc/edge-agent/config.yaml

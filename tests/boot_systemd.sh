@@ -37,6 +37,7 @@ export PIP_ARGS='--no-index --find-links=/wheels'
 check "make install" make install
 check "make install, again" make install
 check "the configuration is the agent's to read, root's to write" sh -c "stat -c '%U %G %a' /etc/edge-agent/config.yaml | grep -qx 'root edge-agent 640'"
+check "so are its drop-ins" sh -c "stat -c '%U %G %a' /etc/edge-agent/config.d | grep -qx 'root edge-agent 750'"
 sed -i 's/^  source: opencv .*/  source: synthetic/' /etc/edge-agent/config.yaml
 check "make install keeps a changed configuration" sh -c "make install && grep -q 'source: synthetic' /etc/edge-agent/config.yaml"
 sed -i '/^web:/,/^$/s/enabled: false/enabled: true /' /etc/edge-agent/config.yaml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY
+from test_bus import make_certificate
 
 from edge_agent import yaml_loader
 from edge_agent.alerting.thresholds import thresholds_for
 from edge_agent.config import PROFILES, Config, Mqtt, load_config
+from edge_agent.config.options import describe
 from edge_agent.delivery.password import read_password
 from edge_agent.errors import ConfigError
 from edge_agent.vision.manifest import OperatingPoint
@@ -128,7 +131,7 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("faces:\n  ignore_zones: [[[0, 0], [1, 1]]]", 2, "three [x, y] corners"),
         ("faces:\n  ignore_zones:\n  - [[0, 0], [1, 1], [2, 0]]", 3, "'2' is not a number from 0 to 1"),
         ("faces:\n  confidence: .nan", 2, "a number from 0.05 to 0.99"),
-        ("site:\n  name: a\n  name: b", 3, "given twice"),
+        ("site:\n  name: a\n  name: b", 3, "'name' is given in line 2 and again in line 3; keep one"),
         ("camera: [1,\n", 2, "not valid YAML"),
         ("a: &a [*a]", 1, "unknown key"),
         ("? [x]\n: 1", 1, "plain words"),
@@ -278,3 +281,157 @@ def test_aliases_of_aliases_are_refused_before_they_become_millions(tmp_path):
     path.write_text(f"faces:\n  ignore_zones: [&zone [&corner [0.1, 0.2],{corners}],{zones}]\n")
     with pytest.raises(ConfigError, match=r"config\.yaml:2: faces\.ignore_zones\..*: there are more than 50000 values"):
         load_config(path)
+
+
+def readme_lines(folder: Path) -> str:
+    """Return the lines that the README recommends, with their files in a folder of the test's own."""
+    text = (REPOSITORY / "README.md").read_text()
+    [lines] = re.findall(r"config\.d/10-site\.yaml`.*?```yaml\n(.*?)```", text, re.S)
+    make_certificate(folder, "broker.lan")
+    (folder / "server.pem").rename(folder / "ca.pem")
+    (folder / "mqtt-password").write_text("open sesame\n")
+    (folder / "mqtt-password").chmod(0o600)
+    lines = "\n".join(line.removeprefix("   ") for line in lines.splitlines()) + "\n"
+    return lines.replace("/etc/edge-agent", str(folder))
+
+
+@pytest.mark.parametrize("way", ["drop-in", "whole file", "in its places", "appended", "at the top"])
+def test_the_lines_of_the_readme_work_or_say_what_to_do(run_command, tmp_path, way):
+    shipped, lines = (REPOSITORY / "config.yaml").read_text(), readme_lines(tmp_path)
+    path = tmp_path / "config.yaml"
+    placed = shipped
+    for name, section in yaml.safe_load(lines).items():
+        placed = re.sub(
+            rf"^{name}:.*?(?=^\S)", f"{name}: {section!r}\n".replace("True", "true"), placed, flags=re.S | re.M
+        )
+    path.write_text({
+        "drop-in": shipped, "whole file": lines, "in its places": placed,
+        "appended": shipped + lines, "at the top": lines + shipped,
+    }[way])  # fmt: skip
+    if way == "drop-in":
+        (tmp_path / "config.d").mkdir()
+        (tmp_path / "config.d" / "10-site.yaml").write_text(lines)
+    result = run_command("check-config", path)
+    if way in ("appended", "at the top"):
+        first, second = sorted(n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith("site:"))
+        said = result.one_line_error()
+        assert f"config.yaml:{second}: 'site' is given in line {first} and again in line {second}; keep one" in said
+        assert f"put what is yours into {tmp_path}/config.d/10-site.yaml" in said
+        assert result.code == 2
+    else:
+        assert (result.code, result.err) == (0, "")
+        config = load_config(path)
+        assert (config.site.name, config.mqtt.host, config.mqtt.tls.enabled) == ("lobby", "broker.lan", True)
+
+
+def test_drop_ins_go_before_the_file_in_the_order_of_their_names(tmp_path):
+    path, folder = tmp_path / "config.yaml", tmp_path / "config.d"
+    path.write_text("mqtt: {host: one, port: 1, username: kim}\nrules: [{name: a}, {name: b}]\n")
+    before = load_config(path).fingerprint()
+    (folder / "30-folder.yaml").mkdir(parents=True)
+    (folder / "20.yaml").write_text("mqtt: {host: three}\nprofile: cafe\nfaces: {max_faces: 2}\n")
+    (folder / "10.yaml").write_text("mqtt: {host: two, port: 2, password_file: secret}\nrules: [{name: c}]\n")
+    for name in (".30.yaml", "30.yaml~", ".30.yaml.swp", "30.yaml.dpkg-old", "#30.yaml#", "30.yml"):
+        (folder / name).write_text("mqtt: {host: wrong}\n")
+    config = load_config(path)
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.username) == ("three", 2, "kim")
+    assert config.mqtt.password_file == folder / "secret"
+    assert [rule.name for rule in config.rules] == ["c"]
+    assert (config.faces.max_faces, config.faces.min_face_px) == (2, 40)
+    assert config.fingerprint() != before
+    (folder / "20.yaml").write_text("\nmqtt:\n  hots: three\n")
+    with pytest.raises(ConfigError, match=r"config\.d/20\.yaml:3: mqtt: unknown key 'hots'; did you mean 'host'"):
+        load_config(path)
+    (folder / "20.yaml").write_text("#" * 300_000)
+    with pytest.raises(ConfigError, match=r"20\.yaml, with the files before it, is larger than 256 KiB"):
+        load_config(path)
+
+
+def test_a_former_name_is_replaced_by_a_drop_ins_new_one(tmp_path):
+    (tmp_path / "config.yaml").write_text("emotion: {groups: {angry: [angry]}}\n")
+    (tmp_path / "config.d").mkdir()
+    (tmp_path / "config.d" / "a.yaml").write_text("emotion: {emotions: {angry: [angry, disgust]}}\n")
+    assert load_config(tmp_path / "config.yaml").emotion.emotions == {"angry": ("angry", "disgust")}
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "code", "says"),
+    [
+        ("{port: 8883}", 2, "mqtt.port: brokers speak TLS on port 8883; write `tls: {enabled: true}`"),
+        ("{tls: {enabled: true}}", 0, "warning: {file}:1: mqtt.port: brokers speak no TLS on port 1883"),
+        ("{username: kim}", 2, "c.yaml:1: mqtt.username: there is no password"),
+        ("{username: kim, password_file: gone}", 2, "{folder}/gone: it is not there"),
+        ("{password_file: secret}", 0, "warning: {file}:1: mqtt.password_file: not used"),
+        ("{tls: {ca_file: secret}}", 0, "warning: {file}:1: mqtt.tls.ca_file: not used"),
+        ("{port: 8883, tls: {enabled: true, ca_file: secret}}", 2, "secret is no certificate in PEM form"),
+        ("{port: 8883, tls: {enabled: true, ca_file: old.pem}}", 2, "old.pem expired on 2001-02-01"),
+    ],
+)
+def test_check_config_tells_what_cannot_work_from_what_is_odd(run_command, tmp_path, mqtt, code, says):
+    (tmp_path / "secret").write_text("open sesame\n")
+    (tmp_path / "secret").chmod(0o600)
+    if "old.pem" in mqtt:
+        make_expired(tmp_path / "old.pem")
+    file = tmp_path / "c.yaml"
+    file.write_text(f"mqtt: {mqtt}\n")
+    result = run_command("check-config", file)
+    assert result.code == code, result.err
+    says = says.replace("{file}", str(file)).replace("{folder}", str(tmp_path))
+    assert says in (result.one_line_error() if code else result.out)
+    assert f"read: {file}\n" in result.out
+    assert ("ok in shadow mode" in result.out) == (code == 0)
+
+
+def make_expired(path: Path) -> None:
+    from datetime import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(datetime(2001, 1, 1)).not_valid_after(datetime(2001, 2, 1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
+def test_config_prints_what_is_in_force_and_from_where_without_secrets(run_command, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("site: {name: lobby}\nprofile: cafe\nmqtt:\n  host: one\n  port: 1884\n")
+    (tmp_path / "config.d").mkdir()
+    (tmp_path / "config.d" / "10-site.yaml").write_text("zones:\n- {name: a, polygon: [[0, 0], [1, 0], [1, 1]]}\n\n"
+                                                        "mqtt: {host: two}\n")  # fmt: skip
+    for options in ((), ("--changed",)):
+        printed = run_command("config", "--config", path, *options)
+        assert printed.code == 0, printed.err
+        (tmp_path / "again.yaml").write_text(printed.out)
+        assert load_config(tmp_path / "again.yaml") == load_config(path)
+    lines = {line.split("#")[0].strip(): line.partition("# from ")[2] for line in printed.out.splitlines()}
+    assert lines["host: two"] == "config.d/10-site.yaml:4"
+    assert lines["port: 1884"] == "config.yaml:5"
+    assert lines["min_face_px: 40"] == "profile cafe"
+    assert "keepalive_s" not in printed.out
+    assert run_command("config", "mqtt.host", "--config", path).out == "two\n"
+    found = run_command("config", "--config", path, "--json", "--port", "1885").out
+    assert json.loads(found)["mqtt.port"] == {"value": 1885, "from": "the command line, --port"}
+    assert json.loads(found)["mqtt.keepalive_s"] == {"value": 6, "from": "default"}
+    assert "did you mean 'mqtt.host'" in run_command("config", "mqtt.hots", "--config", path).one_line_error()
+    pin_hash = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g"
+    path.write_text(
+        "camera: {device: 'rtsp://kim:sesame@cam/live?pw=sesame'}\n"
+        f"pager: {{staff: [{{name: Kim, pin_hash: '{pin_hash}'}}]}}\n"
+    )
+    shown = run_command("config", "--config", path)
+    assert shown.code == 0
+    assert "rtsp://cam/live/" in shown.out
+    for secret in ("sesame", "argon2id$"):
+        assert secret not in shown.out + run_command("config", "--config", path, "--json").out
+
+
+def test_what_is_known_of_an_option():
+    known = describe("rules.0.dwell_s")
+    assert (known.name, known.default, known.wants) == ("rules.dwell_s", 1.5, "a number from 0 to 600")
+    assert known.comment == "how long the score must stay over `upper`"
+    with pytest.raises(ConfigError, match=r"did you mean 'rules\.dwell_s'"):
+        describe("rules.dwel_s")

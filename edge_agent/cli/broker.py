@@ -33,9 +33,18 @@ def settings(options: argparse.Namespace) -> Config:
         ConfigError: the file or the port does not fit.
     """
     from edge_agent.config import Config, load_config
+
+    return with_broker(load_config(options.config) if options.config else Config(), options)
+
+
+def with_broker(config: Config, options: argparse.Namespace) -> Config:
+    """Return a configuration with the broker of --host and --port.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
     from edge_agent.yaml_loader import InvalidValueError
 
-    config = load_config(options.config) if options.config else Config()
     mqtt = config.mqtt
     try:
         mqtt = dataclasses.replace(mqtt, host=options.host or mqtt.host, port=options.port or mqtt.port)

@@ -1,4 +1,4 @@
-"""Commands that look after a device: check-config, notice, doctor, model, calibrate, bench."""
+"""Commands that look after a device: notice, doctor, model, calibrate, bench."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,70 +21,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
-    for add in (_add_check_config, _add_notice, _add_doctor, _add_model, _add_calibrate, _add_bench):
+    for add in (_add_notice, _add_doctor, _add_model, _add_calibrate, _add_bench):
         add(commands)
-
-
-def _add_check_config(commands: Commands) -> None:
-    command = commands.add_parser("check-config", help="check a configuration file: exit code 0, 2, or 3 for a model")
-    command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"), help="default: %(default)s")
-    command.set_defaults(run=_check_config)
-
-
-def _check_config(options: argparse.Namespace) -> int:
-    from edge_agent.config import load_config
-    from edge_agent.delivery.mqtt import MqttBus
-    from edge_agent.delivery.password import read_password
-    from edge_agent.pipeline import Pipeline
-    from edge_agent.vision.models import with_active_model
-
-    config: Config = load_config(options.file)
-    if config.mqtt.username is not None and read_password(config.mqtt) is None:
-        raise ConfigError(f"{options.file}: mqtt.username is set but there is no mqtt.password_file or credential")
-    if (
-        config.mqtt.username is not None
-        and not config.mqtt.tls.enabled
-        and config.mqtt.host not in ("127.0.0.1", "localhost")
-    ):
-        print(f"{options.file}: note: the password travels unencrypted to {config.mqtt.host}; set mqtt.tls.enabled")
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
-    MqttBus(config.mqtt, client_id="check", password=None, subscriptions=())  # reads certificates
-    if config.web.enabled:
-        _check_web(config)
-    if not config.privacy.notice_posted:
-        print(f"{options.file}: note: shadow mode, nobody is paged until privacy.notice_posted is true")
-    for line in _hours(config):
-        print(f"{options.file}: {line}")
-    rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
-    print(f"{options.file}: ok; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
-    return 0
-
-
-def _hours(config: Config) -> Iterator[str]:
-    """Yield a line for each of the configured hours: whether they are open now, and when that changes."""
-    from edge_agent.alerting.hours import OpeningHours
-    from edge_agent.clock import synchronised
-
-    hours, now_s = OpeningHours(config), time.time()
-    for name, schedule in hours.schedules.items():
-        change_s = schedule.next_change_s(now_s)
-        where = f" {schedule.zone}" if schedule.zone is not None else ""
-        when = f"until {schedule.local(change_s):%a %Y-%m-%d %H:%M}" if change_s is not None else "for a year and more"
-        yield f"hours {name}: {'open' if schedule.is_open(now_s) else 'closed'} {when}{where}"
-    if hours.schedules and hours.pages_from_s(now_s) is None:
-        yield "note: hours of rules and groups never meet: nobody will be paged"
-    if hours.schedules and not synchronised():
-        yield "note: until a time server has set this computer's clock, all hours count as open"
-
-
-def _check_web(config: Config) -> None:
-    from edge_agent import web
-
-    try:
-        from edge_agent.web.access import read_token
-    except ImportError:
-        raise ConfigError(f"web.enabled {web.NEEDS}") from None
-    read_token(config.web.token_file, host=config.web.host, key="web.token_file")
 
 
 def _add_notice(commands: Commands) -> None:

@@ -10,7 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_agent import yaml_loader
+from edge_agent.config import files
+from edge_agent.config.files import PROFILES, Loaded
 from edge_agent.config.hours import Hours
 from edge_agent.config.paging import Escalation, Group, Rule
 from edge_agent.config.service import (
@@ -42,12 +43,11 @@ from edge_agent.yaml_loader import InvalidValueError, option
 
 __all__ = [
     "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates", "Group",
-    "HomeAssistant", "Hours", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance", "Polygon",
-    "Privacy", "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone", "load_config",
+    "HomeAssistant", "Hours", "Loaded", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance",
+    "Polygon", "Privacy", "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone",
+    "load_config", "load_with_origins",
 ]  # fmt: skip
 
-#: Partial configurations for places, named by the key `profile`.
-PROFILES = Path(__file__).parent.parent / "profiles"
 #: Countries of the European Economic Area, where Regulation (EU) 2024/1689 applies; ISO 3166-1.
 EEA = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()  # noqa: SIM905
@@ -151,12 +151,17 @@ class Config:
 
 
 def load_config(path: Path) -> Config:
-    """Read a configuration file; see `yaml_loader.load` for what is refused.
+    """Read a configuration file and its drop-ins; see `files.load` for what is refused.
 
     Raises:
-        ConfigError: the file does not fit.
+        ConfigError: a file does not fit.
     """
-    return yaml_loader.load(path, Config, profiles=PROFILES)
+    return load_with_origins(path).config
+
+
+def load_with_origins(path: Path) -> Loaded[Config]:
+    """Do the same, and return as well which files were read, and which said what."""
+    return files.load(path, Config)
 
 
 def _check_unique(names: list[str], *keys: str) -> None:

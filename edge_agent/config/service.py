@@ -69,10 +69,14 @@ def _host_alone(given: str) -> str:
             return str(ipaddress.IPv6Address(host))
     elif "/" not in host:
         return host
+    tls = given.partition("://")[0] in ("mqtts", "ssl", "tls", "wss")
+    also = " and `tls: {enabled: true}`" if tls else ""
     alone = re.sub(r"/.*", "", re.sub(r"\w+://", "", given))
     name, _, port = alone.rpartition(":")
+    if not name and re.fullmatch(r"[\w.-]+", alone) and alone != given:
+        raise InvalidValueError(f"{given!r} is more than a host; write `host: {alone}`{also}", "host")
     if name and port.isdecimal():
-        raise InvalidValueError(f"{given!r} is more than a host; write `host: {name}` and `port: {port}`", "host")
+        raise InvalidValueError(f"{given!r} is more than a host; write `host: {name}` and `port: {port}`{also}", "host")
     raise InvalidValueError(f"{given!r} is no host; write a name or an address, such as `host: broker.lan`", "host")
 
 
@@ -80,7 +84,7 @@ def _host_alone(given: str) -> str:
 class Outbox:
     """The spool that keeps alerts until the broker has them."""
 
-    state_dir: Path = option(Path("state"))
+    state_dir: Path = option(Path("state"), in_working_folder=True)
     max_bytes: int = option(4_000_000, low=10_000, high=1_000_000_000)
 
 

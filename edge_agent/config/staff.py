@@ -20,7 +20,7 @@ class Staff:
     """A person who answers pages."""
 
     name: str = option(pattern=_NAME)
-    pin_hash: str | None = option(None, pattern=_PIN_HASH)
+    pin_hash: str | None = option(None, pattern=_PIN_HASH, secret="whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Pager:
     token_file: Path | None = option(None)
     tls_cert: Path | None = option(None)
     tls_key: Path | None = option(None)
-    url: str | None = option(None, pattern=r"https?://[^\s]+")
-    state_dir: Path = option(Path("pager-state"))
+    url: str | None = option(None, pattern=r"https?://[^\s]+", secret="address")
+    state_dir: Path = option(Path("pager-state"), in_working_folder=True)
     language: str | None = option(None, pattern="|".join(LANGUAGES))
     time_zone: str | None = option(None, pattern=r"[A-Za-z0-9_+/-]{1,64}")
     history_days: float = option(90.0, low=1, high=3660)

@@ -31,7 +31,7 @@ class Camera:
     """Where frames come from."""
 
     source: Literal["picamera2", "opencv", "synthetic"] = option("opencv")
-    device: str = option("0", pattern=r".+")
+    device: str = option("0", pattern=r".+", secret="address")
     width: int = option(640, low=160, high=4096)
     height: int = option(480, low=120, high=4096)
     frame_rate_hz: float = option(10.0, low=0.1, high=120)

@@ -27,5 +27,10 @@ def read_password(mqtt: Mqtt) -> str | None:
         if path.stat().st_mode & stat.S_IROTH:
             raise ConfigError(f"everybody may read {path}; run: chmod 600 {path}")
         return path.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        raise ConfigError(
+            f"cannot read the password file {path}: it is not there; a name without a folder is looked for beside the "
+            "file that has it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the password file {path}: {error}") from None
