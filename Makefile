@@ -11,6 +11,7 @@
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
 # make check   formatting, lint, types
+# make docs    the documentation as a site, in build/site
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
@@ -30,7 +31,7 @@ TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: train install uninstall clean
+.PHONY: train docs install uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -99,6 +100,10 @@ train: $(VENV)/.test
 	$(TRAINER) threshold $(BUNDLE) $(if $(PORTRAITS),--portraits $(PORTRAITS),--data $(DATA))
 	$(TRAINER) evaluate $(RUNS)/$(MODEL) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
+
+docs: $(VENV)/.test
+	$(VENV)/bin/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 install uninstall:
 	sh systemd/install.sh $@

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+import sys
 
 import pytest
 from conftest import REPOSITORY
@@ -42,6 +43,23 @@ def test_every_option_is_explained():
         "enabled", "height", "host", "keepalive_s", "message", "name", "polygon", "port",
         "tls.enabled", "tls.key_file", "topic_root", "username",
     }  # fmt: skip
+
+
+def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text()
+        assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://', text), f"{page.name} fetches from elsewhere"
+
+
+def test_each_file_that_is_kept_is_named_with_how_long():
+    named = (REPOSITORY / "docs" / "data.md").read_text()
+    sources = sorted((REPOSITORY / "edge_agent").rglob("*.py"))
+    names = {name for source in sources for name in re.findall(r'^FILE_NAME = "(.+)"', source.read_text(), re.M)}
+    assert len(names) > 5
+    assert [name for name in names if f"`{name}`" not in named] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
