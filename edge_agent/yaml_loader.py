@@ -27,6 +27,8 @@ T = TypeVar("T")
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 20
 _MAX_VALUES = 50_000
+#: Of a value, so much stands in an error, which is one line.
+_MAX_SHOWN = 100
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 
@@ -85,7 +87,7 @@ class _Place:
             raise self.fail(node, f"there are more than {_MAX_VALUES} values")
 
     def fail(self, node: yaml.Node, problem: str) -> ConfigError:
-        where = f"{self.path}: " if self.path else ""
+        where = f"{_short(self.path)}: " if self.path else ""
         return ConfigError(f"{self.file}:{node.start_mark.line + 1}: {where}{problem}")
 
 
@@ -140,8 +142,8 @@ def _build_on_profile(node: yaml.Node, profiles: Path, place: _Place) -> None:
     for key, _, value in _items(node, place):
         if key == "profile" and not value.tag.endswith(":null"):
             known = sorted(path.stem for path in profiles.glob("*.yaml"))
-            if value.value not in known:
-                raise place.below(key).fail(value, f"{value.value!r} is not one of {', '.join(known)}")
+            if not isinstance(value, yaml.ScalarNode) or value.value not in known:
+                raise place.below(key).fail(value, f"{_shown(value)} is not one of {', '.join(known)}")
             path = profiles / f"{value.value}.yaml"
             _merge(node, _compose(path.read_bytes(), str(path)))
 
@@ -188,8 +190,12 @@ def _items(node: yaml.Node, place: _Place) -> list[tuple[str, yaml.Node, yaml.No
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise place.fail(key, "keys must be plain words")
+        if key.tag.endswith(":merge"):
+            raise place.fail(key, "merge keys are not read; write out what they stand for")
+        if not _is_text(key.value):
+            raise place.fail(key, f"{_shown(key)} holds a sign that no text may hold")
         if key.value in known:
-            raise place.fail(key, f"{key.value!r} is given twice")
+            raise place.fail(key, f"{_shown(key)} is given twice")
         known.add(key.value)
         items.append((key.value, key, value))
     return items
@@ -204,11 +210,11 @@ def _mapping_to_dataclass(node: yaml.Node, kind: Any, place: _Place, depth: int)
             raise place.fail(key_node, f"{key!r} is no longer an option: {kind.REMOVED[key]}")
         key = getattr(kind, "RENAMED", {}).get(key, key)
         if key in values:
-            raise place.fail(key_node, f"{key!r} is given twice, by its former name {key_node.value!r} too")
+            raise place.fail(key_node, f"{key!r} is given twice, by its former name {_shown(key_node)} too")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"
-            raise place.fail(key_node, f"unknown key {key!r}; {hint}")
+            raise place.fail(key_node, f"unknown key {_shown(key_node)}; {hint}")
         values[key] = _convert(value, hints[key], known[key].metadata, place.below(key), depth + 1)
     for name, declared in known.items():
         if name not in values and declared.default is MISSING and declared.default_factory is MISSING:
@@ -257,7 +263,7 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     if not isinstance(node, yaml.ScalarNode):
         quotes = f"; {_IN_QUOTES}" if kind is str else ""
         raise place.fail(node, f"expected {wanted}{quotes}")
-    wrong = place.fail(node, f"{node.value!r} is not {wanted}")
+    wrong = place.fail(node, f"{_shown(node)} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:
         if node.value not in typing.get_args(kind):
@@ -280,10 +286,27 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
         return number
     if tag == "null":
         raise wrong
+    if not _is_text(node.value):
+        raise place.fail(node, f"{_shown(node)} holds a sign that no text may hold")
     pattern = limits.get("pattern")
     if pattern is not None and re.fullmatch(pattern, node.value) is None:
         raise wrong
     return kind(node.value)
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether files may be called so and messages may hold it: no NUL, no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _shown(node: yaml.Node) -> str:
+    """Return what stands there, as much of it as an error has room for."""
+    return _short(repr(node.value)) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+
+
+def _short(text: str) -> str:
+    short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return "".join(sign if sign.isprintable() else "?" for sign in short)
 
 
 def expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_agent.delivery.messages import printable
+from edge_agent.delivery.messages import finite, printable
 
 FILE_NAME = "notifier.json"
 #: How often it gives a sign of life, and after how many seconds without one it is away.
@@ -78,12 +78,12 @@ def read_condition(state_dir: Path, *, unix_s: float, started_unix_s: float) -> 
     path = state_dir / FILE_NAME
     try:
         beat_unix_s = path.stat().st_mtime
-        body = json.loads(path.read_bytes()[:_MAX_BYTES])
+        body = json.loads(path.read_bytes()[:_MAX_BYTES], parse_float=finite, parse_constant=finite)
         told = [Failing(printable(one["name"]), float(one["since_unix_s"]), printable(one["problem"]))
                 for one in body["failing"][:_MAX_FAILING]]  # fmt: skip
         since = body["away_since_unix_s"]
         condition = Condition(None if since is None else float(since), tuple(told))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Condition() if unix_s - started_unix_s < AWAY_S else Condition(started_unix_s)
     if unix_s - beat_unix_s > AWAY_S:
         return Condition(beat_unix_s, condition.failing)
