@@ -192,8 +192,7 @@ def _items(node: yaml.Node, place: _Place) -> list[tuple[str, yaml.Node, yaml.No
             raise place.fail(key, "keys must be plain words")
         if key.tag.endswith(":merge"):
             raise place.fail(key, "merge keys are not read; write out what they stand for")
-        if not _is_text(key.value):
-            raise place.fail(key, f"{_shown(key)} holds a sign that no text may hold")
+        _check_text(key, place)
         if key.value in known:
             raise place.fail(key, f"{_shown(key)} is given twice")
         known.add(key.value)
@@ -286,22 +285,24 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
         return number
     if tag == "null":
         raise wrong
-    if not _is_text(node.value):
-        raise place.fail(node, f"{_shown(node)} holds a sign that no text may hold")
+    _check_text(node, place)
     pattern = limits.get("pattern")
     if pattern is not None and re.fullmatch(pattern, node.value) is None:
         raise wrong
     return kind(node.value)
 
 
-def _is_text(value: str) -> bool:
-    """Tell whether files may be called so and messages may hold it: no NUL, no half of a surrogate pair."""
-    return "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
+def _check_text(node: yaml.Node, place: _Place) -> None:
+    """Refuse what no file may be called and no message may hold: NUL, and half of a surrogate pair."""
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in node.value):
+        raise place.fail(node, f"{_shown(node)} holds a sign that no text may hold")
 
 
 def _shown(node: yaml.Node) -> str:
     """Return what stands there, as much of it as an error has room for."""
-    return _short(repr(node.value)) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    if isinstance(node, yaml.ScalarNode):
+        return _short(repr(node.value))
+    return "a sequence" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A share of `make fuzz`: odd inputs are read or refused in a line, nothing else, by every parser of strangers' data."""
+"""A share of `make fuzz`: odd inputs are read or refused in a line, by every parser of what strangers send."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ MAX_QUIET_S = 86_400.0
 MAX_SEQUENCE = 2**53 - 1
 #: Largest revision, and number of people, that pagers believe.
 _MAX_NUMBER = 1_000_000
+#: No time of a message is later, in the year 4147: it must be possible to write it again, with its expiry.
+_LATEST_UNIX_S = 2.0**36
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,10 @@ def corrected(
 
 def _unix_s(rfc3339: str) -> float:
     # Python 3.10 reads no Z.
-    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
+    unix_s = datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
+    if not 0 <= unix_s < _LATEST_UNIX_S:
+        raise ValueError(rfc3339)
+    return unix_s
 
 
 def _as_listed(

@@ -1,7 +1,7 @@
 """Gives every parser that reads what strangers send 100,000 odd inputs: `make fuzz`.
 
-Each target runs in a process of its own. The table says of each how many inputs it had, how many it read and refused, in
-how many different ways, the worst processor time of one input, and how much memory the process grew by, hypothesis'
+Each target runs in a process of its own. The table says of each how many inputs it had, how many it read and refused,
+in how many different ways, the worst processor time of one input, and how much memory the process grew by, hypothesis'
 own included. What failed is written to a folder, as Python writes it.
 """
 
@@ -58,7 +58,10 @@ class Found:
         )
 
 
-HEADER = "| parser | inputs | read | refused | outcomes | worst, ms | memory, MB | failures |\n|---|---|---|---|---|---|---|---|"
+HEADER = (
+    "| parser | inputs | read | refused | outcomes | worst, ms | memory, MB | failures |\n"
+    + "|---|---|---|---|---|---|---|---|"
+)
 
 
 def run(target: Target, count: int, *, first_seed: int, folder: Path) -> Found:
@@ -95,9 +98,12 @@ def run(target: Target, count: int, *, first_seed: int, folder: Path) -> Found:
     while found.inputs < count:
         size = -(-min(_BATCH, count - found.inputs) // _AT_ONCE)
         quiet = settings(
-            max_examples=size, database=None, deadline=None, phases=[Phase.generate],
+            max_examples=size,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+        )
         some = st.tuples(*[target.inputs] * _AT_ONCE)
         seed(first_seed + number)(quiet(given(some)(lambda values: [one(value) for value in values] and None)))()
         number += 1
@@ -108,8 +114,9 @@ def run(target: Target, count: int, *, first_seed: int, folder: Path) -> Found:
 
 def one_of_each(target: Target, one: Any) -> None:
     """Try a few, so that what is imported and cached on first use does not count."""
-    few = settings(max_examples=20, database=None, deadline=None, phases=[Phase.generate],
-                   suppress_health_check=list(HealthCheck))  # fmt: skip
+    few = settings(
+        max_examples=20, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     seed(0)(few(given(target.inputs)(lambda value: _quietly(target, value))))()
 
 

@@ -198,11 +198,17 @@ TARGETS = [
     Target("configuration, whole", damaged([_SHIPPED.encode()]), config, share=0.02),
     Target("model: manifest", payloads(_MANIFESTS), manifest),
     Target("model: golden vectors", damaged([_small_golden(), _GOLDEN]), golden),
-    Target("model: which is active", payloads([{"id": "a", "previous": "b", "confirmed": False, "starts": 1}]), active_model),
+    Target(
+        "model: which is active",
+        payloads([{"id": "a", "previous": "b", "confirmed": False, "starts": 1}]),
+        active_model,
+    ),
     Target("labels of clips", damaged([_CSV, _CSV.replace(b",", b";")]), truth),
     Target(
         "camera's address",
-        st.tuples(st.sampled_from(["rtsp", "http", "é", ""]), texts(["kim", "admin"]), st.one_of(_URL, texts(["cam.lan/a"]))),
+        st.tuples(
+            st.sampled_from(["rtsp", "http", "é", ""]), texts(["kim", "admin"]), st.one_of(_URL, texts(["cam.lan/a"]))
+        ),
         address,
     ),
     Target("notes of an earlier run", payloads(_NOTES).map(_decoded), notes),
@@ -214,4 +220,4 @@ TARGETS = [
         payloads([{"away_since_unix_s": None, "failing": [{"name": "Kim", "since_unix_s": 1.0, "problem": "x"}]}]),
         notifier_file,
     ),
-]  # fmt: skip
+]

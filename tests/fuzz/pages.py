@@ -53,8 +53,10 @@ def search(given: dict[str, str]) -> str:
 
 _P256DH = "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U"
 _SUBSCRIPTION = {
-    "endpoint": "https://push.example/a", "keys": {"p256dh": _P256DH, "auth": "AAAAAAAAAAAAAAAAAAAAAA"}, "language": "de",
-}  # fmt: skip
+    "endpoint": "https://push.example/a",
+    "keys": {"p256dh": _P256DH, "auth": "AAAAAAAAAAAAAAAAAAAAAA"},
+    "language": "de",
+}
 
 
 def subscription(body: Any) -> str:
@@ -133,15 +135,30 @@ TARGETS = [
         search,
     ),
     Target("Web Push: subscription", plain_changed([_SUBSCRIPTION]), subscription),
-    Target("Web Push: what a service answers", st.tuples(
-        st.sampled_from([200, 201, 400, 401, 403, 413, 429, 500, 503, 0, 999]),
-        st.one_of(st.none(), texts(["120", "Fri, 31 Dec 2027 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 -2359", "9" * 30])),
-    ), push_answer),
+    Target(
+        "Web Push: what a service answers",
+        st.tuples(
+            st.sampled_from([200, 201, 400, 401, 403, 413, 429, 500, 503, 0, 999]),
+            st.one_of(
+                st.none(), texts(["120", "Fri, 31 Dec 2027 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 -2359", "9" * 30])
+            ),
+        ),
+        push_answer,
+    ),
     Target("link that answers", texts([_TOKEN]), link),
     Target("shift: cookie", texts([_PROOF]), proof),
-    Target("shift: name, shift, PIN", st.tuples(texts(["Kim"]), st.one_of(st.just(""), _ODD_TEXT), texts(["1234"])), shift),
-    Target("pager's page: answers", payloads([
-        {"id": _ULID, "action": "ack", "revision": 1}, {"lift": "kiosk/v1/site/kiosk-1"},
-    ]).map(_decoded), answer),
+    Target(
+        "shift: name, shift, PIN", st.tuples(texts(["Kim"]), st.one_of(st.just(""), _ODD_TEXT), texts(["1234"])), shift
+    ),
+    Target(
+        "pager's page: answers",
+        payloads(
+            [
+                {"id": _ULID, "action": "ack", "revision": 1},
+                {"lift": "kiosk/v1/site/kiosk-1"},
+            ]
+        ).map(_decoded),
+        answer,
+    ),
     Target("Accept-Language", texts(["de-AT,de;q=0.9,en;q=0.5", "*", "fr;q=nan"]), accepted_language),
-]  # fmt: skip
+]
