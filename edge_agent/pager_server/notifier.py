@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -83,6 +84,9 @@ def read_condition(state_dir: Path, *, unix_s: float, started_unix_s: float) -> 
                 for one in body["failing"][:_MAX_FAILING]]  # fmt: skip
         since = body["away_since_unix_s"]
         condition = Condition(None if since is None else float(since), tuple(told))
+        times_s = (condition.away_since_unix_s or 0.0, *(one.since_unix_s for one in told))
+        if not all(math.isfinite(time_s) for time_s in times_s):
+            raise ValueError("not a time")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Condition() if unix_s - started_unix_s < AWAY_S else Condition(started_unix_s)
     if unix_s - beat_unix_s > AWAY_S:

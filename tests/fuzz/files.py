@@ -46,6 +46,8 @@ _SECTIONS = [
 
 
 def config(raw: bytes) -> str:
+    if len(raw) > yaml_loader.MAX_BYTES:
+        return "refused: too large"  # before it is read, by `load`
     try:
         read = yaml_loader.loads(raw, Config, name="config.yaml", profiles=PROFILES)
     except ConfigError as error:

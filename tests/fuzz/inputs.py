@@ -31,7 +31,8 @@ ODD: tuple[Any, ...] = (
 
 _TOKENS = (
     b"{", b"}", b"[", b"]", b":", b",", b'"', b"'", b"\\", b"- ", b"null", b"-1", b"1e999", b"NaN", b"\xff",
-    b"\xed\xa0\x80", b"\x00", b"\n", b"\r\n", b"\t", b"&a ", b"*a", b"<<: ", b"!!python/x ", b"|\n", b"? ", b"%", b"=", b";",
+    b"\xed\xa0\x80", b"\x00", b"\n", b"\r\n", b"\t", b"&a ", b"*a", b"<<: ", b"!!python/x ", b"|\n", b"? ", b"%",
+    b"=", b";",
     b"//",
     b"@",    b"\xef\xbb\xbf", b"0x10", b"1:30", b"9" * 4400, b"[" * 2000, b"a" * 5000,
 )  # fmt: skip
