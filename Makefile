@@ -1,6 +1,7 @@
 # make demo    see it work (installs into .venv)
 # make test    everything CI checks
 # make faults  kill, freeze, cut, fill, forge; a table of what became of every alert (half an hour)
+# make fuzz    100,000 odd inputs for every parser that reads what strangers send (an hour and more)
 # make shift   a night in which kiosk, broker, server and phone come and go, and how long a pager was wrong (20 minutes)
 # make soak    half an hour at many times the usual pace; draws memory and file descriptors
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
@@ -30,7 +31,7 @@ KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
+.PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
 .PHONY: train docs install uninstall clean
 
 demo: $(VENV)/.demo
@@ -43,6 +44,9 @@ test: check $(VENV)/.test-tflite
 
 faults: $(VENV)/.test
 	$(VENV)/bin/python tests/faults
+
+fuzz: $(VENV)/.test
+	PYTHONPATH=tests $(VENV)/bin/python -m fuzz
 
 shift: $(VENV)/.test
 	$(VENV)/bin/python tests/shift

@@ -28,6 +28,8 @@ _MAX_DEPTH = 20
 _MAX_VALUES = 50_000
 #: Advice for a key that is given twice.
 KEEP_ONE = "keep one of them"
+#: Of a value, so much stands in an error, which is one line.
+_MAX_SHOWN = 100
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 
@@ -89,6 +91,7 @@ class Origin(NamedTuple):
 def failure(node: yaml.Node, path: str, problem: str) -> ConfigError:
     """Return the error about a node, with its file and line and the dotted path of the value."""
     file, line = Origin.of(node)
+    path = _short(path)
     return ConfigError(f"{file}:{line}: {path}: {problem}" if path else f"{file}:{line}: {problem}")
 
 
@@ -214,9 +217,12 @@ def items(node: yaml.Node, path: str, *, twice: str = KEEP_ONE) -> list[tuple[st
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise failure(key, path, "keys must be plain words")
+        if key.tag.endswith(":merge"):
+            raise failure(key, path, "merge keys are not read; write out what they stand for")
+        _check_text(key, path)
         line = Origin.of(key).line
         if key.value in known:
-            given = f"{key.value!r} is given in line {known[key.value]} and again in line {line}"
+            given = f"{_shown(key)} is given in line {known[key.value]} and again in line {line}"
             raise failure(key, path, f"{given}; {twice}")
         known[key.value] = line
         found.append((key.value, key, value))
@@ -232,11 +238,11 @@ def _mapping_to_dataclass(node: yaml.Node, kind: Any, place: _Place, depth: int)
             raise place.fail(key_node, f"{key!r} is no longer an option: {kind.REMOVED[key]}")
         key = getattr(kind, "RENAMED", {}).get(key, key)
         if key in values:
-            raise place.fail(key_node, f"{key!r} is given twice, by its former name {key_node.value!r} too")
+            raise place.fail(key_node, f"{key!r} is given twice, by its former name {_shown(key_node)} too")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"
-            raise place.fail(key_node, f"unknown key {key!r}; {hint}")
+            raise place.fail(key_node, f"unknown key {_shown(key_node)}; {hint}")
         values[key] = _convert(value, hints[key], known[key].metadata, place.below(key), depth + 1)
     for name, declared in known.items():
         if name not in values and declared.default is MISSING and declared.default_factory is MISSING:
@@ -285,7 +291,7 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     if not isinstance(node, yaml.ScalarNode):
         quotes = f"; {_IN_QUOTES}" if kind is str else ""
         raise place.fail(node, f"expected {wanted}{quotes}")
-    given = "what is given" if limits.get("secret") else repr(node.value)
+    given = "what is given" if limits.get("secret") else _shown(node)
     wrong = place.fail(node, f"{given} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:
@@ -303,6 +309,7 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
         return number
     if tag == "null":
         raise wrong
+    _check_text(node, place.path)
     pattern = limits.get("pattern")
     if pattern is not None and re.fullmatch(pattern, node.value) is None:
         raise wrong
@@ -321,6 +328,24 @@ def _number(text: str, kind: Any, limits: typing.Mapping[str, Any]) -> Any:
     if number != number or (low is not None and number < low) or (high is not None and number > high):
         return None
     return number
+
+
+def _check_text(node: yaml.ScalarNode, path: str) -> None:
+    """Refuse what no file may be called and no message may hold: NUL, and half of a surrogate pair."""
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in node.value):
+        raise failure(node, path, f"{_shown(node)} holds a sign that no text may hold")
+
+
+def _shown(node: yaml.Node) -> str:
+    """Return what stands there, as much of it as an error has room for."""
+    if isinstance(node, yaml.ScalarNode):
+        return _short(repr(node.value))
+    return "a sequence" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+def _short(text: str) -> str:
+    short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return "".join(sign if sign.isprintable() else "?" for sign in short)
 
 
 def expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:

@@ -247,6 +247,12 @@ def test_check_config_tries_the_model_and_the_certificates(run_command, tmp_path
         ("emotion: {model: nope}", 3, "is the model installed"),
         ("mqtt: {tls: {enabled: true, ca_file: /nowhere}}", 2, "mqtt.tls"),
         ("rules:\n- name: a\n  emotions: [angry, sad]", 2, "give it a number such as upper"),
+        (
+            "web: {enabled: true, tls_cert: a.pem, tls_key: b.pem}",
+            2,
+            "cannot use the certificate a.pem with the key b.pem",
+        ),
+        ("web: {enabled: true, tls_cert: a.pem}", 2, "tls_cert and tls_key belong together"),
         ("web: {enabled: true, host: 0.0.0.0}", 2, "name a file with a token in web.token_file"),
     ):
         file.write_text(text + "\n")

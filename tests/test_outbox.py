@@ -208,3 +208,22 @@ def test_a_turned_bit_alters_no_message_stops_no_other_and_is_told(tmp_path, clo
         shutil.rmtree(folder)
     assert put_aside >= 2
     assert set_aside < len(spots)
+
+
+def test_what_is_kept_is_bounded_whatever_was_removed_rolled_back_or_damaged(outbox, tmp_path, clock):
+    for number in range(4):
+        outbox.add(Message(f"t/{number}", b"x" * 240))
+    outbox._db.execute("UPDATE message SET payload = zeroblob(240) WHERE seq = 1")
+    outbox.remove([2])
+    outbox._db.execute("CREATE TRIGGER refuse BEFORE INSERT ON note BEGIN SELECT raise(ABORT, 'no'); END")
+    with pytest.raises(StateError):
+        outbox.add(Message("lost", b"x" * 900), note=("a", "b"))
+    outbox.close()
+    again = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    for number in range(4, 300):
+        again.add(Message(f"t/{number}", b"x" * 240, priority=Priority.ALERT))
+        kept = again._db.execute("SELECT sum(length(payload)), count(*) FROM message").fetchone()
+        assert kept[0] <= 1000
+    assert kept == (960, 4)
+    assert again.damaged == 1
+    again.close()

@@ -99,7 +99,7 @@ def from_text(text: str, *, now_s: float, unix_s: float) -> list[Rectangle]:
             Rectangle(_as_box(one["box"]), now_s + min(float(one["until_unix_s"]) - unix_s, REMEMBER_S))
             for one in json.loads(text)
         ]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return []
     return [one for one in found if one.until_s > now_s]
 

@@ -95,9 +95,12 @@ def _check_web(config: Config) -> None:
 
     try:
         from edge_agent.web.access import read_token
+        from edge_agent.web.serving import tls_context
     except ImportError:
         raise ConfigError(f"web.enabled {web.NEEDS}") from None
     read_token(config.web.token_file, host=config.web.host, key="web.token_file")
+    if config.web.tls is not None:
+        tls_context(*config.web.tls)
 
 
 def _add_config(commands: Commands) -> None:

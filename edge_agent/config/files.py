@@ -146,7 +146,7 @@ def _on_profile(node: yaml.Node, schema: type[Any]) -> yaml.Node:
     for key, _, value in yaml_loader.items(node, ""):
         if key == "profile" and not value.tag.endswith(":null"):
             known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-            if value.value not in known:
+            if not isinstance(value, yaml.ScalarNode) or value.value not in known:
                 raise yaml_loader.failure(value, key, f"{value.value!r} is not one of {', '.join(known)}")
             path = PROFILES / f"{value.value}.yaml"
             return merge(node, yaml_loader.compose(path.read_bytes(), str(path)), schema)

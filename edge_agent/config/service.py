@@ -130,7 +130,18 @@ class Web:
     host: str = option("127.0.0.1", pattern=r"[^\s/]+")
     port: int = option(8080, low=0, high=65535)
     token_file: Path | None = option(None)
+    tls_cert: Path | None = option(None)
+    tls_key: Path | None = option(None)
     blur_faces: bool = option(default=False)
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidValueError("tls_cert and tls_key belong together; give both or neither")
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """Certificate and key; None for plain HTTP."""
+        return None if self.tls_cert is None or self.tls_key is None else (self.tls_cert, self.tls_key)
 
 
 @dataclass(frozen=True, slots=True)

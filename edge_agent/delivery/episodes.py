@@ -20,7 +20,7 @@ from typing import Any
 from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.people import Mute
 from edge_agent.config import Rule
-from edge_agent.delivery.messages import MessageError, is_ulid, parse_object
+from edge_agent.delivery.messages import MessageError, is_name, is_ulid, parse_object
 
 #: An alert that nobody watched for longer is over: who it was about has left.
 MAX_GAP_S = 300.0
@@ -28,6 +28,10 @@ MAX_GAP_S = 300.0
 MAX_QUIET_S = 86_400.0
 #: Largest sequence number that is believed; every JSON reader holds it exactly.
 MAX_SEQUENCE = 2**53 - 1
+#: Largest revision, and number of people, that pagers believe.
+_MAX_NUMBER = 1_000_000
+#: No time of a message is later, in the year 4147: it must be possible to write it again, with its expiry.
+_LATEST_UNIX_S = 2.0**36
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def from_text(text: str, rules: Iterable[Rule], *, now: Now) -> tuple[Episodes, 
         for name, x, y, width, height, left_s in body.get("mutes", ()) if recent else ():
             box = (float(x), float(y), float(width), float(height))
             mutes.append(Mute(str(name), box, now.alert_s + min(float(left_s), MAX_QUIET_S) - gap_s))
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return Episodes((), {}, (), {}), []
     return Episodes(kept, quiet, mutes, raised_unix_s, snoozed_by, sequence), over
 
@@ -218,7 +222,10 @@ def corrected(
 
 def _unix_s(rfc3339: str) -> float:
     # Python 3.10 reads no Z.
-    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
+    unix_s = datetime.fromisoformat(rfc3339.replace("Z", "+00:00")).timestamp()
+    if not 0 <= unix_s < _LATEST_UNIX_S:
+        raise ValueError(rfc3339)
+    return unix_s
 
 
 def _as_listed(
@@ -231,12 +238,18 @@ def _as_listed(
     groups = (rule.group, *(level.group for level in rule.escalation))
     level = min(max(0, int(entry["level"])), len(groups) - 1)
     score, people = float(entry["score"]), int(entry["people"])
+    by, zone, reason = entry["by"], entry["zone"], entry["reason"]
+    # It is published again.
+    if not is_name(zone) or not is_name(rule.name) or (by != "" and not is_name(by)) or reason not in ("", "on_my_way"):
+        raise ValueError(entry["id"])
+    if max(revision, people) > _MAX_NUMBER:
+        raise ValueError(entry["id"])
     if entry["step"] not in ("raised", "escalated", "acked") or min(revision, people) < 1 or not 0 <= score <= 1:
         raise ValueError(entry["id"])
     return Alert(
         id=str(entry["id"]),
         rule=rule,
-        zone=str(entry["zone"]),
+        zone=zone,
         step=entry["step"],
         revision=revision,
         score=score,
@@ -245,8 +258,8 @@ def _as_listed(
         # Rather the next level too soon than too late.
         paged_s=raised_s if noted is None else noted.paged_s,
         changed_s=now.alert_s,
-        by=str(entry["by"]),
-        reason=str(entry["reason"]),
+        by=by,
+        reason=reason,
         level=level,
         left_out=tuple(one for one in range(level) if groups[one] not in entry["groups"]),
         # An answer to less than what the list shows may be about fewer people.

@@ -374,8 +374,12 @@ def parse_snooze(body: Mapping[str, Any], *, may_lift: bool = False) -> float:
     return float(snooze_s)
 
 
-def _finite(number: str) -> float:
-    """Return a number of a JSON text; Python would take NaN and infinity, which no browser can read."""
+def finite(number: str) -> float:
+    """Return a number of a JSON text; Python would take NaN and infinity, which no browser can read.
+
+    Raises:
+        ValueError: it is one of those.
+    """
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(number)
@@ -391,7 +395,7 @@ def parse_object(payload: bytes, *, schema: str) -> dict[str, Any]:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise MessageError(f"{len(payload)} bytes are more than {MAX_PAYLOAD_BYTES}")
     try:
-        body = json.loads(payload, parse_float=_finite, parse_constant=_finite)
+        body = json.loads(payload, parse_float=finite, parse_constant=finite)
     except (ValueError, RecursionError):
         raise MessageError("not JSON") from None
     if not isinstance(body, dict) or body.get("schema") != schema or body.get("version") != 1:

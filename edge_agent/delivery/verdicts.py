@@ -60,5 +60,5 @@ def _from_text(text: str) -> dict[str, tuple[str, str]]:
     """Return what `_write` wrote; nothing where it is something else."""
     try:
         return {str(alert_id): (str(rule), str(said)) for alert_id, (rule, said) in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}

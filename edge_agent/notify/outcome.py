@@ -27,6 +27,8 @@ class Outcome:
 
 #: Where nobody can help but who set it up: no or a wrong key, token or password.
 REFUSALS = (401, 403)
+#: Longer than so many seconds no service keeps a page back, whatever it says: the next one may be worth a try.
+_MAX_WAIT_S = 3600.0
 
 
 def judge(status: int, retry_after: str | None = None, *, unix_s: float = 0.0) -> Outcome:
@@ -48,8 +50,8 @@ def judge(status: int, retry_after: str | None = None, *, unix_s: float = 0.0) -
 def _seconds(retry_after: str | None, unix_s: float) -> float:
     text = (retry_after or "").strip()
     if text.isascii() and text.isdecimal():
-        return float(text[:9])
+        return min(_MAX_WAIT_S, float(text[:9]))
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - unix_s)
-    except (ValueError, TypeError, OverflowError):
+        return min(_MAX_WAIT_S, max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - unix_s))
+    except (ValueError, TypeError, OverflowError, LookupError):
         return 0.0

@@ -162,7 +162,7 @@ class Queue:
         with guard(self._path):
             rows = self._db.execute(f"SELECT {columns} FROM delivery WHERE {condition}", values).fetchall()
         return [
-            Delivery(seq, recipient, kind, _page(page), created_s, expires_s, attempts)
+            Delivery(seq, recipient, kind, read_page(page), created_s, expires_s, attempts)
             for seq, recipient, kind, page, created_s, expires_s, attempts in rows
         ]
 
@@ -175,6 +175,7 @@ class Queue:
         self._db.close()
 
 
-def _page(text: str) -> Page:
+def read_page(text: str) -> Page:
+    """Return what was kept of a page as JSON."""
     body = json.loads(text)
     return Page(**{**body, "groups": tuple(body["groups"]), "emotions": tuple(body["emotions"])})

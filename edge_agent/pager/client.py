@@ -11,7 +11,16 @@ from typing import Any, TypeAlias
 
 from edge_agent.alerting.alert import Action
 from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
-from edge_agent.delivery.messages import MAX_BODIES, Ack, Message, MessageError, is_ulid, parse_ack, parse_object
+from edge_agent.delivery.messages import (
+    MAX_BODIES,
+    Ack,
+    Message,
+    MessageError,
+    is_ulid,
+    parse_ack,
+    parse_object,
+    printable,
+)
 from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk, Kiosks
 from edge_agent.pager.page import Page, parse_page
@@ -34,6 +43,8 @@ MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
 _KEPT_WITHIN_S = 1.0
 #: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
 _MAX_IDS = 1000
+#: More characters has no topic of a kiosk.
+_MAX_TOPIC = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ class Pager:
                     sender = _sender(event.topic)
                     if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
                         self._nonsense.add(sender)
-                        news.append(Nonsense(event.topic, str(error)))
+                        news.append(Nonsense(printable(event.topic), str(error)))
         if self._doubt_s is not None and self._monotonic() >= self._doubt_s:
             self._doubt_s = None
             for topic in self.kiosks.doubt():
@@ -148,6 +159,8 @@ class Pager:
         return [*news, *self._answered_elsewhere(), *self._given_up()]
 
     def _received(self, event: Received) -> list[News]:
+        if not event.topic.isprintable() or len(event.topic) > _MAX_TOPIC:
+            raise MessageError("its topic is none of a kiosk")
         device_topic = _sender(event.topic)
         _, _, below = event.topic.partition("/alert/")
         if "/ack/" in event.topic:

@@ -118,7 +118,11 @@ class _Pages:
     async def see(self, request: web.Request) -> web.Response:
         by, body = self._by(request), await _body(request)
         ids = body.get("ids")
-        if not isinstance(ids, list) or len(ids) > MAX_MISSED or not all(isinstance(one, str) for one in ids):
+        if (
+            not isinstance(ids, list)
+            or len(ids) > MAX_MISSED
+            or not all(isinstance(one, str) and is_ulid(one) for one in ids)
+        ):
             raise web.HTTPBadRequest(text=f"no list of at most {MAX_MISSED} pages")
         await _in_thread(lambda: self._history.see(ids, by=by))
         return web.json_response({})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_agent.delivery.messages import printable
+from edge_agent.delivery.messages import finite, printable
 
 FILE_NAME = "notifier.json"
 #: How often it gives a sign of life, and after how many seconds without one it is away.
@@ -78,12 +79,15 @@ def read_condition(state_dir: Path, *, unix_s: float, started_unix_s: float) -> 
     path = state_dir / FILE_NAME
     try:
         beat_unix_s = path.stat().st_mtime
-        body = json.loads(path.read_bytes()[:_MAX_BYTES])
+        body = json.loads(path.read_bytes()[:_MAX_BYTES], parse_float=finite, parse_constant=finite)
         told = [Failing(printable(one["name"]), float(one["since_unix_s"]), printable(one["problem"]))
                 for one in body["failing"][:_MAX_FAILING]]  # fmt: skip
         since = body["away_since_unix_s"]
         condition = Condition(None if since is None else float(since), tuple(told))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        times_s = (condition.away_since_unix_s or 0.0, *(one.since_unix_s for one in told))
+        if not all(math.isfinite(time_s) for time_s in times_s):
+            raise ValueError("not a time")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Condition() if unix_s - started_unix_s < AWAY_S else Condition(started_unix_s)
     if unix_s - beat_unix_s > AWAY_S:
         return Condition(beat_unix_s, condition.failing)

@@ -120,7 +120,7 @@ class Reach:
                 body, name=person.name, language=language_of(request), duty=person.duty, loopback=self._loopback
             )
             await asyncio.to_thread(self.subscriptions.put, one)
-            if isinstance(before, str) and before != one.endpoint:
+            if isinstance(before, str) and before.isprintable() and before != one.endpoint:
                 await asyncio.to_thread(self.subscriptions.remove, before)
         except StateError as error:
             raise web.HTTPServiceUnavailable(text=str(error)) from None
@@ -134,7 +134,7 @@ class Reach:
             endpoint = (await request.json())["endpoint"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise web.HTTPBadRequest(text="no endpoint") from None
-        if self.subscriptions is not None and isinstance(endpoint, str):
+        if self.subscriptions is not None and isinstance(endpoint, str) and endpoint.isprintable():
             try:
                 await asyncio.to_thread(self.subscriptions.remove, endpoint)
             except StateError as error:

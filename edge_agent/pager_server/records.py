@@ -51,13 +51,15 @@ def parse_query(given: Mapping[str, str]) -> Query:
     """Return what a page asks for.
 
     Raises:
-        ValueError: a day is none, or the kind is not known.
+        ValueError: a day is none, the kind is not known, or what is looked for is no text.
     """
     first, last = (_day(given[key]) if given.get(key) else None for key in ("from", "to"))
     kind = given.get("kind", "")
     if kind not in KINDS:
         raise ValueError(kind)
-    return Query(given.get("search", "")[:100], given.get("kiosk", ""), kind, first, last)
+    text, kiosk = given.get("search", "")[:100], given.get("kiosk", "")
+    (text + kiosk).encode()  # half a surrogate pair is no text
+    return Query(text, kiosk, kind, first, last)
 
 
 def _day(text: str) -> date:

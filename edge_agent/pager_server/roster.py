@@ -133,13 +133,13 @@ class Roster:
 
     def _open(self, proof: str) -> dict[str, Any] | None:
         text, _, signature = proof.partition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), self._signature(text).encode()):
+        if not hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), self._signature(text).encode()):
             return None
         body: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text))
         return body
 
     def _signature(self, text: str) -> str:
-        data = b"edge-agent shift\0" + text.encode("utf-8", "surrogateescape")
+        data = b"edge-agent shift\0" + text.encode("utf-8", "surrogatepass")
         return hmac.new(self._key, data, hashlib.sha256).hexdigest()
 
 
@@ -160,7 +160,7 @@ def verify_pin(hashed: str, pin: str) -> bool:
 
     try:
         return bool(argon2.PasswordHasher().verify(hashed, pin))
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeEncodeError):
         return False
 
 

@@ -293,16 +293,27 @@ class WebPager:
 
     def _answer(self, text: str, *, by: str) -> None:
         """Take an answer; what is none is ignored, the browser shows what the page became."""
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            body = json.loads(text)
-            if "lift" in body:
-                self._lifted.put((str(body["lift"]), by))
-                self._wake.set()
-                return
-            alert_id, action, revision = body["id"], body["action"], body.get("revision", 0)
-            fits = isinstance(alert_id, str) and action in ACTIONS and isinstance(revision, int)
-            if fits:
-                self.answer(alert_id, action, by=by, revision=revision)
+        said = parse_answer(text)
+        if isinstance(said, str):
+            self._lifted.put((said, by))
+            self._wake.set()
+        elif said is not None:
+            alert_id, action, revision = said
+            self.answer(alert_id, action, by=by, revision=revision)
+
+
+def parse_answer(text: str) -> str | tuple[str, Action, int] | None:
+    """Return what a browser says: the topic of a kiosk whose snoozes end, or an alert's id, the answer to it and the
+    revision that was seen, 0 where it does not say; None for anything else.
+    """
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        body = json.loads(text)
+        if "lift" in body:
+            return str(body["lift"])
+        alert_id, action, revision = body["id"], body["action"], body.get("revision", 0)
+        if isinstance(alert_id, str) and action in ACTIONS and isinstance(revision, int):
+            return alert_id, action, revision
+    return None
 
 
 def _as_card(page: Page) -> dict[str, Any]:

@@ -71,6 +71,6 @@ def _parse(text: str | None, ranges: Mapping[str, tuple[float, float]]) -> dict[
     try:
         body = json.loads(text or "null")
         baseline = {name: [float(n) for n in body[name]] for name in ranges}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return baseline if all(len(counts) == _BINS for counts in baseline.values()) else None

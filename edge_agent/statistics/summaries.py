@@ -92,7 +92,20 @@ def read(state_dir: Path, *, since_s: float) -> list[Interval]:
             rows = db.execute("SELECT * FROM summary WHERE end_s >= ? ORDER BY begin_s", (int(since_s),)).fetchall()
     except sqlite3.Error:
         return []
-    return [Interval(begin_s, end_s, **json.loads(body)) for begin_s, end_s, body in rows]
+    intervals = (as_interval(*row) for row in rows)
+    return [one for one in intervals if one is not None]
+
+
+def as_interval(begin_s: int, end_s: int, body: str) -> Interval | None:
+    """Return a row of the file; None for one that a worn card has altered."""
+    try:
+        stated = json.loads(body)
+        visits, satisfied = int(stated["visits"]), float(stated["satisfied"])
+        shares = {str(name): float(share) for name, share in stated["shares"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    fits = 0 < visits < 2**31 and all(0 <= share <= 1 for share in (satisfied, *shares.values()))
+    return Interval(begin_s, end_s, visits, shares, satisfied) if fits else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

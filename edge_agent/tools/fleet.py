@@ -60,7 +60,7 @@ class Device:
         if isinstance(snoozed, list) and snoozed and isinstance(snoozed[0], dict):
             return f"snoozed until {snoozed[0].get('until')} by {snoozed[0].get('by') or 'somebody'}"
         oldest_s = self.value("health", "outbox_oldest_s")
-        if isinstance(oldest_s, int | float) and oldest_s > _OLD_OUTBOX_S:
+        if isinstance(oldest_s, int | float) and _OLD_OUTBOX_S < oldest_s < 1e12:
             return f"messages wait for {oldest_s:.0f} s"
         return ""
 
@@ -174,5 +174,5 @@ def _local(said: str) -> str:
 def _age_s(said: Any, unix_s: float) -> float | None:
     try:
         return max(0.0, unix_s - datetime.fromisoformat(str(said).replace("Z", "+00:00")).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -31,7 +31,7 @@ class LiveServer(Observer):
     """Serves one device's live view.
 
     Raises:
-        ConfigError: the address cannot be listened on, or needs a token.
+        ConfigError: the address cannot be listened on, or needs a token, or the certificate cannot be used.
     """
 
     def __init__(self, config: Config, view: LiveView) -> None:
@@ -39,7 +39,9 @@ class LiveServer(Observer):
         token = read_token(settings.token_file, host=settings.host, key="web.token_file")
         self._config, self._view = config, view
         self._watchers: set[_Watcher] = set()
-        application = make_application(token=token, title=f"edge-agent {config.site.device}")
+        application = make_application(
+            token=token, title=f"edge-agent {config.site.device}", secure=settings.tls is not None
+        )
         add_static(application, ("/", "live.html"), ("/icon.svg", "icon.svg"))
         application.router.add_get("/api/device", self._device)
         application.router.add_get("/api/alerts", self._alerts)
@@ -49,7 +51,7 @@ class LiveServer(Observer):
         application.router.add_get("/api/ignore_zones", self._zones)
         application.router.add_put("/api/ignore_zones", self._draw_zones)
         application.router.add_get("/ws", self._watch)
-        self._server = Server(application, host=settings.host, port=settings.port)
+        self._server = Server(application, host=settings.host, port=settings.port, tls=settings.tls)
         self.url = self._server.url
         view.show = self._show
 

@@ -31,12 +31,12 @@ class Server:
     def __init__(
         self, application: web.Application, *, host: str, port: int, tls: tuple[Path, Path] | None = None
     ) -> None:
+        context = None if tls is None else tls_context(*tls)
         self.loop = asyncio.new_event_loop()
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S)
         self._listening: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
-        context = None if tls is None else _tls(*tls)
         starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self.loop)
         try:
             self.port = starting.result(_STARTED_WITHIN_S)
@@ -72,7 +72,12 @@ class Server:
         await self._runner.cleanup()
 
 
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return what serves with this certificate.
+
+    Raises:
+        ConfigError: a file cannot be read, is none, or they do not belong together.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devices import DEVICE_FAULTS
-from fuzz import fuzz_configs, fuzz_messages
 from processes import PROCESS_FAULTS
 from stage import Row, Scene
 
@@ -55,12 +54,6 @@ def rows(share: float, only: str, seed: int) -> Iterator[Row]:
             if re.search(only, fault_name):
                 scene = Scene(folder / re.sub(r"\W", "-", fault_name), frames, chance)
                 yield scene.run(fault_name, fault, tries=max(1, round(fault.tries * share)))
-        for fault_name, fuzz in (
-            ("fuzzed configurations", lambda n: fuzz_configs(folder, n, chance)),
-            ("fuzzed messages", lambda n: fuzz_messages(n, chance)),
-        ):
-            if re.search(only, fault_name):
-                yield fuzz(max(10, round(10_000 * share)))
 
 
 def main() -> int:

@@ -14,6 +14,8 @@ from edge_agent.errors import CameraError, ConfigError
 
 COLUMNS = ("file", "person", "start_s", "end_s", "expression")
 ANGRY = "angry"
+#: Of a cell.
+_MAX_CHARACTERS = 250
 CLIP_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()  # noqa: SIM905
 )
@@ -138,6 +140,9 @@ def _row(cells: Mapping[str, str], place: str, *, decimal_comma: bool) -> tuple[
     for column in ("file", "person", "start_s", "expression"):
         if not cells[column]:
             raise ConfigError(f"{place}: {column} is empty")
+    for column in COLUMNS:
+        if len(cells[column]) > _MAX_CHARACTERS or not cells[column].isprintable():
+            raise ConfigError(f"{place}: {column} is not {_MAX_CHARACTERS} printable characters or fewer")
     start_s = _seconds(cells["start_s"], "start_s", place, decimal_comma=decimal_comma)
     end_s = math.inf
     if cells["end_s"]:

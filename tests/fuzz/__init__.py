@@ -1,0 +1,1 @@
+"""Odd inputs for every parser that reads what strangers send."""
