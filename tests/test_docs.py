@@ -51,7 +51,9 @@ def test_the_site_builds_and_every_link_in_it_leads_somewhere(tmp_path):
     assert built.returncode == 0, built.stderr
     for page in tmp_path.rglob("*.html"):
         text = page.read_text()
-        assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://', text), f"{page.name} fetches from elsewhere"
+        assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://', text), (
+            f"{page.name} fetches from elsewhere"
+        )
 
 
 def test_each_file_that_is_kept_is_named_with_how_long():
