@@ -92,8 +92,8 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python requirements/licences.py
-	$(VENV)/bin/python requirements/audit.py
+	$(VENV)/bin/python -m requirements.licences
+	$(VENV)/bin/python -m requirements.audit $(AUDIT_ARGS)
 
 # What the tests ran with is what kiosks get: the other files take their versions from test.txt. lgpio has no wheel for
 # every Raspberry Pi OS; apt has it.
@@ -109,7 +109,7 @@ lock: $(VENV)/.test
 	echo pytest | $(LOCK) pyproject.toml - --extra tflite-runtime -o requirements/tflite-runtime.txt
 
 sbom: $(VENV)/.test
-	$(VENV)/bin/python requirements/sbom.py dist
+	$(VENV)/bin/python -m requirements.sbom dist
 
 # Two teachers learn from the labels, the network that ships from labels and teachers. A finished run is kept; an
 # interrupted one is resumed.
