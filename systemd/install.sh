@@ -1,10 +1,10 @@
 #!/bin/sh
-# Called by `make install` and `make uninstall`, as root; both can be run again and again.
-#   sh systemd/install.sh install      program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
-#   sh systemd/install.sh uninstall    all of it removed but configuration and state; PURGE=1 removes those too
-# EXTRAS names what is installed beside the agent itself: signing (of models), web (live view, pager page), metrics,
-# holidays (for opening hours), pins (of staff), notify (phones whose screen is off), gpio.
-# The configuration that is there is never changed. PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
+# Called by `make install`, `make install-pager` and `make uninstall`, as root; all can be run again and again.
+#   sh systemd/install.sh install        program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
+#   sh systemd/install.sh install-pager  the program only, with what pagers need: see docs/notifications.md, docs/pagers.md
+#   sh systemd/install.sh uninstall      all of it removed but configuration and state; PURGE=1 removes those too
+# Versions and hashes are those of requirements/kiosk.txt and pager.txt. The configuration that is there is never changed.
+# PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,18 +17,24 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-case ${1:-} in
-install)
+# program FILE: into /opt/edge-agent, with what requirements/FILE names.
+program() {
     python3 -c 'import venv, ensurepip' 2> /dev/null || {
         echo "python3-venv is missing: apt install python3-venv" >&2
         exit 1
     }
     # The Pi camera's driver comes from apt, so the environment sees system packages.
     [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
-    # shellcheck disable=SC2086
-    /opt/edge-agent/bin/python -m pip install --quiet --upgrade ${PIP_ARGS:-} ".[${EXTRAS:-signing,web,metrics}]"
+    pip="/opt/edge-agent/bin/python -m pip install --quiet --no-build-isolation ${PIP_ARGS:-}"
+    $pip --require-hashes -r requirements/build.txt
+    $pip --require-hashes -r "requirements/$1"
+    $pip --no-deps --force-reinstall .
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
+}
 
+case ${1:-} in
+install)
+    program kiosk.txt
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.tmpfiles /etc/tmpfiles.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.service $unit
@@ -57,6 +63,9 @@ installed. Next:
   sudo systemctl restart edge-agent             and watch it: journalctl -fu edge-agent
 END
     ;;
+install-pager)
+    program pager.txt
+    ;;
 uninstall)
     if running; then systemctl disable --quiet --now edge-agent.service 2> /dev/null || true; fi
     rm -rf /opt/edge-agent $unit $unit.d /etc/systemd/system/multi-user.target.wants/edge-agent.service
@@ -71,7 +80,7 @@ uninstall)
     fi
     ;;
 *)
-    sed -n '2,6s/^# *//p' "$0" >&2
+    sed -n '2,7s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

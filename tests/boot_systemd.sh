@@ -24,8 +24,7 @@ if [ ! -d "$tree/wheels" ]; then
     # shellcheck disable=SC2086
     python3 -m pip download --quiet --dest "$tree/wheels" --only-binary=:all: --python-version "$python" $platforms \
         --platform "manylinux2014_$(uname -m)" --platform any \
-        ai-edge-litert numpy 'opencv-python-headless<5' 'paho-mqtt>=2.2' PyYAML cryptography aiohttp prometheus_client \
-        'setuptools>=77' wheel
+        --require-hashes -r requirements/build.txt -r requirements/kiosk.txt
 fi
 
 cat > "$tree/probe.sh" << 'END'
