@@ -36,8 +36,8 @@ class Server:
         self._listening: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
-        context = None if tls is None else _tls(*tls)
-        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self.loop)
+        self._tls, self._context = tls, None if tls is None else _context(*tls)
+        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, self._context), self.loop)
         try:
             self.port = starting.result(_STARTED_WITHIN_S)
         except (OSError, UnicodeError) as error:  # the second for what no name of a computer can be
@@ -45,6 +45,17 @@ class Server:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from None
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
+
+    def renew(self) -> None:
+        """Read certificate and key anew; connections that are open go on as they are.
+
+        Raises:
+            ConfigError: they cannot be used; those from before still are.
+        """
+        if self._tls is not None and self._context is not None:
+            _context(*self._tls)
+            # Where connections are taken, so that none is while it changes.
+            self.loop.call_soon_threadsafe(self._context.load_cert_chain, *self._tls)
 
     def stop(self) -> None:
         """Close all connections and the thread."""
@@ -72,7 +83,7 @@ class Server:
         await self._runner.cleanup()
 
 
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key)
