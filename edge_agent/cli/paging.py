@@ -187,9 +187,7 @@ def _served(given: PagerSettings, options: argparse.Namespace) -> PagerSettings:
     """Return the server's settings, as the options change them."""
     if (options.tls_cert is None) != (options.tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together")
-    changes = {
-        key: value for key in _SERVED if (value := getattr(options, key)) is not None
-    }
+    changes = {key: value for key in _SERVED if (value := getattr(options, key)) is not None}
     if options.plain_http:
         changes["plain_http"] = True
     if not 0 <= changes.get("join_port", 0) <= 65535:

@@ -11,14 +11,16 @@ from edge_agent.web.pages import STATIC
 _STYLE = """
 main { max-width: 34rem; margin: 0 auto; padding: 1rem; }
 h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem; }
-details { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; padding: .6rem .9rem; margin: .6rem 0; }
+details { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; padding: .6rem .9rem;
+  margin: .6rem 0; }
 summary { cursor: pointer; font-weight: 600; min-height: 1.8rem; }
 details ol { padding-inline-start: 1.3rem; }
 li { margin: .5rem 0; }
 a { color: var(--link); }
-a.button { display: block; text-align: center; padding: .7rem; border-radius: .5rem; background: var(--action); color: #fff;
-  font-weight: 600; text-decoration: none; margin: .5rem 0; }
-code { display: block; overflow-wrap: anywhere; font-size: .8rem; background: var(--panel); padding: .5rem; border-radius: .4rem; }
+a.button { display: block; text-align: center; padding: .7rem; border-radius: .5rem; background: var(--action);
+  color: #fff; font-weight: 600; text-decoration: none; margin: .5rem 0; }
+code { display: block; overflow-wrap: anywhere; font-size: .8rem; background: var(--panel); padding: .5rem;
+  border-radius: .4rem; }
 .code { font-size: 1.5rem; letter-spacing: .1em; text-align: center; }
 svg { display: block; width: 100%; max-width: 16rem; margin: .8rem auto; border-radius: .5rem; }
 """
@@ -141,20 +143,26 @@ def phones_page(*, join: tuple[str, str], login: tuple[str, str], code: str, fin
         code: what to type in place of the second.
     """
     _ = translation(language).gettext
+    first, second = (
+        _("Scan this with the new phone's camera"),
+        _("Once it trusts the pager, scan this, or type the code"),
+    )
     parts = [
-        f"<h2>1. {html.escape(_('Scan this with the new phone’s camera'))}</h2>{join[1]}",
+        f"<h2>1. {html.escape(first)}</h2>{join[1]}",
         f'<p dir="ltr"><a href="{html.escape(join[0])}">{html.escape(join[0])}</a></p>',
     ]
     if fingerprint:
-        parts.append(_paragraph(_("SHA-256 fingerprint of the certificate:")) + f'<code dir="ltr">{fingerprint}</code>')
+        parts += [_paragraph(_("SHA-256 fingerprint of the certificate:")), f'<code dir="ltr">{fingerprint}</code>']
     if code:
         half = len(code) // 2
-        hint = _("This logs the phone in, without the token. It counts for ten minutes; reload this page for another.")
         parts += [
-            f"<h2>2. {html.escape(_('Once it trusts the pager, scan this, or type the code'))}</h2>{login[1]}",
-            f'<p class="code" dir="ltr">{code[:half]}-{code[half:]}</p>{_paragraph(hint)}',
-        ]
-    return _document(_("Another phone"), [*parts, f'<p><a href="/">{html.escape(_("Back to the pager"))}</a></p>'], language)
+            f"<h2>2. {html.escape(second)}</h2>{login[1]}",
+            f'<p class="code" dir="ltr">{code[:half]}-{code[half:]}</p>',
+            _paragraph(_("This logs the phone in, without the token. It counts for ten minutes; reload this page for "
+                         "another.")),
+        ]  # fmt: skip
+    back = html.escape(_("Back to the pager"))
+    return _document(_("Another phone"), [*parts, f'<p><a href="/">{back}</a></p>'], language)
 
 
 def _paragraph(text: str, *, kind: str = "") -> str:

@@ -1,7 +1,7 @@
 """How a phone becomes a pager: a certificate that it trusts, an address that it reaches, and codes to scan.
 
-A phone cannot fetch the certificate from a page that it does not trust yet. So a second, small server gives it away over
-plain HTTP, with a page that explains, and nothing else.
+A phone cannot fetch the certificate from a page that it does not trust yet. So a second, small server gives it away
+over plain HTTP, with a page that explains, and nothing else.
 """
 
 from __future__ import annotations
@@ -249,6 +249,4 @@ def _asked(request: web.Request) -> str:
 
 
 def _download(data: bytes, kind: str, name: str) -> web.Response:
-    return web.Response(
-        body=data, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
-    )
+    return web.Response(body=data, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -21,7 +21,7 @@ LOCAL_NETWORKS: tuple[Network, ...] = tuple(
         "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "::1/128", "2001:db8::/32", "fc00::/7",
     )
 )  # fmt: skip
-#: Domains that nobody on the internet owns: mDNS (RFC 6762), RFC 6761, RFC 8375, ICANN's `internal`, and what routers use.
+#: Domains that nobody on the internet owns: RFC 6762 (mDNS), 6761 and 8375, ICANN's `internal`, and what routers use.
 LOCAL_DOMAINS = ("local", "localhost", "home.arpa", "internal", "lan")
 #: Documentation addresses (RFC 5737): nothing is sent there.
 _ELSEWHERE = ("192.0.2.255", "2001:db8::1")

@@ -190,7 +190,9 @@ async def _log_in(
 def _login_page(request: web.Request, title: str, *, refused: bool = False) -> web.Response:
     language = language_of(request)
     _ = translation(language).gettext
-    title, label, button = (html.escape(text) for text in (_(title), _("Token, or a code of a colleague's page"), _("Log in")))
+    title, label, button = (
+        html.escape(text) for text in (_(title), _("Token, or a code of a colleague's page"), _("Log in"))
+    )
     problem = html.escape(_("That is not the token.")) if refused else ""
     text = f"""<!doctype html>
 <html lang="{language}" dir="{direction(language)}">
