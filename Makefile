@@ -14,6 +14,7 @@
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
+# make install-pager, make uninstall-pager   the page for phones, as root; see systemd/install-pager.sh
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -30,7 +31,7 @@ TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: train install uninstall clean
+.PHONY: train install uninstall install-pager uninstall-pager clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -102,6 +103,9 @@ train: $(VENV)/.test
 
 install uninstall:
 	sh systemd/install.sh $@
+
+install-pager uninstall-pager:
+	sh systemd/install-pager.sh $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

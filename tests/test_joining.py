@@ -1,4 +1,4 @@
-"""A phone joins: a certificate that it can trust, a code to scan, a page that explains; in the end in a real browser."""
+"""A phone joins: a certificate that it can trust, a code to scan, a page that explains; at last in a real browser."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605
 BLOCKS = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
 
 
+def read(picture: np.ndarray) -> str:
+    """The code in a grey picture; OpenCV overlooks one in two hundred at any one size."""
+    sizes = (cv2.resize(picture, None, fx=by, fy=by, interpolation=cv2.INTER_NEAREST) for by in (1, 4, 7, 8))
+    return next(filter(None, (cv2.QRCodeDetector().detectAndDecode(one)[0] for one in sizes)), "")
+
+
 def scanned(lines: list[str]) -> list[str]:
     """What a camera reads in the codes that stand between other lines."""
     found, rows = [], []
@@ -51,8 +57,7 @@ def scanned(lines: list[str]) -> list[str]:
             upper_and_lower = zip(*(BLOCKS[character] for character in line), strict=True)
             rows += [list(row) for row in upper_and_lower]
         elif rows:
-            picture = np.kron(np.array(rows, np.uint8) * 255, np.ones((8, 8), np.uint8))
-            found.append(cv2.QRCodeDetector().detectAndDecode(picture)[0])
+            found.append(read(np.array(rows, np.uint8) * 255))
             rows = []
     return found
 
@@ -201,7 +206,7 @@ def serve():
 
 
 def test_other_addresses_and_a_near_end_make_another_certificate_without_a_restart(tmp_path, serve):
-    here, now = [ip_address("192.168.1.20")], [datetime.now(timezone.utc)]
+    here, now = [ip_address("192.168.1.20")], [datetime.now(timezone.utc) - timedelta(days=300)]
     own = Own(tmp_path, addresses=lambda: tuple(here), now=lambda: now[0])
     server, authority = serve(own.files), own.authority.der
     first = presented(server.port, authority)
@@ -321,7 +326,7 @@ def test_from_the_first_code_to_a_pager_that_can_be_installed(start, phone, run_
     launch, install = phone
     page = launch(user_agent=ANDROID)
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
-        page.goto(f"https://127.0.0.1:{server.port}/")
+        page.context.new_page().goto(f"https://127.0.0.1:{server.port}/")
     page.goto(server.door)
     expect(page.get_by_role("heading", name="1. Trust the pager")).to_be_visible()
     accessible(page)
@@ -358,7 +363,9 @@ def test_from_the_first_code_to_a_pager_that_can_be_installed(start, phone, run_
     screenshot(page, "phones")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     pictures = [cv2.imdecode(np.frombuffer(one.screenshot(), np.uint8), 0) for one in page.locator("svg").all()]
-    assert [cv2.QRCodeDetector().detectAndDecode(one)[0] for one in pictures] == [begin, log_in]
+    first, second = (read(one) for one in pictures)
+    assert (first, second.partition("#")[0]) == (begin, log_in.partition("#")[0])
+    assert page.locator(".code").inner_text().replace("-", "") == second.partition("#")[2]
 
 
 def test_over_plain_http_the_page_says_what_it_cannot_do(start, phone):
