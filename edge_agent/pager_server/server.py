@@ -116,7 +116,7 @@ class WebPager:
         self._joining.add_routes(application)
         self._server = Server(application, host=settings.host, port=settings.port, tls=self._joining.tls)
         self._joining.open(self._server)
-        self.url = self._joining.url
+        self.url = self._server.url
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
