@@ -17,7 +17,8 @@
 # make docs    the documentation as a site, in build/site
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
-# make install, make install-pager, make uninstall   as root; see systemd/install.sh
+# make install, make uninstall   the service, as root; see systemd/install.sh
+# make install-pager, make uninstall-pager   the page for phones, as root; see systemd/install-pager.sh
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -39,7 +40,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --f
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: lock sbom train docs install install-pager uninstall clean
+.PHONY: lock sbom train docs install uninstall install-pager uninstall-pager clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -134,8 +135,11 @@ docs: $(VENV)/.test
 	$(VENV)/bin/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
-install install-pager uninstall:
+install uninstall:
 	sh systemd/install.sh $@
+
+install-pager uninstall-pager:
+	sh systemd/install-pager.sh $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

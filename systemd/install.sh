@@ -1,9 +1,8 @@
 #!/bin/sh
-# Called by `make install`, `make install-pager` and `make uninstall`, as root; all can be run again and again.
+# Called by `make install` and `make uninstall`, as root; both can be run again and again.
 #   sh systemd/install.sh install        program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
-#   sh systemd/install.sh install-pager  the program only, with what pagers need: see docs/notifications.md, docs/pagers.md
 #   sh systemd/install.sh uninstall      all of it removed but configuration and state; PURGE=1 removes those too
-# Versions and hashes are those of requirements/kiosk.txt and pager.txt. The configuration that is there is never changed.
+# Versions and hashes are those of requirements/kiosk.txt. The configuration that is there is never changed.
 # PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
@@ -63,9 +62,6 @@ installed. Next:
   sudo systemctl restart edge-agent             and watch it: journalctl -fu edge-agent
 END
     ;;
-install-pager)
-    program pager.txt
-    ;;
 uninstall)
     if running; then systemctl disable --quiet --now edge-agent.service 2> /dev/null || true; fi
     rm -rf /opt/edge-agent $unit $unit.d /etc/systemd/system/multi-user.target.wants/edge-agent.service
@@ -80,7 +76,7 @@ uninstall)
     fi
     ;;
 *)
-    sed -n '2,7s/^# *//p' "$0" >&2
+    sed -n '2,6s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 #: Seconds; a link that swallows packets is noticed after twice as many.
 PAGER_KEEPALIVE_S = 5
 
+_SERVED = ("token_file", "tls_cert", "tls_key", "join_port")
+_TOKEN_KEY = "--token-file, or in pager.token_file"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -62,8 +65,11 @@ def _add_pager(commands: Commands) -> None:
     page.add_argument("--web", action="store_true", help="serve it; needs the extra `web`")
     page.add_argument("--listen", metavar="HOST:PORT", help="default: the configuration's, 127.0.0.1:8090")
     page.add_argument("--token-file", type=Path, help="token to log in with; needed beyond this computer")
-    page.add_argument("--tls-cert", type=Path, help="certificate with its chain; browsers install pages over TLS only")
+    page.add_argument("--tls-cert", type=Path, help="certificate with its chain (default: one of its own)")
     page.add_argument("--tls-key", type=Path, help="its key")
+    page.add_argument("--plain-http", action="store_true", help="no TLS; for behind a proxy that has it")
+    page.add_argument("--join-port", type=int, metavar="PORT", help="where phones get the certificate; default: 8091")
+    page.add_argument("--join", action="store_true", help="show the codes that a new phone scans, and end")
     pins = command.add_argument_group("lamp, buzzer and button", "pins by their BCM numbers")
     pins.add_argument("--gpio", action="store_true", help="use them; needs the extra `gpio`")
     pins.add_argument("--lamp", type=int, default=17, metavar="PIN", help="default: %(default)s")
@@ -76,6 +82,8 @@ def _pager(options: argparse.Namespace) -> int:
     from edge_agent.pager.client import TOPICS, Pager
 
     config = settings(options)
+    if options.join:
+        return _join(config, options)
     mqtt = config.mqtt
     site, device = segment("--site", options.site), segment("--device", options.device)
     if options.auto_ack is not None and not 0 <= options.auto_ack < float("inf"):
@@ -152,19 +160,40 @@ def _web_pager(pages: Pager, wake: threading.Event, config: Config, options: arg
     except ImportError:
         raise ConfigError(f"--web {web.NEEDS}") from None
     served = _served(config.pager, options)
-    token = read_token(served.token_file, host=served.host, key="--token-file, or in pager.token_file")
-    pager = WebPager(pages, wake, served, token=token, notify=config.notify)
-    print(f"staff pager at {pager.url}", flush=True)
-    return pager
+    token = read_token(served.token_file, host=served.host, key=_TOKEN_KEY)
+    return WebPager(pages, wake, served, token=token, notify=config.notify, say=_say)
+
+
+def _join(config: Config, options: argparse.Namespace) -> int:
+    from edge_agent import web
+
+    try:
+        from edge_agent.pager_server.joining import codes
+        from edge_agent.web.access import read_token
+    except ImportError:
+        raise ConfigError(f"--join {web.NEEDS}") from None
+    served = _served(config.pager, options)
+    token = read_token(served.token_file, host=served.host, key=_TOKEN_KEY)
+    for line in codes(served, token=token, unix_s=time.time()):
+        _say(line)
+    return 0
+
+
+def _say(line: str) -> None:
+    """Print a line at once; what its encoding lacks, such as a code's blocks, as question marks."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def _served(given: PagerSettings, options: argparse.Namespace) -> PagerSettings:
     """Return the server's settings, as the options change them."""
     if (options.tls_cert is None) != (options.tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together")
-    changes = {
-        key: value for key in ("token_file", "tls_cert", "tls_key") if (value := getattr(options, key)) is not None
-    }
+    changes = {key: value for key in _SERVED if (value := getattr(options, key)) is not None}
+    if options.plain_http:
+        changes["plain_http"] = True
+    if not 0 <= changes.get("join_port", 0) <= 65535:
+        raise ConfigError(f"--join-port {options.join_port} is no port")
     if options.listen is not None:
         host, _, port = options.listen.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:

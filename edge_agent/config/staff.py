@@ -41,6 +41,8 @@ class Pager:
     token_file: Path | None = option(None)
     tls_cert: Path | None = option(None)
     tls_key: Path | None = option(None)
+    plain_http: bool = option(default=False)
+    join_port: int = option(8091, low=0, high=65535)
     url: str | None = option(None, pattern=r"https?://[^\s]+", secret="address")
     state_dir: Path = option(Path("pager-state"), in_working_folder=True)
     language: str | None = option(None, pattern="|".join(LANGUAGES))
@@ -53,6 +55,8 @@ class Pager:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidValueError("tls_cert and tls_key belong together; give both or neither")
+        if self.plain_http and self.tls_cert is not None:
+            raise InvalidValueError("plain_http has no use for a certificate; leave out one of the two", "plain_http")
 
 
 @dataclass(frozen=True, slots=True)

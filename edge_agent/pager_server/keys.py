@@ -31,7 +31,7 @@ def vapid_key(state_dir: Path) -> bytes:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
-    return _made_once(state_dir / VAPID, make)
+    return made_once(state_dir / VAPID, make)
 
 
 def public_part(private_pem: bytes) -> str:
@@ -59,7 +59,7 @@ def link_key(state_dir: Path) -> bytes:
         ConfigError: others may read it.
         StateError: it cannot be read or made.
     """
-    return _made_once(state_dir / LINKS, lambda: secrets.token_bytes(_KEY_BYTES))
+    return made_once(state_dir / LINKS, lambda: secrets.token_bytes(_KEY_BYTES))
 
 
 def shift_key(state_dir: Path) -> bytes:
@@ -69,7 +69,7 @@ def shift_key(state_dir: Path) -> bytes:
         ConfigError: others may read it.
         StateError: it cannot be read or made, or is no key.
     """
-    key = _made_once(state_dir / SHIFTS, lambda: secrets.token_bytes(_KEY_BYTES))
+    key = made_once(state_dir / SHIFTS, lambda: secrets.token_bytes(_KEY_BYTES))
     if len(key) != _KEY_BYTES:
         raise StateError(f"{state_dir / SHIFTS} is no key; remove it, and everybody begins their shift anew")
     return key
@@ -81,10 +81,10 @@ def client_id(state_dir: Path) -> str:
     Raises:
         StateError: it cannot be read or made.
     """
-    return _made_once(state_dir / CLIENT, lambda: f"notify-{secrets.token_hex(6)}".encode()).decode("ascii", "replace")
+    return made_once(state_dir / CLIENT, lambda: f"notify-{secrets.token_hex(6)}".encode()).decode("ascii", "replace")
 
 
-def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return what a private file holds; whoever of two processes comes first makes it, whole or not at all."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

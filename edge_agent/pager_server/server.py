@@ -26,6 +26,7 @@ from edge_agent.pager.page import Page
 from edge_agent.pager.satisfied import Satisfied
 from edge_agent.pager_server import history_pages, reach
 from edge_agent.pager_server.history import MAX_MISSED
+from edge_agent.pager_server.joining import OPEN, Joining
 from edge_agent.pager_server.keys import shift_key
 from edge_agent.pager_server.reach import ANSWER, Reach
 from edge_agent.pager_server.roster import SHIFT_S, OnDuty, RefusedError, Roster
@@ -73,7 +74,8 @@ class WebPager:
     ) -> None:
         self._pager, self._wake, self._say = pager, wake, say
         self._roster = Roster(settings.staff, settings.shifts, key=shift_key(settings.state_dir))
-        self._secure = settings.tls_cert is not None
+        self._joining = Joining(settings, token=token, say=say)
+        self._secure = self._joining.tls is not None
         #: Alert id, action, who answers, and the revision they saw, 0 where a page from before an update does not say.
         self._answers: queue.SimpleQueue[tuple[str, Action, str, int]] = queue.SimpleQueue()
         #: With when it came, seconds since 1970.
@@ -93,7 +95,7 @@ class WebPager:
         #: Shift → what its browsers are told.
         self._texts = self._snapshots()
         application = make_application(
-            token=token, title="Staff pager", secure=self._secure, open_to_all=frozenset({ANSWER})
+            token=token, title="Staff pager", secure=self._secure, open_to_all=OPEN | {ANSWER}
         )
         add_static(
             application,
@@ -111,21 +113,24 @@ class WebPager:
         application.router.add_post("/api/shift", self._begin_shift)
         application.router.add_delete("/api/shift", self._end_shift)
         history_pages.add_routes(application, self._history, settings, who=self._name_of, judged=self._judge)
-        tls = None
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            tls = settings.tls_cert, settings.tls_key
-        self._server = Server(application, host=settings.host, port=settings.port, tls=tls)
+        self._joining.add_routes(application)
+        self._server = Server(application, host=settings.host, port=settings.port, tls=self._joining.tls)
+        self._joining.open(self._server)
         self.url = self._server.url
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
+        for line in self._joining.announcement():
+            self._say(line)
         self._reach.announce()
         try:
             while not stop.is_set():
                 self._wake.wait(0.2)
                 self._wake.clear()
                 self.turn()
+                self._joining.look()
         finally:
+            self._joining.close()
             self._server.stop()
             self._history.close()
 

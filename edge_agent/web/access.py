@@ -7,6 +7,7 @@ Requests must name a host that was expected, so that no foreign page can reach a
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ import html
 import ipaddress
 import math
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -29,6 +31,9 @@ _MAX_BODY_BYTES = 65_536
 #: A request, with its body, is answered within so many seconds.
 _ANSWERED_S = 60.0
 _SESSION_S = 30 * 24 * 3600
+#: A code to log in with counts for this long at least, and for twice as long at most.
+CODE_S = 600
+_CODE_CHARS = 10
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 #: Nothing comes from another host, nothing is shown in another's frame.
 _HEADERS = {
@@ -112,9 +117,6 @@ def make_application(
         except (asyncio.TimeoutError, RecursionError):  # a body that never ends, or is nested without end
             raise web.HTTPBadRequest(text="not a request that this page makes") from None
 
-    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(_HEADERS)
-
     application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY_BYTES)
     application.on_response_prepare.append(add_headers)
     return application
@@ -124,6 +126,26 @@ def _check_utf8(request: web.Request) -> None:
     """Refuse bodies in another encoding: Python would read many an odd one, into what is no text."""
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
         raise web.HTTPUnsupportedMediaType(text="write UTF-8")
+
+
+def login_code(token: str, *, unix_s: float) -> str:
+    """Return what logs in for some minutes in place of the token: 50 bits in base32, for a QR code or a thumb.
+
+    Like HOTP (RFC 4226) it is made of a secret and a number, here of the time, so that nobody has to keep it.
+    """
+    number = int(unix_s // CODE_S)
+    digest = hmac.new(token.encode(), f"edge-agent login code {number}".encode(), hashlib.sha256).digest()
+    return base64.b32encode(digest)[:_CODE_CHARS].decode()
+
+
+def _is_code(given: str, token: str) -> bool:
+    typed, unix_s = given.replace("-", "").replace(" ", "").upper(), time.time()
+    return any(_same(typed, login_code(token, unix_s=unix_s - ago_s)) for ago_s in (0, CODE_S))
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add to each answer what keeps other pages out; for `on_response_prepare`."""
+    response.headers.update(_HEADERS)
 
 
 def _same_origin(request: web.Request) -> bool:
@@ -161,7 +183,7 @@ async def _log_in(
     if request.content_type == "application/x-www-form-urlencoded":
         with contextlib.suppress(ValueError, LookupError):  # bytes that are no text, or of a character set that is none
             given = str((await request.post()).get("token", "")).strip()
-    right = token is not None and _same(given, token)
+    right = token is not None and (_same(given, token) or _is_code(given, token))
     throttle.note(address, right=right)
     if token is None or not right:
         return _login_page(request, title, refused=True)
@@ -175,12 +197,15 @@ async def _log_in(
 def _login_page(request: web.Request, title: str, *, refused: bool = False) -> web.Response:
     language = language_of(request)
     _ = translation(language).gettext
-    title, label, button = (html.escape(text) for text in (_(title), _("Token"), _("Log in")))
+    title, label, button = (
+        html.escape(text) for text in (_(title), _("Token, or a code of a colleague's page"), _("Log in"))
+    )
     problem = html.escape(_("That is not the token.")) if refused else ""
     text = f"""<!doctype html>
 <html lang="{language}" dir="{direction(language)}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><link rel="stylesheet" href="/static/common.css"></head>
+<title>{title}</title><link rel="stylesheet" href="/static/common.css">
+<script type="module" src="/static/login.js"></script></head>
 <body><main class="login"><h1>{title}</h1>
 <form method="post" action="/login"><label for="token">{label}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" autofocus required>

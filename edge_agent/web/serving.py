@@ -31,13 +31,13 @@ class Server:
     def __init__(
         self, application: web.Application, *, host: str, port: int, tls: tuple[Path, Path] | None = None
     ) -> None:
-        context = None if tls is None else tls_context(*tls)
+        self._tls, self._context = tls, None if tls is None else tls_context(*tls)
         self.loop = asyncio.new_event_loop()
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S)
         self._listening: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
-        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, context), self.loop)
+        starting = asyncio.run_coroutine_threadsafe(self._start(host, port, self._context), self.loop)
         try:
             self.port = starting.result(_STARTED_WITHIN_S)
         except (OSError, UnicodeError) as error:  # the second for what no name of a computer can be
@@ -45,6 +45,17 @@ class Server:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from None
         self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}/"
+
+    def renew(self) -> None:
+        """Read certificate and key anew; connections that are open go on as they are.
+
+        Raises:
+            ConfigError: they cannot be used; those from before still are.
+        """
+        if self._tls is not None and self._context is not None:
+            tls_context(*self._tls)
+            # Where connections are taken, so that none is while it changes.
+            self.loop.call_soon_threadsafe(self._context.load_cert_chain, *self._tls)
 
     def stop(self) -> None:
         """Close all connections and the thread."""

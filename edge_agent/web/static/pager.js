@@ -359,6 +359,7 @@ setInterval(() => {
   if (name && pages.some((page) => isPaging(page) && !waiting.has(page.id))) ring();
 }, RING_MS);
 setInterval(sendWaiting, ANSWER_AGAIN_MS);
+$("insecure").hidden = isSecureContext;
 navigator.serviceWorker?.register("/worker.js").catch(() => {});
 if (name) begin(name);
 meet();

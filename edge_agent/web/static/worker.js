@@ -1,7 +1,7 @@
 // Keeps the page itself at hand, so that an installed pager opens while the site's network is away, and shows pages that
 // come by Web Push while it is closed.
 
-const CACHE = "pager-11";
+const CACHE = "pager-12";
 const PATIENCE_MS = 5000;
 const SHELL = [
   "/",
