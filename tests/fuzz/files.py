@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from edge_agent import yaml_loader
 from edge_agent.alerting import stillness
 from edge_agent.camera.address import shown
-from edge_agent.config import PROFILES, Config
+from edge_agent.config import Config, files
 from edge_agent.delivery import verdicts
 from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.errors import BundleError, ConfigError
@@ -46,10 +46,10 @@ _SECTIONS = [
 
 
 def config(raw: bytes) -> str:
-    if len(raw) > yaml_loader.MAX_BYTES:
+    if len(raw) > files.MAX_BYTES:
         return "refused: too large"  # before it is read, by `load`
     try:
-        read = yaml_loader.loads(raw, Config, name="config.yaml", profiles=PROFILES)
+        read = yaml_loader.loads(raw, Config, name="config.yaml")
     except ConfigError as error:
         return refused(error)
     assert len(read.fingerprint()) == 16
