@@ -22,11 +22,14 @@ shift
 
 clone=$(cd "$(dirname "$0")/../.." && pwd -P)
 umask 077
-[ -d "$out" ] || mkdir -p -m 755 "$out" 2> /dev/null || true
 for folder in "$out" "$authority"; do
     case $(realpath -m "$folder")/ in
         "$clone"/*) refuse "$folder is in the clone, from where keys get into commits and copies; say another folder" ;;
     esac
+done
+# The broker's own user has to get into its folder.
+[ -d "$out" ] || mkdir -p -m 755 "$out" 2> /dev/null || true
+for folder in "$out" "$authority"; do
     mkdir -p "$folder" 2> /dev/null && [ -w "$folder" ] ||
         refuse "$folder cannot be written to: run it as root, or say others: -o FOLDER -a AUTHORITY"
 done
