@@ -19,12 +19,14 @@ rm -rf "$tree/src" "$tree/probe.log"
 mkdir "$tree/src"
 git ls-files -z | xargs -0 cp --parents -t "$tree/src"
 python=$(ls "$tree"/usr/bin/python3.* | sed -n 's/.*python\(3\.[0-9]*\)$/\1/p' | head -1)
-if [ ! -d "$tree/wheels" ]; then
+if ! cmp -s requirements/kiosk.txt "$tree/wheels/kiosk.txt"; then
+    rm -rf "$tree/wheels"
     platforms=$(for minor in 5 12 17 24 26 27 28 31 34 35; do echo "--platform manylinux_2_${minor}_$(uname -m)"; done)
     # shellcheck disable=SC2086
     python3 -m pip download --quiet --dest "$tree/wheels" --only-binary=:all: --python-version "$python" $platforms \
         --platform "manylinux2014_$(uname -m)" --platform any \
         --require-hashes -r requirements/build.txt -r requirements/kiosk.txt
+    cp requirements/kiosk.txt "$tree/wheels"
 fi
 
 cat > "$tree/probe.sh" << 'END'

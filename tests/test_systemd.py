@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -58,6 +60,66 @@ def test_the_service_learns_from_timesyncd_that_the_clock_was_set(tmp_path):
     assert synchronised(stamp)
 
 
+def make_certificates(folder, *names):
+    script = SYSTEMD / "mosquitto" / "make-certificates.sh"
+    return run("sh", script, "-o", folder / "broker", "-a", folder / "authority", *names)
+
+
+def contents(folder) -> dict[str, bytes]:
+    """Return what lies below a folder, but the count of certificates."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".srl")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+class TestCertificates:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        made = make_certificates(tmp_path, "broker.lan", "lobby/kiosk-1")
+        assert made.returncode == 0, made.stderr
+        return tmp_path
+
+    def test_keys_are_for_their_owner_and_the_authority_is_apart(self, folder):
+        assert set(contents(folder)) == {
+            "broker/ca.pem", "broker/broker.pem", "broker/broker.key",
+            "authority/ca.pem", "authority/ca.key", "authority/lobby-kiosk-1.pem", "authority/lobby-kiosk-1.key",
+        }  # fmt: skip
+        for path in folder.rglob("*.*"):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o644 if path.suffix == ".pem" else 0o600), path.name
+        assert stat.S_IMODE((folder / "authority").stat().st_mode) == 0o700
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_the_broker_owns_its_key(self, folder):
+        assert (folder / "broker" / "broker.key").owner() == "mosquitto"
+        assert (folder / "authority" / "ca.key").owner() == "root"
+
+    @pytest.mark.parametrize("lost", ["ca.key", "ca.pem"])
+    def test_half_an_authority_is_not_replaced(self, folder, lost):
+        (folder / "authority" / lost).unlink()
+        before = contents(folder)
+        result = make_certificates(folder, "broker.lan", "lobby/kiosk-2")
+        assert (result.returncode, f"{lost} is not there" in result.stderr) == (1, True)
+        assert contents(folder) == before
+
+    def test_an_authority_that_kiosks_trust_is_not_replaced_by_another(self, folder):
+        (folder / "authority").rename(folder / "drawer")
+        before = contents(folder / "broker")
+        result = make_certificates(folder, "broker.lan")
+        assert (result.returncode, "another authority's" in result.stderr) == (1, True)
+        assert contents(folder / "broker") == before
+        assert not contents(folder / "authority")
+
+    def test_it_says_what_is_to_be_copied_where(self, tmp_path):
+        said = make_certificates(tmp_path, "broker.lan", "lobby/kiosk-1").stdout
+        assert f"to each kiosk and pager:  {tmp_path}/broker/ca.pem, nothing else" in said
+        assert f"to lobby/kiosk-1 alone:  {tmp_path}/authority/lobby-kiosk-1.pem" in said
+        assert f"{tmp_path}/authority/ca.key" in said.splitlines()[-1]
+
+    def test_nothing_is_left_in_the_clone(self):
+        result = make_certificates(SYSTEMD / "mosquitto" / "certificates", "broker.lan")
+        assert (result.returncode, "is in the clone" in result.stderr) == (1, True)
+        assert not (SYSTEMD / "mosquitto" / "certificates").exists()
+
+
 class TestBrokerExample:
     """mosquitto with the shipped access rules and certificates."""
 
@@ -65,12 +127,12 @@ class TestBrokerExample:
     @classmethod
     def certificates(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("certificates")
-        script = SYSTEMD / "mosquitto" / "make-certificates.sh"
-        for _ in range(2):  # a kiosk is added later
-            result = run("sh", script, folder, "localhost", "lobby/kiosk-1")
-            assert result.returncode == 0, result.stderr
-        result = run("sh", script, folder, "localhost", "lobby/kiosk-2")
-        assert sorted(result.stdout.split()) == ["broker.pem", "ca.pem", "lobby-kiosk-1.pem", "lobby-kiosk-2.pem"]
+        made = make_certificates(folder, "localhost", "lobby/kiosk-1")
+        assert made.returncode == 0, made.stderr
+        before = contents(folder)
+        later = make_certificates(folder, "localhost", "lobby/kiosk-1", "lobby/kiosk-2")  # a kiosk is added
+        assert later.returncode == 0, later.stderr
+        assert before.items() <= contents(folder).items()
         return folder
 
     @pytest.fixture(scope="class")
@@ -88,7 +150,7 @@ class TestBrokerExample:
         for old, new in (
             ("/etc/mosquitto/edge-agent.passwords", passwords),
             ("/etc/mosquitto/edge-agent.acl", SYSTEMD / "mosquitto" / "edge-agent.acl"),
-            ("/etc/mosquitto/certs", certificates),
+            ("/etc/mosquitto/certs", certificates / "broker"),
             ("listener 8883", f"listener {port} 127.0.0.1"),
             ("persistence true", "persistence false"),
         ):
@@ -109,7 +171,7 @@ class TestBrokerExample:
         def start(user: str, *topics: str):
             client = paho.Client(CallbackAPIVersion.VERSION2, client_id=user, protocol=MQTTProtocolVersion.MQTTv5)
             client.username_pw_set(user, user)
-            client.tls_set(ca_certs=str(certificates / "ca.pem"))
+            client.tls_set(ca_certs=str(certificates / "broker" / "ca.pem"))
             client.heard, client.ready, client.arrived = [], threading.Event(), threading.Condition()
             client.on_message = note
             client.on_connect = lambda c, *_: c.subscribe([(topic, 1) for topic in topics or ("none",)])
@@ -200,7 +262,7 @@ class TestBrokerExample:
         for old, new in (
             ("password_file /etc/mosquitto/edge-agent.passwords", ""),
             ("/etc/mosquitto/edge-agent.acl", str(SYSTEMD / "mosquitto" / "edge-agent.acl")),
-            ("/etc/mosquitto/certs", str(certificates)),
+            ("/etc/mosquitto/certs", str(certificates / "broker")),
             ("listener 8883", f"listener {port} 127.0.0.1"),
             ("persistence true", "persistence false"),
             ("#require_certificate", "require_certificate"),
@@ -209,9 +271,10 @@ class TestBrokerExample:
             assert old in lines
             lines = lines.replace(old, new)
         start_mosquitto(*lines.splitlines(), port=port, listener=False)
-        shown = {"cert_file": certificates / "lobby-kiosk-1.pem", "key_file": certificates / "lobby-kiosk-1.key"}
+        ends = {"cert_file": "pem", "key_file": "key"}
+        shown = {option: certificates / "authority" / f"lobby-kiosk-1.{end}" for option, end in ends.items()}
         for files, expected in ((shown, Connected), ({}, Disconnected)):
-            tls = Tls(enabled=True, ca_file=certificates / "ca.pem", **files)
+            tls = Tls(enabled=True, ca_file=certificates / "broker" / "ca.pem", **files)
             wake = threading.Event()
             bus = MqttBus(
                 Mqtt(host="localhost", port=port, tls=tls), client_id="lobby/kiosk-1", password=None, subscriptions=(),
@@ -237,7 +300,7 @@ class TestBrokerExample:
             "mqtt": {
                 "host": "localhost", "port": port, "username": "lobby/kiosk-2",
                 "password_file": str(tmp_path / "password"),
-                "tls": {"enabled": True, "ca_file": str(certificates / "ca.pem")},
+                "tls": {"enabled": True, "ca_file": str(certificates / "broker" / "ca.pem")},
             },
             "outbox": {"state_dir": str(tmp_path / "state")},
             "logging": {"health_interval_s": 1, "format": "json"},

@@ -176,7 +176,7 @@ def tls_fault(broker_name: str = "127.0.0.1", *, authority: str = "ours", made: 
     """
 
     def make(folder: Path, name: str, when: str = "") -> None:
-        command = ["sh", str(_MAKE_CERTIFICATES), str(folder), name]
+        command = ["sh", str(_MAKE_CERTIFICATES), "-o", str(folder), "-a", str(folder), name]
         subprocess.run(["faketime", when, *command] if when else command, check=True, capture_output=True)
 
     def show(scene: Scene, folder: str) -> None:
