@@ -10,8 +10,7 @@ from requirements.lockfile import SHIPPED, read
 #: SPDX identifiers. All of them let people use, change and pass on a product that contains the work; MPL-2.0 asks that
 #: changes of its own files be published.
 ALLOWED = {
-    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD License",
-    "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
     "Zlib",
 }  # fmt: skip
 
@@ -24,7 +23,7 @@ _SPDX = {
     "MIT License": "MIT",
 }
 #: Whose metadata does not say it: read in the file LICENSE of their release.
-_READ = {"python-dateutil": "Apache-2.0 AND BSD-3-Clause"}
+_READ = {"python-dateutil": "Apache-2.0 AND BSD-3-Clause", "segno": "BSD-3-Clause"}
 
 
 def licence(name: str) -> str:
