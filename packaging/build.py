@@ -144,6 +144,8 @@ def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Pa
         run(*install, "--no-deps", wheel)
     shutil.rmtree(site / "bin")
     (site / ".lock").unlink(missing_ok=True)
+    for cache in [*site.rglob("__pycache__")]:
+        shutil.rmtree(cache)
     for noise in [*site.glob("*.dist-info/direct_url.json"), *site.glob("*.dist-info/uv_*.json")]:
         noise.unlink()  # they name this computer's folders
     (home / "pyvenv.cfg").write_text(
@@ -242,7 +244,7 @@ def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: P
     (tree / "etc" / package.name / "config.yaml").chmod(0o640)
     control_files(package_name, values, tree)
     deb = out / f"{package_name}_{version}_{arch}.deb"
-    run("dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build", tree, deb)
+    run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, deb)
     shutil.rmtree(tree)
     return deb
 
