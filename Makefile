@@ -6,7 +6,7 @@
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
-# make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
+# make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes); FROM=deb: packages
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
@@ -14,6 +14,8 @@
 # make train   two teachers, then the network they teach: make train DATA=folder/with/fer2013.csv (a night on two
 #              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
+# make packages   the wheel, and Debian packages for Bookworm and Trixie, amd64 and arm64, into dist/; see docs/packages.md
+# make images  container images of them, with podman or buildah
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -30,7 +32,7 @@ TRAINER := $(VENV)/bin/python -m trainer
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: train install uninstall clean
+.PHONY: train install uninstall packages images clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -99,6 +101,12 @@ train: $(VENV)/.test
 	$(TRAINER) threshold $(BUNDLE) $(if $(PORTRAITS),--portraits $(PORTRAITS),--data $(DATA))
 	$(TRAINER) evaluate $(RUNS)/$(MODEL) --data $(DATA)
 	$(TRAINER) evaluate $(BUNDLE) --data $(DATA)
+
+packages: $(VENV)/.test
+	$(VENV)/bin/python packaging/build.py
+
+images:
+	sh packaging/build_images.sh
 
 install uninstall:
 	sh systemd/install.sh $@

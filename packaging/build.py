@@ -4,7 +4,7 @@
     python packaging/build.py [--suite bookworm] [--arch arm64] [--out dist]
 
 Nothing is compiled: a package is a virtual environment as `make install` makes it, filled with the wheels of that
-suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them. It needs git, uv, dpkg-deb.
+suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them. Needs git, uv, dpkg-deb.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "debian"
-#: Versions and hashes of what is brought: <package>.txt. Where the folder is missing, pyproject's extras are resolved anew.
+#: Versions and hashes of what is brought: <package>.txt. Without the folder, extras of pyproject.toml are resolved anew.
 LOCKS = ROOT / "requirements"
 MAINTAINER = "The edge-agent maintainers <maintainers@edge-agent.invalid>"
 #: Wheels for Bookworm's C library, and older.
@@ -191,7 +191,9 @@ def documents(package_name: str, version: str, date: str, tree: Path) -> None:
     """Write what /usr/share/doc holds, the broker's example too."""
     folder = tree / "usr" / "share" / "doc" / package_name
     put((TEMPLATES / "copyright").read_text() + "\n" + (ROOT / "NOTICE").read_text(), folder / "copyright")
-    entry = f"{package_name} ({version}) stable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {MAINTAINER}  {date}\n"
+    entry = (
+        f"{package_name} ({version}) stable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- {MAINTAINER}  {date}\n"
+    )
     for text, name in ((entry, "changelog.gz"), ((ROOT / "CHANGELOG.md").read_text(), "CHANGELOG.md.gz")):
         (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
     put((ROOT / "config.yaml").read_text(), folder / "config.yaml")
@@ -240,7 +242,7 @@ def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: P
     }  # fmt: skip
     for path in tree.rglob("*"):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.name == "edge-agent" and path.parent.name == "bin" else 0o644)
+            path.chmod(0o755 if path.is_dir() or (path.name == "edge-agent" and path.parent.name == "bin") else 0o644)
     (tree / "etc" / package.name / "config.yaml").chmod(0o640)
     control_files(package_name, values, tree)
     deb = out / f"{package_name}_{version}_{arch}.deb"
