@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "debian"
-#: Versions and hashes of what is brought: <package>.txt. Without the folder, extras of pyproject.toml are resolved anew.
+#: Versions and hashes of what is brought: <package>.txt. Without the folder, pyproject.toml is resolved anew.
 LOCKS = ROOT / "requirements"
 MAINTAINER = "The edge-agent maintainers <maintainers@edge-agent.invalid>"
 #: Wheels for Bookworm's C library, and older.
