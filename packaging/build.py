@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "debian"
-#: Versions and hashes of what is brought: <package>.txt. Without the folder, pyproject.toml is resolved anew.
+#: Versions and hashes of what is brought, see `Package.lock`.
 LOCKS = ROOT / "requirements"
 MAINTAINER = "The edge-agent maintainers <maintainers@edge-agent.invalid>"
 #: Wheels for Bookworm's C library, and older.
@@ -59,7 +59,7 @@ class Package:
 
     Attributes:
         name: of the program's folder in /opt, the configuration's in /etc, the state's in /var/lib, and of the user.
-        lock: file in `LOCKS`.
+        lock: file in `LOCKS`, <lock>.txt; <lock>-numpy1.txt where numpy must be 1.
         enabled: units that start with the computer.
         units: others.
         priority: of its program as the command `edge-agent`, where both are installed.
@@ -75,10 +75,10 @@ class Package:
 
 PACKAGES = {
     "edge-agent": Package(
-        "edge-agent", "kiosk.txt", "signing,web,metrics,holidays", ("edge-agent.service",), (), priority=20
+        "edge-agent", "kiosk", "signing,web,metrics,holidays", ("edge-agent.service",), (), priority=20
     ),
     "edge-agent-pager": Package(
-        "edge-pager", "pager.txt", "web,notify,pins,holidays", ("edge-pager.service",),
+        "edge-pager", "pager", "web,notify,pins,holidays", ("edge-pager.service",),
         ("edge-notify.service", "edge-pager-gpio.service"), priority=10,
     ),
 }  # fmt: skip
@@ -112,25 +112,16 @@ def build_wheel(out: Path, scratch: Path) -> Path:
     return Path(shutil.copy2(wheel, out))
 
 
-def requirements(package: Package, suite: Suite, wheel: Path, scratch: Path) -> list[object]:
+def requirements(package: Package, suite: Suite, wheel: Path) -> list[object]:
     """Return what uv is to install: the locked versions and the wheel, or the wheel with its extras."""
-    if not LOCKS.is_dir():
-        return [f"{wheel}[{package.extras}]", *(["numpy<2"] if suite.numpy_1 else [])]
-    locked = blocks(LOCKS / package.lock)
-    if suite.numpy_1:
-        older = blocks(LOCKS / "tflite-runtime.txt")
-        locked |= {name: older[name] for name in ("numpy", "opencv-python-headless")}
-    file = scratch / "requirements.txt"
-    file.write_text("".join(locked.values()))
-    return ["--require-hashes", "-r", file]
+    lock = LOCKS / f"{package.lock}{'-numpy1' if suite.numpy_1 else ''}.txt"
+    if lock.is_file():
+        return ["--require-hashes", "-r", lock]
+    print(f"packaging: there is no {lock.name}; what PyPI has today is taken", file=sys.stderr)
+    return [f"{wheel}[{package.extras}]", *(["numpy<2"] if suite.numpy_1 else [])]
 
 
-def blocks(lock: Path) -> dict[str, str]:
-    """Return the lines of each requirement in a lock file, by its name."""
-    return {match[1]: match[0] for match in re.finditer(r"^([a-z0-9.-]+)==.*\n(?:[ \t].*\n)*", lock.read_text(), re.M)}
-
-
-def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Path, scratch: Path) -> None:
+def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Path) -> None:
     """Make the virtual environment: what `python3 -m venv --system-site-packages` and pip would make there."""
     home = tree / "opt" / package.name
     site = home / "lib" / f"python3.{suite.python}" / "site-packages"
@@ -139,9 +130,8 @@ def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Pa
         "--python-version", f"3.{suite.python}",
         "--python-platform", PLATFORMS[arch],
     ]  # fmt: skip
-    run(*install, *requirements(package, suite, wheel, scratch))
-    if LOCKS.is_dir():
-        run(*install, "--no-deps", wheel)
+    run(*install, *requirements(package, suite, wheel))
+    run(*install, "--no-deps", wheel)
     shutil.rmtree(site / "bin")
     (site / ".lock").unlink(missing_ok=True)
     for cache in [*site.rglob("__pycache__")]:
@@ -231,7 +221,7 @@ def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: P
     package, suite = PACKAGES[package_name], SUITES[suite_name]
     version = f"{wheel.name.split('-')[1]}+deb{suite.number}"
     tree = scratch / f"{package_name}-{suite_name}-{arch}"
-    environment(package, suite, arch, wheel, tree, scratch)
+    environment(package, suite, arch, wheel, tree)
     system_files(package, suite, tree)
     documents(package_name, version, run("date", "-u", "-R", "-d", f"@{os.environ['SOURCE_DATE_EPOCH']}").strip(), tree)
     put(filled("lintian-overrides", {"PACKAGE": package_name}), tree / "usr/share/lintian/overrides" / package_name)
