@@ -7,7 +7,7 @@
 # make bench   time, memory, processor and how soon a page is on the wire; writes benchmarks/latest.json (3 minutes)
 # make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
-# make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes)
+# make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes); FROM=deb: packages
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
@@ -19,6 +19,8 @@
 #              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make install-pager, make uninstall-pager   the page for phones, as root; see systemd/install-pager.sh
+# make packages   the wheel, and Debian packages for Bookworm and Trixie, amd64 and arm64, into dist/; see docs/packages.md
+# make images  container images of them, with podman or buildah
 # make clean   remove environments and caches
 
 PYTHON ?= python3
@@ -40,7 +42,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --f
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: lock sbom train docs install uninstall install-pager uninstall-pager clean
+.PHONY: lock sbom train docs packages images install uninstall install-pager uninstall-pager clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -134,6 +136,12 @@ train: $(VENV)/.test
 docs: $(VENV)/.test
 	$(VENV)/bin/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
+
+packages: $(VENV)/.test
+	$(VENV)/bin/python packaging/build.py
+
+images:
+	sh packaging/build_images.sh
 
 install uninstall:
 	sh systemd/install.sh $@

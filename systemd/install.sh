@@ -43,9 +43,7 @@ install)
     fi
     systemd-sysusers edge-agent.conf
     if [ ! -f /etc/edge-agent/config.yaml ]; then
-        # Places that commands run beside the service see as well.
-        sed -e 's|^  state_dir: state |  state_dir: /var/lib/edge-agent |' \
-            -e 's|^  password_file: null |  password_file: /etc/edge-agent/mqtt-password |' config.yaml |
+        sed -f systemd/installed-paths.sed config.yaml |
             install -D -m 640 /dev/stdin /etc/edge-agent/config.yaml
     fi
     systemd-tmpfiles --create edge-agent.conf

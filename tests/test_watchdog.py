@@ -50,6 +50,20 @@ def manager(tmp_path):
 
 
 class TestWatchdog:
+    def test_a_container_sees_by_a_file_that_it_works(self, tmp_path):
+        file = tmp_path / "health"
+        clock = FakeClock(100)
+        watchdog = Watchdog(monotonic=clock, environment={"EDGE_AGENT_HEALTH_FILE": str(file)})
+        watchdog.turn(frames=0, network_turned_s=101, status="starting")
+        assert not file.exists()
+        clock.advance(1)
+        watchdog.turn(frames=1, network_turned_s=101, status="watching")
+        assert file.exists()
+        file.unlink()
+        clock.advance(60)
+        watchdog.turn(frames=1, network_turned_s=161, status="watching")
+        assert not file.exists(), "no frame came, and it was called alive"
+
     def test_the_first_frame_makes_ready_and_only_work_keeps_alive(self, manager):
         clock = FakeClock(100)
         watchdog = Watchdog(monotonic=clock, environment=manager.environment)

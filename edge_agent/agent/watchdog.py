@@ -2,6 +2,8 @@
 
 A process that runs but sees nothing, or whose network thread is stuck, is worth less than one that is restarted. The
 protocol is sd_notify(3) of systemd: datagrams to the socket in $NOTIFY_SOCKET. Without it, nothing is sent.
+
+A container has no systemd. There $EDGE_AGENT_HEALTH_FILE names a file whose time says when the agent was last alive.
 """
 
 from __future__ import annotations
@@ -10,13 +12,18 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
+
+#: Between two touches of the health file, where systemd asks for none.
+_HEALTH_FILE_INTERVAL_S = 15.0
 
 
 class Watchdog:
     """One line to the service manager.
 
     Args:
-        environment: has NOTIFY_SOCKET and WATCHDOG_USEC where systemd wants to know.
+        environment: has NOTIFY_SOCKET and WATCHDOG_USEC where systemd wants to know, EDGE_AGENT_HEALTH_FILE where a
+            container's health check does.
         monotonic: seconds.
     """
 
@@ -26,7 +33,9 @@ class Watchdog:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._monotonic = monotonic
         usec = environment.get("WATCHDOG_USEC", "")
-        self.interval_s = int(usec) / 4e6 if usec.isdecimal() else None
+        file = environment.get("EDGE_AGENT_HEALTH_FILE", "")
+        self._file = Path(file) if file else None
+        self.interval_s = int(usec) / 4e6 if usec.isdecimal() else _HEALTH_FILE_INTERVAL_S if file else None
         self._next_s = self._sent_s = monotonic()
         self._frames = 0
         self._ready = False
@@ -51,6 +60,9 @@ class Watchdog:
         if self.interval_s is not None and now_s >= self._next_s and alive:
             self._frames, self._sent_s, self._next_s = frames, now_s, now_s + self.interval_s
             self._send("WATCHDOG=1")
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # a full disk is told elsewhere
+                    self._file.touch()
 
     def stopping(self) -> None:
         """Say that the agent ends by itself."""
