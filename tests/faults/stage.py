@@ -100,8 +100,9 @@ class Kiosk:
         self.tracebacks = 0
         #: How Python starts the agent.
         self.launch = ["-m", "edge_agent"]
-        #: What the log said, in order.
+        #: What the log said, in order, and how much of that before the latest start.
         self.said: list[str] = []
+        self.started = 0
         self._file = folder / "config.yaml"
         self.settings: dict[str, dict[str, Any]] = {
             "site": {"name": SITE},
@@ -117,6 +118,7 @@ class Kiosk:
 
     def start(self) -> None:
         self._file.write_text(yaml.safe_dump(self.settings))
+        self.started = len(self.said)
         self.process = subprocess.Popen(
             [sys.executable, *self.launch, "run", "--config", str(self._file)], stderr=subprocess.PIPE, text=True
         )
@@ -239,12 +241,20 @@ class Scene:
         while len(self.staff.shown) == before and time.monotonic() < give_up_s:
             self.wait(0.1, 0.1)
 
+    def until_watching(self) -> None:
+        """Wait until the agent that was started last looks at its camera, at most half a minute."""
+        self._said("watching", since=self.kiosk.started)
+
     def until_said(self, *texts: str, since: int, seconds: float = 30) -> bool:
         """Wait until the agent's log says one of these texts after its `since` first lines."""
+        said = self._said(*texts, since=since, seconds=seconds)
+        self.named += said
+        return said
+
+    def _said(self, *texts: str, since: int, seconds: float = 30) -> bool:
         give_up_s = time.monotonic() + seconds
         while time.monotonic() < give_up_s:
             if any(text in line for line in self.kiosk.said[since:] for text in texts):
-                self.named += 1
                 return True
             self.wait(0.1, 0.1)
         return False
