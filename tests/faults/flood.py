@@ -80,7 +80,10 @@ class Flood:
 
     def __init__(self, port: int, messages: Iterable[Message], *, rate_hz: float = 0.0) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(port), str(rate_hz)], stdin=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+            [sys.executable, __file__, str(port), str(rate_hz)],
+            stdin=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent,
         )
         assert self._process.stdin is not None
         json.dump(list(messages), self._process.stdin)
