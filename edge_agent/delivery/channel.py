@@ -101,7 +101,7 @@ class Channel:
             self.tell("outbox_set_aside", detail)
         damaged = self.relay.newly_damaged()
         if damaged:
-            detail = f"{damaged} waiting messages were damaged on the disk and set aside; is the SD card worn out?"
+            detail = f"{damaged} records of the outbox were damaged on the disk and set aside; is the SD card worn out?"
             log.error(detail)
             self.tell("message_damaged", detail)
             # Whatever they were: what is open is sent anew.
