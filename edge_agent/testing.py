@@ -64,11 +64,12 @@ class FakeBus:
     Attributes:
         published: messages handed over while connected, in order.
         reason: reason code of the next answers.
+        keeps_session: what a connection after the first one says.
     """
 
     def __init__(self) -> None:
         self.published: list[Message] = []
-        self.reason = 0
+        self.reason, self.keeps_session, self._known = 0, True, False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected = False
 
@@ -85,7 +86,8 @@ class FakeBus:
     def start(self) -> None:
         """Connect at once."""
         self._connected = True
-        self._events.put(Connected())
+        self._events.put(Connected(session_present=self._known and self.keeps_session))
+        self._known = True
 
     def lose(self, problem: str = "unplugged") -> None:
         """Drop the connection until `start` is called again."""

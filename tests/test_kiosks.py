@@ -11,8 +11,9 @@ from messages import ULID, alert, composer
 
 from edge_agent.config import Config, Privacy
 from edge_agent.delivery.messages import Ack, Composer, Snooze, rfc3339
-from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN_OF_ONE, Nonsense, Pager
+from edge_agent.pager.client import ANSWER_AGAIN_S, MAX_OPEN, MAX_OPEN_OF_ONE, Pager
 from edge_agent.pager.kiosks import DOUBT_S, Kiosk
+from edge_agent.pager.news import Nonsense
 from edge_agent.pager.words import in_words, say
 from edge_agent.testing import FakeBus, FakeClock
 
@@ -303,6 +304,33 @@ def test_a_flood_of_one_kiosk_leaves_room_for_the_others(site):
     site.bus.receive(f"{LOBBY}/alert/{ULID}", json.dumps(body_of(ULID)).encode())
     [page] = site.pager.poll()
     assert page.device == "shop/lobby"
+
+
+def test_pages_of_strangers_without_end_hide_no_page_of_a_kiosk(site):
+    site.watch(LOBBY)
+    for number in range(MAX_OPEN + 20):
+        one = f"{number:026d}"
+        site.bus.receive(f"kiosk/v1/evil/{number}/alert/{one}", json.dumps(body_of(one)).encode())
+    assert [type(item) for item in site.pager.poll()].count(Nonsense) == 1  # one line, not one a stranger
+    assert len(site.pager.open) == MAX_OPEN
+    [page] = page_of(site, LOBBY)
+    assert page.id in site.pager.open
+    assert len(site.pager.open) == MAX_OPEN
+
+
+def test_of_more_pages_than_can_be_open_the_oldest_goes_until_its_kiosk_names_it(site):
+    site.watch(TILL, LOBBY)
+    [first] = page_of(site, TILL)
+    for number in range(MAX_OPEN):
+        topic, one = f"kiosk/v1/shop/{number}", f"{number:026d}"
+        site.watch(topic)
+        site.bus.receive(f"{topic}/alert/{one}", json.dumps(body_of(one)).encode())
+    site.pager.poll()
+    assert first.id not in site.pager.open
+    named = {"schema": "active", "version": 1, "ids": [first.id], "alerts": [body_of(first.id)]}
+    site.bus.receive(f"{TILL}/alert/active", json.dumps(named).encode())
+    assert [item.id for item in site.pager.poll()] == [first.id]
+    assert (first.id in site.pager.open, len(site.pager.open)) == (True, MAX_OPEN)
 
 
 @pytest.mark.parametrize(

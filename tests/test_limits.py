@@ -15,7 +15,8 @@ from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.alerting.thresholds import Thresholds
 from edge_agent.alerting.tracker import ZONE_HOLD_S, Observation, Track, Tracker
 from edge_agent.config import Escalation, Rule, Tracking, Zone
-from edge_agent.pager.client import Pager, Refusal
+from edge_agent.pager.client import Pager
+from edge_agent.pager.news import Refusal
 from edge_agent.pager.page import Page
 from edge_agent.testing import FakeBus
 from edge_agent.vision.blazeface import weighted_nms

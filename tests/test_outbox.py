@@ -119,17 +119,21 @@ def test_a_file_that_is_no_spool_is_set_aside(tmp_path, clock):
     assert box.set_aside.read_bytes().startswith(b"these are not")
 
 
-def test_a_spool_whose_pages_are_damaged_is_set_aside(tmp_path, clock):
+def test_of_a_spool_whose_pages_are_damaged_what_can_be_read_goes_on(tmp_path, clock):
+    sent = [Message("t", os.urandom(500)) for _ in range(50)]
     box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
-    for _ in range(50):
-        box.add(Message("t", os.urandom(500)))
+    for message in sent:
+        box.add(message, note=("episodes", "open"))
     box.close()
     content = bytearray((tmp_path / FILE_NAME).read_bytes())
-    content[4096 * 2 : 4096 * 6] = os.urandom(4096 * 4)
+    content[4096 * 12 : 4096 * 16] = os.urandom(4096 * 4)
     (tmp_path / FILE_NAME).write_bytes(content)
     box = Outbox(tmp_path, max_bytes=1_000_000, unix=clock)
     assert box.set_aside is not None
-    assert box.depth() == (0, 0)
+    found = [row.message for row in box.pending(limit=99)]
+    assert 10 < len(found) < 50
+    assert found == [message for message in sent if message in found]
+    assert box.note("episodes") == "open"
     box.close()
 
 
@@ -178,6 +182,60 @@ def test_a_disk_that_came_late_is_written_to_as_safely(tmp_path, clock):
     (tmp_path / FILE_NAME).rmdir()
     box.probe()
     assert box._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    box.close()
+
+
+def spoilt(path, spot: int, bit: int = 1) -> None:
+    content = bytearray(path.read_bytes())
+    content[spot] ^= bit
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9])
+def test_a_turned_bit_in_the_log_of_a_killed_agent_costs_one_message_at_most_and_is_told(tmp_path, clock, part):
+    sent = [Message(f"kiosk/v1/s/k/alert/{n:026d}", b"%d " % n * 200) for n in range(20)]
+    box = Outbox(tmp_path / "before", max_bytes=1_000_000, unix=clock)
+    for message in sent:
+        box.add(message)
+    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    box.close()
+    log = tmp_path / "after" / f"{FILE_NAME}-wal"
+    # In the header, the frames of the schema, and then in a payload.
+    payload = log.read_bytes().rindex(b"%d " % int(20 * part) * 200)
+    spoilt(log, 17 if not part else payload)
+    box = Outbox(tmp_path / "after", max_bytes=1_000_000, unix=clock)
+    found = [row.message for row in box.pending(limit=99)]
+    assert (len(found) >= 19, found) == (True, [message for message in sent if message in found])
+    assert box.damaged >= 1
+    assert box.set_aside is None
+    box.close()
+
+
+def test_a_note_that_was_altered_is_none_and_is_told(tmp_path, clock):
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    box.write_note("episodes", "all that is open")
+    box.close()
+    content = (tmp_path / FILE_NAME).read_bytes()
+    spoilt(tmp_path / FILE_NAME, content.index(b"that is open"))
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    assert (box.note("episodes"), box.damaged) == (None, 1)
+    assert (box.note("episodes"), box.damaged) == (None, 1)
+    box.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "bit"), [(b"KEY AUTO", 128), (b"expires_s   REAL", 1), (b"message (", 2), (b"STRICT", 64)]
+)
+def test_a_file_whose_tables_are_no_more_is_set_aside(tmp_path, clock, text, bit):
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    box.add(Message("t", b"x"))
+    box.close()
+    spoilt(tmp_path / FILE_NAME, (tmp_path / FILE_NAME).read_bytes().index(text) + 1, bit)
+    box = Outbox(tmp_path, max_bytes=1000, unix=clock)
+    assert box.set_aside is not None
+    assert not box.problem
+    box.add(Message("t", b"fresh"))
+    assert [row.message.payload for row in box.pending(limit=9)][-1] == b"fresh"
     box.close()
 
 

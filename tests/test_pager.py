@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
+import paho.mqtt.publish as publish
 import pytest
+from conftest import PATIENCE_S
 from messages import ULID, alert, composer
 
-from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Link, Nonsense, Pager, Refusal
+from edge_agent.config import Mqtt
+from edge_agent.delivery.mqtt import MqttBus
+from edge_agent.pager.client import ANSWER_AGAIN_S, ASK_S, GIVE_UP_S, Pager
 from edge_agent.pager.duty import Duty
+from edge_agent.pager.news import Link, Nonsense, Refusal
 from edge_agent.pager.page import Page
 from edge_agent.testing import FakeBus, FakeClock
 
@@ -58,6 +64,46 @@ def test_a_pager_shows_each_step_once_and_keeps_its_answer_until_the_broker_is_b
     clock.advance(GIVE_UP_S)
     [ended] = pager.poll()
     assert (ended.step, ended.reason, pager.open) == ("cleared", "stopped", {})
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_pager_whose_link_was_down_says_whether_the_broker_kept_what_came(kept):
+    bus = FakeBus()
+    bus.keeps_session = kept
+    pager = Pager(bus, name="kim")
+    bus.start()
+    assert pager.poll() == [Link("")]
+    bus.lose("gone")
+    bus.start()
+    assert pager.poll() == [Link("gone"), Link("", forgotten=not kept)]
+
+
+def test_a_pager_asks_for_more_as_soon_as_it_has_taken_in_what_the_broker_sent_ahead(broker, site):
+    at_once = 20  # mosquitto's max_inflight_messages
+    woken = threading.Semaphore(0)
+    topic = f"kiosk/v1/{site}/kiosk-1"
+    bus = MqttBus(
+        Mqtt(port=broker.port), client_id=f"{site}-pager", password=None, subscriptions=[f"{topic}/alert/+"],
+        wake=woken.release,
+    )  # fmt: skip
+    pager = Pager(bus, name="kim")
+    bus.start()
+    assert woken.acquire(timeout=PATIENCE_S)
+    pager.poll()
+    body = json.loads(composer().alert(alert()).payload)
+    ids = [f"{number:026d}" for number in range(2 * at_once)]
+    publish.multiple(
+        [(f"{topic}/alert/{one}", json.dumps({**body, "id": one}), 1, False) for one in ids],
+        hostname=broker.host, port=broker.port,
+    )  # fmt: skip
+    for _ in range(at_once):
+        assert woken.acquire(timeout=PATIENCE_S)
+    pager.poll()
+    for _ in range(at_once):
+        assert woken.acquire(timeout=PATIENCE_S)
+    pager.poll()
+    bus.stop()
+    assert sorted(pager.open) == ids
 
 
 def test_an_answer_that_a_device_missed_is_sent_again_when_it_is_back(site):

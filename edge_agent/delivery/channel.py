@@ -21,6 +21,7 @@ log = logging.getLogger("edge_agent")
 
 #: How long the broker has to take the last message.
 _GOODBYE_S = 0.6
+_CONNECTED_ANEW = "connected to the broker, which kept no answers meanwhile; pagers send theirs again"
 
 
 class Channel:
@@ -51,6 +52,7 @@ class Channel:
         )  # fmt: skip
         self._limits = Limits()
         self._ended, self._opens_s = False, opens_s
+        self._connected_before = False
         self.bus, self.relay, self.topic = bus, relay, composer.topic
         self._said: tuple[State, str, dict[tuple[str, str], float], bool] | None = None
         self.state: State = "online"
@@ -99,7 +101,7 @@ class Channel:
             self.tell("outbox_set_aside", detail)
         damaged = self.relay.newly_damaged()
         if damaged:
-            detail = f"{damaged} waiting messages were damaged on the disk and set aside; is the SD card worn out?"
+            detail = f"{damaged} records of the outbox were damaged on the disk and set aside; is the SD card worn out?"
             log.error(detail)
             self.tell("message_damaged", detail)
             # Whatever they were: what is open is sent anew.
@@ -128,7 +130,9 @@ class Channel:
         """Answer what came from the broker; messages that are none are logged and ignored."""
         match event:
             case Connected():
-                log.info("connected to the broker")
+                kept = event.session_present or not self._connected_before
+                self._connected_before = True
+                log.info("connected to the broker" if kept else _CONNECTED_ANEW)
                 self.deaf = ""
                 self._birth()
             case Disconnected():

@@ -3,31 +3,33 @@
 SQLite in WAL mode with `synchronous=FULL`: when `add` returns, the message is on the disk. One thread owns
 the database. Rows leave only when the broker took them, when they expired, or when the spool outgrew its limit,
 those of the lowest priority first; the last two are reported, never silent. A file that SQLite cannot read is set
-aside; one of an earlier version is brought up to date. SQLite does not notice a bit that a worn card has turned in a
-value, so each row has a checksum (CRC-32, which tells every single turned bit): a damaged row is set aside too, and
-holds up none behind it.
+aside, and what can be read of it goes on in the new one; one of an earlier version is brought up to date. SQLite does
+not notice a bit that a worn card has turned in a value, so each row has a checksum (CRC-32, which tells every single
+turned bit): a damaged row is set aside too, and holds up none behind it. For one in its log SQLite would drop all that
+came later; that is found by counting, and the log is read to its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.delivery import sqlite_files
 from edge_agent.delivery.messages import Message, Priority
+from edge_agent.delivery.write_ahead_log import WriteAheadLog
 from edge_agent.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_NAME = "outbox.sqlite3"
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 #: So many damaged rows are kept, for whoever wants to look.
 _MAX_DAMAGED = 100
 _SCHEMA = f"""
@@ -49,9 +51,11 @@ CREATE TABLE IF NOT EXISTS damaged (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS note (  -- what the next run must know
     name        TEXT PRIMARY KEY,
-    body        TEXT NOT NULL
+    body        TEXT NOT NULL,
+    crc         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 """
+_TABLES, _TABLE_NAMES = {"message", "damaged", "note"}, "SELECT name FROM sqlite_master WHERE type = 'table'"
 #: From a file of version 1 or 2, where only the topic told what a message is; an alert's ends with its ULID.
 _MIGRATION = (
     f"ALTER TABLE message ADD COLUMN priority INTEGER NOT NULL DEFAULT {Priority.NORMAL:d}",
@@ -64,8 +68,11 @@ _INDEX = "CREATE INDEX IF NOT EXISTS message_priority ON message (priority, seq)
 #: So many rows are read at a time while room is made.
 _EVICTED_AT_ONCE = 100
 _ADD_CRC = "ALTER TABLE message ADD COLUMN crc INTEGER NOT NULL DEFAULT 0"
+_ADD_NOTE_CRC = "ALTER TABLE note ADD COLUMN crc INTEGER NOT NULL DEFAULT 0"
 #: What the checksum is of; text as bytes, for damaged text may be none.
 _CHECKED = "CAST(topic AS BLOB), payload, retain, expires_s, priority, CAST(alert_id AS BLOB)"
+_NOTE = "CAST(name AS BLOB), CAST(body AS BLOB)"
+_COLUMNS = "topic, payload, retain, added_s, expires_s, priority, alert_id, crc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ class Outbox:
 
     Attributes:
         set_aside: where a file that could not be read was moved to; None if there was none.
-        damaged: rows that were found damaged and set aside.
+        damaged: rows that were found damaged and set aside, and one for a damaged log.
         problem: why the disk could not be used at the start, until `probe` succeeds; empty otherwise. Meanwhile
             everything else raises StateError.
 
@@ -120,12 +127,50 @@ class Outbox:
 
     def _open_file(self) -> sqlite3.Connection:
         try:
-            return self._open()
+            with sqlite_files.readable():
+                return self._open_to_the_end()
         except sqlite3.DatabaseError as error:
             if not sqlite_files.is_corrupt(error):
                 raise
         self.set_aside = sqlite_files.set_aside(self._path, unix_s=self._unix())
+        db = self._open()
+        self._take_over(db, self.set_aside)
+        return db
+
+    def _open_to_the_end(self) -> sqlite3.Connection:
+        """Open the file, also where SQLite would drop the end of its log."""
+        log = WriteAheadLog(self._path)
+        db = self._open()
+        if not log.committed or db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1] >= log.committed:
+            return db
+        self.damaged += 1
+        db.close()
+        log.mend()
         return self._open()
+
+    def _take_over(self, db: sqlite3.Connection, aside: Path) -> None:
+        """Copy what can be read of a file that was set aside, and is undamaged."""
+        rows, notes = dict[int, list[Any]](), dict[bytes, list[Any]]()
+        with contextlib.closing(sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)) as old:
+            for order in ("ASC", "DESC"):  # from both ends up to what cannot be read
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OverflowError):
+                    for name, *rest in old.execute(f"SELECT {_NOTE}, crc FROM note ORDER BY rowid {order}"):
+                        notes[name] = [name, *rest]
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OverflowError):
+                    for seq, *row in old.execute(
+                        f"SELECT seq, added_s, crc, {_CHECKED} FROM message ORDER BY seq {order}"
+                    ):
+                        rows[seq] = row
+        for seq, (added_s, crc, *checked) in sorted(rows.items()):
+            if _crc(checked) != crc or not isinstance(added_s, float):
+                self.damaged += 1
+                continue
+            topic, payload, retain, expires_s, priority, alert_id = checked
+            row = topic.decode(), payload, retain, added_s, expires_s, priority, alert_id.decode(), crc
+            db.execute(f"INSERT INTO message (seq, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (seq, *row))
+        for name, body, crc in notes.values():
+            if _crc([name, body]) == crc:
+                db.execute("INSERT INTO note VALUES (?, ?, ?)", (name.decode(), body.decode(), crc))
 
     def _open(self) -> sqlite3.Connection:
         # Opened by whoever builds the agent, then used by its loop alone.
@@ -134,6 +179,8 @@ class Outbox:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > _SCHEMA_VERSION:
                 raise sqlite3.DatabaseError("malformed: written by a later version of the agent")
+            if version == _SCHEMA_VERSION and not {row[0] for row in db.execute(_TABLE_NAMES)} >= _TABLES:
+                raise sqlite3.DatabaseError("malformed: a table is missing")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             # Two agents on one spool would send everything twice: whoever comes second is turned away.
@@ -148,10 +195,16 @@ class Outbox:
                 db.execute(_ADD_CRC)
                 for seq, *values in db.execute(f"SELECT seq, {_CHECKED} FROM message").fetchall():
                     db.execute("UPDATE message SET crc = ? WHERE seq = ?", (_crc(values), seq))
+            if 0 < version < 5:
+                db.execute(_ADD_NOTE_CRC)
+                for name, body in db.execute(f"SELECT {_NOTE} FROM note").fetchall():
+                    db.execute("UPDATE note SET crc = ? WHERE name = ?", (_crc([name, body]), name.decode()))
             db.execute(_INDEX)
             db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             db.execute("COMMIT")
             sqlite_files.check(db)
+            for columns, table in ((f"seq, {_COLUMNS}", "message"), (f"{_NOTE}, crc", "note"), ("*", "damaged")):
+                db.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchall()
             # Counted once; from then on it is known.
             self._used_bytes = int(db.execute("SELECT coalesce(sum(length(payload)), 0) FROM message").fetchone()[0])
         except BaseException:
@@ -189,9 +242,8 @@ class Outbox:
         expires_s = None if message.expiry_s is None else float(now_s + message.expiry_s)
         topic, alert_id = message.topic.encode(), message.alert_id.encode()
         crc = _crc([topic, message.payload, int(message.retain), expires_s, int(message.priority), alert_id])
-        columns = "topic, payload, retain, added_s, expires_s, priority, alert_id, crc"
         cursor = self._db.execute(
-            f"INSERT INTO message ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (message.topic, message.payload, message.retain, now_s, expires_s, message.priority, message.alert_id, crc),
         )
         assert cursor.lastrowid is not None
@@ -222,8 +274,14 @@ class Outbox:
             StateError: the file cannot be read.
         """
         with self._guard():
-            found = self._db.execute("SELECT body FROM note WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+            found = self._db.execute(f"SELECT {_NOTE}, crc FROM note WHERE name = ?", (name,)).fetchone()
+            if found is None:
+                return None
+            if _crc(list(found[:2])) != found[2]:
+                self.damaged += 1
+                self._db.execute("DELETE FROM note WHERE name = ?", (name,))
+                return None
+        return str(found[1].decode())
 
     def write_note(self, name: str, body: str) -> None:
         """Leave something for the next run.
@@ -235,7 +293,8 @@ class Outbox:
             self._write_note(name, body)
 
     def _write_note(self, name: str, body: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO note (name, body) VALUES (?, ?)", (name, body))
+        crc = _crc([name.encode(), body.encode()])
+        self._db.execute("INSERT OR REPLACE INTO note (name, body, crc) VALUES (?, ?, ?)", (name, body, crc))
 
     def pending(self, *, limit: int, after: int = 0) -> list[Row]:
         """Return the oldest messages whose numbers are larger than `after`.
@@ -317,12 +376,13 @@ class Outbox:
         """Close the file; messages stay for the next run."""
         self._db.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
         if self.problem:
             raise StateError(self.problem)
         try:
-            yield
+            with sqlite_files.readable():
+                yield
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 

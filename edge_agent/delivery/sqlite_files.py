@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+
+#: What SQLite says of a file that holds nonsense; the latter three of one whose schema was altered.
+_SIGNS = (
+    "malformed", "not a database", "file is encrypted", "no such column", "no such table", "duplicate column name",
+)  # fmt: skip
 
 
 def check(db: sqlite3.Connection) -> None:
@@ -20,7 +26,20 @@ def check(db: sqlite3.Connection) -> None:
 
 def is_corrupt(error: sqlite3.DatabaseError) -> bool:
     """Tell a file that holds nonsense from a disk that fails, or a lock that somebody else holds."""
-    return any(sign in str(error) for sign in ("malformed", "not a database", "file is encrypted"))
+    return any(sign in str(error) for sign in _SIGNS)
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Call a file malformed whose damaged text Python cannot even quote.
+
+    Raises:
+        sqlite3.DatabaseError: it is.
+    """
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise sqlite3.DatabaseError("malformed: what should be text is none") from None
 
 
 def set_aside(path: Path, *, unix_s: float) -> Path:

@@ -19,7 +19,8 @@ from edge_agent.logs import fields
 from edge_agent.notify.outcome import Outcome
 from edge_agent.notify.queue import Delivery, Queue
 from edge_agent.notify.recipients import Phone, Recipient
-from edge_agent.pager.client import Link, Nonsense, Pager
+from edge_agent.pager.client import Pager
+from edge_agent.pager.news import CONNECTED_ANEW, Link, Nonsense
 from edge_agent.pager.page import Page, parse_time
 from edge_agent.pager_server.notifier import Beat, Condition, Failing
 from edge_agent.pager_server.subscriptions import Subscription, Subscriptions
@@ -109,7 +110,7 @@ class Notifier:
         recipients = self._recipients()
         for news in self._pager.poll():
             if isinstance(news, Link):
-                self._note_link(news.problem)
+                self._note_link(news)
             elif isinstance(news, Nonsense):
                 _log.warning("ignored what is no message", extra=fields(problem=news.problem))
             elif isinstance(news, Page):
@@ -132,15 +133,15 @@ class Notifier:
                 found[subscription.key] = self._phone(subscription)
         return found
 
-    def _note_link(self, problem: str) -> None:
-        if problem:
+    def _note_link(self, link: Link) -> None:
+        if link.problem:
             self._problem_unix_s = self._problem_unix_s or self._unix()
-            _log.warning("no broker", extra=fields(problem=problem))
+            _log.warning("no broker", extra=fields(problem=link.problem))
             return
         self._problem_unix_s = None
         self._hold_at_most_s = self._monotonic() + CATCH_UP_S
         self._hold_until_s = self._monotonic() + QUIET_S
-        _log.info("connected to the broker")
+        _log.info(CONNECTED_ANEW if link.forgotten else "connected to the broker")
 
     def _note_page(self, page: Page, recipients: dict[str, Recipient]) -> None:
         now_s = self._unix()

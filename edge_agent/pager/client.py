@@ -7,10 +7,19 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from edge_agent.alerting.alert import Action
-from edge_agent.delivery.bus import FAILURE, Bus, Connected, Disconnected, PublishResult, Received, SubscriptionDenied
+from edge_agent.delivery.bus import (
+    FAILURE,
+    Bus,
+    Connected,
+    Disconnected,
+    Event,
+    PublishResult,
+    Received,
+    SubscriptionDenied,
+)
 from edge_agent.delivery.messages import (
     MAX_BODIES,
     Ack,
@@ -23,8 +32,9 @@ from edge_agent.delivery.messages import (
 )
 from edge_agent.pager.duty import Duty, watched
 from edge_agent.pager.kiosks import Kiosk, Kiosks
+from edge_agent.pager.news import Link, News, Nonsense, Refusal
 from edge_agent.pager.page import Page, parse_page
-from edge_agent.pager.satisfied import Satisfied, parse_summary
+from edge_agent.pager.satisfied import parse_summary
 
 ACK_EXPIRY_S = 600
 #: What is said of a page that is over is worth telling a kiosk that is switched off for the weekend.
@@ -35,10 +45,13 @@ GIVE_UP_S = 5.0
 ANSWER_AGAIN_S, _ANSWER_TIMES = 5.0, 4
 #: How often an agent is asked, at most, to repeat alerts this pager never saw.
 ASK_S = 5.0
-#: Below a device's topic, what a pager listens to.
-TOPICS = ("alert/+", "ack/+", "rsp/+", "state", "health", "summary")
+#: Below a device's topic, what a pager listens to; what tells a kiosk from a stranger comes first, for a broker keeps
+#: only so many messages for each client (mosquitto 1,000), and drops what comes after them.
+TOPICS = ("state", "health", "alert/+", "ack/+", "rsp/+", "summary")
 #: So many pages of one kiosk, and of all, may be open; whoever sends more is no kiosk, and must not hide the others'.
 MAX_OPEN_OF_ONE, MAX_OPEN = 50, 500
+#: What keeps coming is taken in for so long before anything is shown of it.
+_AT_ONCE_S = 0.1
 #: After connecting, what the broker kept comes within so long.
 _KEPT_WITHIN_S = 1.0
 #: So many ids of one kiosk are looked at, and so many kiosks that send nonsense are named.
@@ -47,31 +60,11 @@ _MAX_IDS = 1000
 _MAX_TOPIC = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The connection came up (`problem` empty) or went down."""
-
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Nonsense:
-    """A kiosk, or whoever writes in its name, sent what is no message; it is ignored, the others are not."""
-
-    topic: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The broker does not let this pager answer on a topic."""
-
-    topic: str
+class _FullError(MessageError):
+    """There is no room for one more page."""
 
 
 _ALL = Duty()
-#: What a pager has to tell.
-News: TypeAlias = Page | Link | Refusal | Nonsense | Kiosk | Satisfied
 
 
 @dataclass(slots=True)
@@ -115,6 +108,7 @@ class Pager:
         self.kiosks = Kiosks(unix=unix, monotonic=monotonic)
         #: When what the broker kept has come, and kiosks are asked whether it still holds.
         self._doubt_s: float | None = None
+        self._connected_before = False
         self._nonsense: set[str] = set()
         #: Pages of kiosks that are gone, as an answer has left them: given here, or by colleagues.
         self._answered_here: list[Page] = []
@@ -126,30 +120,13 @@ class Pager:
         """Return what is new; a step that arrives twice, or late, is shown once."""
         news: list[News] = [*self._answered_here]
         self._answered_here.clear()
-        for event in self._bus.events():
-            if isinstance(event, Connected):
-                news.append(Link(""))
-                self._flush()
-                self._doubt_s = self._monotonic() + _KEPT_WITHIN_S
-            elif isinstance(event, Disconnected):
-                news.append(Link(event.problem))
-                self._acks = [*self._in_flight.values(), *self._acks]
-                self._in_flight.clear()
-            elif isinstance(event, SubscriptionDenied):
-                news.append(Link(event.problem))
-            elif isinstance(event, PublishResult):
-                answered = self._in_flight.pop(event.token, None)
-                if answered is not None and event.reason >= FAILURE:
-                    news.append(Refusal(answered.topic))
-            else:
-                try:
-                    news += self._received(event)
-                except MessageError as error:
-                    # Once a kiosk: a thousand a second would be as bad as none.
-                    sender = _sender(event.topic)
-                    if sender not in self._nonsense and len(self._nonsense) < _MAX_IDS:
-                        self._nonsense.add(sender)
-                        news.append(Nonsense(printable(event.topic), str(error)))
+        give_up_s = self._monotonic() + _AT_ONCE_S
+        # A broker sends only so many ahead of their acknowledgements, which asking for the next ones gives.
+        while events := self._bus.events():
+            for event in events:
+                news += self._handled(event)
+            if self._monotonic() >= give_up_s:
+                break
         if self._doubt_s is not None and self._monotonic() >= self._doubt_s:
             self._doubt_s = None
             for topic in self.kiosks.doubt():
@@ -157,6 +134,33 @@ class Pager:
         news += self.kiosks.turn()
         news = [item for item in news if not isinstance(item, Kiosk) or self._duty.includes(item.name)]
         return [*news, *self._answered_elsewhere(), *self._given_up()]
+
+    def _handled(self, event: Event) -> list[News]:
+        match event:
+            case Connected():
+                self._flush()
+                self._doubt_s = self._monotonic() + _KEPT_WITHIN_S
+                known_before, self._connected_before = self._connected_before, True
+                return [Link("", forgotten=known_before and not event.session_present)]
+            case Disconnected():
+                self._acks = [*self._in_flight.values(), *self._acks]
+                self._in_flight.clear()
+                return [Link(event.problem)]
+            case SubscriptionDenied():
+                return [Link(event.problem)]
+            case PublishResult():
+                answered = self._in_flight.pop(event.token, None)
+                refused = answered is not None and event.reason >= FAILURE
+                return [Refusal(answered.topic)] if answered is not None and refused else []
+        try:
+            return self._received(event)
+        except MessageError as error:
+            # Once a kiosk, and once for all that find no room: a thousand a second would be as bad as none.
+            sender = "" if isinstance(error, _FullError) else _sender(event.topic)
+            if sender in self._nonsense or len(self._nonsense) >= _MAX_IDS:
+                return []
+            self._nonsense.add(sender)
+            return [Nonsense(printable(event.topic), str(error))]
 
     def _received(self, event: Received) -> list[News]:
         if not event.topic.isprintable() or len(event.topic) > _MAX_TOPIC:
@@ -185,11 +189,29 @@ class Pager:
             return []
         shown = page.id in self.open
         if not shown and page.step != "cleared":
-            of_one = sum(one.device_topic == page.device_topic for one in self.open.values())
-            if of_one >= MAX_OPEN_OF_ONE or len(self.open) >= MAX_OPEN:
-                raise MessageError(f"there are {of_one} open pages of this kiosk, and {len(self.open)} in all")
+            self._make_room(page)
         self._remember(page)
         return [page] if shown or page.id in self.open else []
+
+    def _make_room(self, page: Page) -> None:
+        """See to it that a page that is new can be opened.
+
+        Where there are too many, one of a kiosk that says how it is goes before those of senders that only page; then
+        the oldest has to go, and is opened again when its kiosk names it next.
+
+        Raises:
+            MessageError: there is no room.
+        """
+        if len(self.open) >= MAX_OPEN and self.kiosks.get(page.device_topic) is None:
+            raise _FullError(f"{len(self.open)} pages are open; no more of senders that say nothing of themselves")
+        of_one = sum(one.device_topic == page.device_topic for one in self.open.values())
+        if of_one >= MAX_OPEN_OF_ONE:
+            raise MessageError(f"there are {of_one} open pages of this kiosk")
+        if len(self.open) >= MAX_OPEN:
+            strange = (one for one in self.open.values() if self.kiosks.get(one.device_topic) is None)
+            gone = next(strange, next(iter(self.open.values())))
+            del self.open[gone.id]
+            self._revisions.pop(gone.id, None)
 
     def _compare(self, device_topic: str, event: Received) -> list[Page]:
         """Compare the open pages with the alerts their agent says are open; return those that are new.

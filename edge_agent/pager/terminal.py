@@ -14,8 +14,9 @@ from typing import TextIO
 from edge_agent.alerting.alert import Action
 from edge_agent.errors import BrokerError
 from edge_agent.languages import translation
-from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.client import Pager
 from edge_agent.pager.kiosks import Kiosk
+from edge_agent.pager.news import Link, Nonsense, Refusal
 from edge_agent.pager.page import Page
 from edge_agent.pager.words import looks, outcome, say, title, where
 

@@ -27,7 +27,8 @@ def open_database(path: Path, schema: str, *, exclusive: bool = False) -> sqlite
     with guard(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return _open(path, schema, exclusive=exclusive)
+            with sqlite_files.readable():
+                return _open(path, schema, exclusive=exclusive)
         except sqlite3.DatabaseError as error:
             if not sqlite_files.is_corrupt(error):
                 raise

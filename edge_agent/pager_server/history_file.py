@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -65,7 +64,8 @@ def open_file(path: Path, *, say: Callable[[str], None], unix_s: float) -> sqlit
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            return _open(path)
+            with sqlite_files.readable():
+                return _open(path)
         except sqlite3.DatabaseError as error:
             if not sqlite_files.is_corrupt(error):
                 raise
@@ -110,17 +110,3 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version={_VERSION}")
     return db
-
-
-def _move_away(path: Path, *, unix_s: float) -> Path:
-    target = path.with_name(f"{FILE_NAME}.unreadable-{int(unix_s)}")
-    path.replace(target)
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(FILE_NAME + suffix).replace(target.with_name(target.name + suffix))
-    return target
-
-
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    """Tell a file that holds nonsense from a disk that fails."""
-    return any(sign in str(error) for sign in ("malformed", "not a database", "file is encrypted"))

@@ -20,8 +20,9 @@ from edge_agent.alerting.alert import Action
 from edge_agent.config import Notify
 from edge_agent.config import Pager as Settings
 from edge_agent.delivery.messages import ACTIONS
-from edge_agent.pager.client import Link, Nonsense, Pager, Refusal
+from edge_agent.pager.client import Pager
 from edge_agent.pager.duty import Duty, watched
+from edge_agent.pager.news import CONNECTED_ANEW, Link, Nonsense, Refusal
 from edge_agent.pager.page import Page
 from edge_agent.pager.satisfied import Satisfied
 from edge_agent.pager_server import history_pages, reach
@@ -37,6 +38,8 @@ _RECENT = 30
 #: So many are listed to a browser.
 _MAX_KIOSKS = 200
 _SAY_AGAIN_S = 4.0
+#: Browsers are told something new at most so often, and within so many seconds of its coming.
+_TELL_EVERY_S = 0.1
 #: Of a name, a shift, a PIN.
 _MAX_CHARS = 200
 
@@ -94,6 +97,7 @@ class WebPager:
         self._browsers: set[_Browser] = set()
         #: Shift → what its browsers are told.
         self._texts = self._snapshots()
+        self._told_s = float("-inf")
         application = make_application(
             token=token, title="Staff pager", secure=self._secure, open_to_all=OPEN | {ANSWER}
         )
@@ -125,7 +129,7 @@ class WebPager:
         self._reach.announce()
         try:
             while not stop.is_set():
-                self._wake.wait(0.2)
+                self._wake.wait(_TELL_EVERY_S)
                 self._wake.clear()
                 self.turn()
                 self._joining.look()
@@ -136,20 +140,10 @@ class WebPager:
 
     def turn(self) -> None:
         """Pass on what is new in both directions."""
-        while not self._answers.empty():
-            alert_id, action, by, revision = self._answers.get()
-            page = self._pager.open.get(alert_id)
-            if page is not None:
-                self._pager.act(replace(page, revision=min(revision or page.revision, page.revision)), action, by=by)
-        while not self._lifted.empty():
-            topic, by = self._lifted.get()
-            kiosk = self._pager.kiosks.get(topic)
-            if kiosk is not None:
-                self._pager.lift_snoozes(kiosk, by=by)
+        self._pass_on()
         for item in self._pager.poll():
             if isinstance(item, Link):
-                self._note_problem(item.problem)
-                self._say(f"no broker: {item.problem}; trying again" if item.problem else "connected to the broker")
+                self._note_link(item)
             elif isinstance(item, Refusal):
                 self._note_problem(f"the broker refuses answers on {item.topic}")
                 self._say(self._problem)
@@ -160,17 +154,38 @@ class WebPager:
             elif isinstance(item, Page):
                 self._recent.appendleft((item, round(time.time(), 1)))
         self._look_back()
+        # What everybody sees is written anew, which takes longer than to take a message in.
+        if time.monotonic() - self._told_s < _TELL_EVERY_S:
+            return
+        self._told_s = time.monotonic()
         texts = self._snapshots()
         if texts != self._texts:
             changed = {shift for shift, text in texts.items() if text != self._texts[shift]}
             self._texts = texts
             self._server.loop.call_soon_threadsafe(self._announce, changed)
 
+    def _pass_on(self) -> None:
+        while not self._answers.empty():
+            alert_id, action, by, revision = self._answers.get()
+            page = self._pager.open.get(alert_id)
+            if page is not None:
+                self._pager.act(replace(page, revision=min(revision or page.revision, page.revision)), action, by=by)
+        while not self._lifted.empty():
+            topic, by = self._lifted.get()
+            kiosk = self._pager.kiosks.get(topic)
+            if kiosk is not None:
+                self._pager.lift_snoozes(kiosk, by=by)
+
     def _look_back(self) -> None:
         while not self._verdicts.empty():
             topic, alert_id, verdict, by = self._verdicts.get()
             self._pager.judge(topic, alert_id, verdict, by=by)
         self._history.settle(self._pager.open, connected=not self._problem)
+
+    def _note_link(self, link: Link) -> None:
+        self._note_problem(link.problem)
+        up = CONNECTED_ANEW if link.forgotten else "connected to the broker"
+        self._say(f"no broker: {link.problem}; trying again" if link.problem else up)
 
     def _note_problem(self, problem: str) -> None:
         if bool(problem) != bool(self._problem):

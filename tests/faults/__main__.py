@@ -17,10 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devices import DEVICE_FAULTS
+from links import LINK_FAULTS
 from processes import PROCESS_FAULTS
 from stage import Row, Scene
+from state_folder import STATE_FAULTS, fuzz_outbox
+from strangers import STRANGER_FAULTS
 
 from edge_agent.testing import angry_frames
+
+FAULTS = {**PROCESS_FAULTS, **DEVICE_FAULTS, **LINK_FAULTS, **STATE_FAULTS, **STRANGER_FAULTS}
 
 
 def as_table(rows: list[Row]) -> str:
@@ -50,10 +55,12 @@ def rows(share: float, only: str, seed: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         frames = angry_frames(folder / "frames")
-        for fault_name, fault in {**PROCESS_FAULTS, **DEVICE_FAULTS}.items():
+        for fault_name, fault in FAULTS.items():
             if re.search(only, fault_name):
                 scene = Scene(folder / re.sub(r"\W", "-", fault_name), frames, chance)
                 yield scene.run(fault_name, fault, tries=max(1, round(fault.tries * share)))
+        if re.search(only, "bits turned in the outbox, read at once"):
+            yield fuzz_outbox(folder, max(10, round(2_000 * share)), chance)
 
 
 def main() -> int:

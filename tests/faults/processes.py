@@ -16,9 +16,11 @@ from edge_agent.vision.bundle import find_bundle
 
 
 def kill_agent(scene: Scene, number: int) -> None:
-    del number
+    """End it while it watches; every fourth time while it starts."""
     scene.kiosk.end(signal.SIGKILL)
     scene.kiosk.start()
+    if number % 4:
+        scene.until_watching()
 
 
 def kill_broker(scene: Scene, number: int) -> None:
@@ -40,9 +42,11 @@ def kill_both(scene: Scene, number: int) -> None:
 
 
 def stop_agent(scene: Scene, number: int) -> None:
-    del number
+    """End it while it watches; every fourth time while it starts."""
     scene.kiosk.end(signal.SIGTERM)
     scene.kiosk.start()
+    if number % 4:
+        scene.until_watching()
 
 
 def freeze_agent(scene: Scene, number: int) -> None:
@@ -79,6 +83,7 @@ def spoil_outbox(scene: Scene, number: int) -> None:
     scene.kiosk.state_dir.mkdir(exist_ok=True)  # the first agent may have been told to stop before it made it
     (scene.kiosk.state_dir / "outbox.sqlite3").write_bytes(scene.random.randbytes(20_000))
     scene.kiosk.start()
+    scene.until_shown()
 
 
 def spoilt_bundle(name: str, tries: int = 10) -> Fault:

@@ -21,6 +21,7 @@ import yaml
 from edge_agent.config import Mqtt
 from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.pager.client import Pager
+from edge_agent.pager.news import Link
 from edge_agent.pager.page import Page
 from edge_agent.testing import free_port
 
@@ -63,9 +64,13 @@ class Staff:
         self._bus = MqttBus(
             Mqtt(port=port, connect_retry_max_s=1.0), client_id="faults-pager", password=None,
             subscriptions=[f"kiosk/v1/{SITE}/+/alert/+"],
-            wake=self._wake.set, jitter=lambda: 0.05,
+            wake=self._wake.set, jitter=lambda: 0.05, keep_session=False,
         )  # fmt: skip
         self.shown: Counter[str] = Counter()
+        #: How long after its step each page was shown, in seconds.
+        self.late_s: list[float] = []
+        #: How often the broker had forgotten this pager.
+        self.forgotten = 0
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._bus.start()
         self._thread.start()
@@ -79,6 +84,10 @@ class Staff:
             for item in pager.poll():
                 if isinstance(item, Page) and item.step == "raised":
                     self.shown[item.id] += 1
+                    if item.stepped_s is not None:
+                        self.late_s.append(time.time() - item.stepped_s)
+                elif isinstance(item, Link):
+                    self.forgotten += item.forgotten
             for page in list(pager.open.values()):
                 # An answer that a killed broker took along is given again, as people do.
                 if time.monotonic() - answered_s.get(page.id, 0.0) > _ANSWER_AGAIN_S:
@@ -97,11 +106,18 @@ class Kiosk:
     def __init__(self, folder: Path, port: int, frames: Path) -> None:
         self.state_dir = folder / "state"
         self.raised: set[str] = set()
-        self.tracebacks = 0
+        #: Alert id → rule.
+        self.rules: dict[str, str] = {}
+        #: That runs.
+        self.model = ""
+        self.tracebacks = self.log_bytes = 0
+        #: Called in the process before the agent begins.
+        self.before: Callable[[], None] | None = None
         #: How Python starts the agent.
         self.launch = ["-m", "edge_agent"]
-        #: What the log said, in order.
+        #: What the log said, in order, and how much of that before the latest start.
         self.said: list[str] = []
+        self.started = 0
         self._file = folder / "config.yaml"
         self.settings: dict[str, dict[str, Any]] = {
             "site": {"name": SITE},
@@ -117,22 +133,28 @@ class Kiosk:
 
     def start(self) -> None:
         self._file.write_text(yaml.safe_dump(self.settings))
+        self.started = len(self.said)
         self.process = subprocess.Popen(
-            [sys.executable, *self.launch, "run", "--config", str(self._file)], stderr=subprocess.PIPE, text=True
-        )
+            [sys.executable, *self.launch, "run", "--config", str(self._file)],
+            stderr=subprocess.PIPE, text=True, preexec_fn=self.before,
+        )  # fmt: skip
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
+            self.log_bytes += len(line)
             if "Traceback" in line:
                 self.tracebacks += 1
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 self.said.append(str(event.get("event")))
+                if event.get("event") == "watching":
+                    self.model = event["model"]
                 if event.get("event") == "alert raised":
                     self.raised.add(event["id"])
+                    self.rules[event["id"]] = event["rule"]
 
     def end(self, number: int) -> None:
         self.process.send_signal(number)
@@ -191,6 +213,14 @@ class Scene:
     props: dict[str, Any] = field(default_factory=dict)
     #: How often the agent said what was wrong.
     named: int = 0
+    #: What else was not as it should be, beside tracebacks.
+    wrong: list[str] = field(default_factory=list)
+    #: Alerts that were not shown where they had to be, though perhaps later.
+    missed: set[str] = field(default_factory=set)
+    #: Alerts that a damaged file held, and that the agent said were lost.
+    given_up: set[str] = field(default_factory=set)
+    #: What was measured, for the table.
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -225,26 +255,45 @@ class Scene:
         shown = self.staff.shown
         return Row(
             name, tries, len(self.kiosk.raised), len(set(shown)), sum(n == 1 for n in shown.values()),
-            lost=len(self.kiosk.raised - set(shown)), doubled=sum(n > 1 for n in shown.values()),
-            broke=self.kiosk.tracebacks, works=bool(self.kiosk.raised),
-            note=f"said so {self.named} times" if self.named else "",
+            lost=len(((self.kiosk.raised - set(shown)) | self.missed) - self.given_up),
+            doubled=sum(n > 1 for n in shown.values()),
+            broke=self.kiosk.tracebacks + len(self.wrong), works=bool(self.kiosk.raised), note=self._note(),
         )  # fmt: skip
+
+    def _note(self) -> str:
+        said = [f"said so {self.named} times"] if self.named else []
+        given_up = [f"{len(self.given_up)} set aside, said so"] if self.given_up else []
+        return "; ".join(said + given_up + self.notes + self.wrong[:3])
 
     def wait(self, low_s: float, high_s: float) -> None:
         threading.Event().wait(self.random.uniform(low_s, high_s))
 
-    def until_shown(self) -> None:
-        """Wait for the next page, at most ten seconds, so that the next fault falls among alerts again."""
-        before, give_up_s = len(self.staff.shown), time.monotonic() + 10
-        while len(self.staff.shown) == before and time.monotonic() < give_up_s:
-            self.wait(0.1, 0.1)
+    def until_shown(self, seconds: float = 10) -> bool:
+        """Wait for the next page, so that the next fault falls among alerts again; return whether it came."""
+        before = len(self.staff.shown)
+        return self.until(lambda: len(self.staff.shown) > before, seconds)
+
+    def until(self, holds: Callable[[], bool], seconds: float = 30) -> bool:
+        """Wait until something holds; return whether it does."""
+        give_up_s = time.monotonic() + seconds
+        while not holds() and time.monotonic() < give_up_s:
+            self.wait(0.05, 0.05)
+        return holds()
+
+    def until_watching(self) -> None:
+        """Wait until the agent that was started last looks at its camera, at most half a minute."""
+        self._said("watching", since=self.kiosk.started)
 
     def until_said(self, *texts: str, since: int, seconds: float = 30) -> bool:
         """Wait until the agent's log says one of these texts after its `since` first lines."""
+        said = self._said(*texts, since=since, seconds=seconds)
+        self.named += said
+        return said
+
+    def _said(self, *texts: str, since: int, seconds: float = 30) -> bool:
         give_up_s = time.monotonic() + seconds
         while time.monotonic() < give_up_s:
             if any(text in line for line in self.kiosk.said[since:] for text in texts):
-                self.named += 1
                 return True
             self.wait(0.1, 0.1)
         return False
