@@ -47,9 +47,10 @@ FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --pr
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
 
+# A test that hangs fails after its minutes, so that the others are still run and told.
 test: check $(VENV)/.test-tflite
 	sh tests/install_tools.sh
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --timeout 240
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
 
 faults: $(VENV)/.test

@@ -222,7 +222,7 @@ def items(node: yaml.Node, path: str, *, twice: str = KEEP_ONE) -> list[tuple[st
         _check_text(key, path)
         line = Origin.of(key).line
         if key.value in known:
-            given = f"{_shown(key)} is given in line {known[key.value]} and again in line {line}"
+            given = f"{shown(key)} is given in line {known[key.value]} and again in line {line}"
             raise failure(key, path, f"{given}; {twice}")
         known[key.value] = line
         found.append((key.value, key, value))
@@ -238,11 +238,11 @@ def _mapping_to_dataclass(node: yaml.Node, kind: Any, place: _Place, depth: int)
             raise place.fail(key_node, f"{key!r} is no longer an option: {kind.REMOVED[key]}")
         key = getattr(kind, "RENAMED", {}).get(key, key)
         if key in values:
-            raise place.fail(key_node, f"{key!r} is given twice, by its former name {_shown(key_node)} too")
+            raise place.fail(key_node, f"{key!r} is given twice, by its former name {shown(key_node)} too")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed here: {', '.join(known)}"
-            raise place.fail(key_node, f"unknown key {_shown(key_node)}; {hint}")
+            raise place.fail(key_node, f"unknown key {shown(key_node)}; {hint}")
         values[key] = _convert(value, hints[key], known[key].metadata, place.below(key), depth + 1)
     for name, declared in known.items():
         if name not in values and declared.default is MISSING and declared.default_factory is MISSING:
@@ -291,7 +291,7 @@ def _scalar(node: yaml.Node, kind: Any, limits: typing.Mapping[str, Any], place:
     if not isinstance(node, yaml.ScalarNode):
         quotes = f"; {_IN_QUOTES}" if kind is str else ""
         raise place.fail(node, f"expected {wanted}{quotes}")
-    given = "what is given" if limits.get("secret") else _shown(node)
+    given = "what is given" if limits.get("secret") else shown(node)
     wrong = place.fail(node, f"{given} is not {wanted}")
     tag = node.tag.rsplit(":", 1)[-1]
     if typing.get_origin(kind) is typing.Literal:
@@ -333,10 +333,10 @@ def _number(text: str, kind: Any, limits: typing.Mapping[str, Any]) -> Any:
 def _check_text(node: yaml.ScalarNode, path: str) -> None:
     """Refuse what no file may be called and no message may hold: NUL, and half of a surrogate pair."""
     if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in node.value):
-        raise failure(node, path, f"{_shown(node)} holds a sign that no text may hold")
+        raise failure(node, path, f"{shown(node)} holds a sign that no text may hold")
 
 
-def _shown(node: yaml.Node) -> str:
+def shown(node: yaml.Node) -> str:
     """Return what stands there, as much of it as an error has room for."""
     if isinstance(node, yaml.ScalarNode):
         return _short(repr(node.value))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -325,6 +328,21 @@ def test_a_stream_is_read_but_its_playlist_opens_no_file_of_this_computer(web_fo
         camera = OpenCVCamera(Camera(device=f"{address}/{number}.m3u8", timeout_s=2))
         with pytest.raises(CameraError, match="cannot open camera 'http://127"):
             camera.open()
+
+
+def test_a_clip_opens_while_a_stream_is_waited_for_and_programs_started_later_inherit_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stream = OpenCVCamera(Camera(device=f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", timeout_s=0.5))
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(stream.open)
+            silent.accept()[0].close()
+            clip = OpenCVCamera(Camera(device=str(CLIPS["one"])))
+            clip.open()
+            assert clip.read() is not None
+            clip.close()
+            with pytest.raises(CameraError):
+                waiting.result()
+    assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
 
 
 def test_a_stream_that_is_larger_than_faces_need_is_told(web_folder, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
 import socket
 import socketserver
@@ -63,9 +64,8 @@ class CameraServer(socketserver.ThreadingTCPServer):
 class _Answering(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         while True:
-            lines = list(iter(lambda: self.rfile.readline().decode(), "\r\n"))
-            head = "".join(lines)
-            if not lines or not lines[0]:
+            head = "".join(itertools.takewhile(str.strip, (line.decode() for line in self.rfile)))
+            if not head:
                 return
             self.server.heads.append(head)
             right = self.server.signed_in(head)

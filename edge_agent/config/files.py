@@ -147,7 +147,7 @@ def _on_profile(node: yaml.Node, schema: type[Any]) -> yaml.Node:
         if key == "profile" and not value.tag.endswith(":null"):
             known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
             if not isinstance(value, yaml.ScalarNode) or value.value not in known:
-                raise yaml_loader.failure(value, key, f"{value.value!r} is not one of {', '.join(known)}")
+                raise yaml_loader.failure(value, key, f"{yaml_loader.shown(value)} is not one of {', '.join(known)}")
             path = PROFILES / f"{value.value}.yaml"
             return merge(node, yaml_loader.compose(path.read_bytes(), str(path)), schema)
     return node

@@ -21,12 +21,13 @@ _TABLES: dict[str, dict[str, dict[str, str]]] = {
             "expires_s": _NUMBER, "priority": _NUMBER, "alert_id": _TEXT, "crc": _NUMBER,
         },
         "damaged": {"seq": "", "topic": "", "payload": ""},
-        "note": {"name": _TEXT, "body": _NOTE},
+        "note": {"name": _TEXT, "body": _NOTE, "crc": _NUMBER},
         "sqlite_sequence": {"name": _TEXT, "seq": _NUMBER},
     },
     "scores.sqlite3": {"visit": {"hour": _NUMBER, "rule": _TEXT, "level": _NUMBER, "count": _NUMBER}},
     "summaries.sqlite3": {"summary": {"begin_s": _NUMBER, "end_s": _NUMBER, "body": _NOTE}},
 }  # fmt: skip
+_INDEXES = {"message_priority"}
 _KNOWN = {
     *(f"{name}{suffix}" for name in _TABLES for suffix in ("", "-journal", "-wal")),
     "ignore_zones.json", "ignore_zones.tmp",
@@ -64,7 +65,7 @@ def _database(path: Path, messages: Messages) -> Iterator[str]:
         for kind, name, sql in db.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
             table = name.decode("utf-8", "replace")
             if kind != b"table":
-                if sql is not None:
+                if sql is not None and (kind != b"index" or table not in _INDEXES):
                     yield f"{kind.decode()} {table[:40]}"
             elif table not in expected:
                 yield f"table {table[:40]}"
