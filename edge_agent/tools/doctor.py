@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.agent.health import temperature_c
-from edge_agent.agent.last_end import end_problem
+from edge_agent.agent.last_end import bad_end
 from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
@@ -164,9 +164,9 @@ def _memory(config: Config) -> str:
 
 def _last_end(config: Config) -> str:
     """Read how the service's last run ended; the unit's ExecStopPost writes it."""
-    problem = end_problem(config.outbox.state_dir)
-    if problem:
-        raise AgentError(problem)
+    end = bad_end(config.outbox.state_dir)
+    if end:
+        raise AgentError(end.detail)
     return "nothing known of one that failed"
 
 
