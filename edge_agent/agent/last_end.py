@@ -74,7 +74,7 @@ def _meaning(lines: list[str], when: str) -> BadEnd | None:
             "(journalctl -k names what): close other programs, or take the camera's second, smaller stream",
         )
     if result == "watchdog":
-        return BadEnd("crashed", f"the last run stood still and was ended at {when}: journalctl -u edge-agent says more")
+        return BadEnd("crashed", f"the last run stood still and was ended at {when}: see journalctl -u edge-agent")
     if result in ("signal", "core-dump"):
-        return BadEnd("crashed", f"signal {status[:10]} ended the last run at {when}: journalctl -u edge-agent says more")
+        return BadEnd("crashed", f"signal {status[:10]} ended the last run at {when}: see journalctl -u edge-agent")
     return None
