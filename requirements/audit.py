@@ -12,10 +12,12 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from requirements.lockfile import FOLDER, SHIPPED
+from requirements.lockfile import FOLDER, SHIPPED, SHIPPED_NUMPY_1
 
 PATIENCE_S = 60
 IGNORED = FOLDER / "audit-ignored.txt"
+#: Files that agree about versions; pip-audit wants one version of everything.
+ENVIRONMENTS = (SHIPPED, SHIPPED_NUMPY_1)
 _ADVICE = f"run: make lock; where there is no newer release, write it into requirements/{IGNORED.name}"
 
 
@@ -39,11 +41,11 @@ def ignored(path: Path, today: date) -> list[str]:
     return ids
 
 
-def ask(options: list[str], ids: list[str]) -> list[dict]:
-    """Return what pip-audit found for each distribution, nothing where it could not ask."""
+def ask(locks: tuple[str, ...], options: list[str], ids: list[str]) -> list[dict]:
+    """Return what pip-audit found for each distribution of `locks`, nothing where it could not ask."""
     command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--progress-spinner=off"]
     command += ["--format=json", "--desc=off", "--timeout=10"]
-    command += [f"--requirement={FOLDER / name}.txt" for name in SHIPPED]
+    command += [f"--requirement={FOLDER / name}.txt" for name in locks]
     command += [f"--ignore-vuln={one}" for one in ids]
     try:
         result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -59,7 +61,8 @@ def main(options: list[str]) -> int:
     except ValueError as error:
         print(f"audit: {error}", file=sys.stderr)
         return 1
-    known = {one["name"]: one for one in ask(options, ids) if "skip_reason" not in one}
+    told = [one for locks in ENVIRONMENTS for one in ask(locks, options, ids)]
+    known = {(one["name"], one["version"]): one for one in told if "skip_reason" not in one}
     if not known:
         print("audit: no service with vulnerabilities answered; nothing was checked", file=sys.stderr)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
-from requirements.lockfile import SHIPPED, read
+from requirements.lockfile import SHIPPED, SHIPPED_NUMPY_1, read
 
 #: SPDX identifiers. All of them let people use, change and pass on a product that contains the work; MPL-2.0 asks that
 #: changes of its own files be published.
@@ -46,7 +46,7 @@ def allowed(expression: str) -> bool:
 
 def main() -> int:
     """Say which distributions have another licence."""
-    names = sorted({pin.name for lock in SHIPPED for pin in read(lock) if pin.applies})
+    names = sorted({pin.name for lock in SHIPPED + SHIPPED_NUMPY_1 for pin in read(lock) if pin.applies})
     refused = {name: said for name in names if not allowed(said := licence(name))}
     for name, said in refused.items():
         print(f"licences: {name} is under {said or 'no licence that its metadata states'!r}", file=sys.stderr)

@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 FOLDER = Path(__file__).parent
 #: What people install; the other files are for this clone.
 SHIPPED = ("demo", "kiosk", "pager")
+#: What they install where apt's numpy is 1; no environment has both.
+SHIPPED_NUMPY_1 = ("kiosk-numpy1", "pager-numpy1")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 #   sh systemd/install-pager.sh install-pager     program to /opt/edge-agent, configuration to /etc/edge-pager, service enabled
 #   sh systemd/install-pager.sh uninstall-pager   the services removed, the program as well where no agent runs on it;
 #                                                 PURGE=1 removes configuration and state too, and every phone joins anew
-# Versions and hashes are those of requirements/pager.txt.
+# Versions and hashes are those of requirements/pager.txt, or pager-numpy1.txt, see locked.sh.
 # The configuration that is there is never changed. PIP_ARGS is handed to pip, as in install.sh.
 set -eu
 umask 022
@@ -28,7 +28,7 @@ install-pager)
     [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
     pip="/opt/edge-agent/bin/python -m pip install --quiet --no-build-isolation ${PIP_ARGS:-}"
     $pip --require-hashes -r requirements/build.txt
-    $pip --require-hashes -r requirements/pager.txt
+    $pip --require-hashes -r "$(sh systemd/locked.sh pager)"
     $pip --no-deps --force-reinstall .
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 

@@ -2,7 +2,7 @@
 # Called by `make install` and `make uninstall`, as root; both can be run again and again.
 #   sh systemd/install.sh install        program to /opt/edge-agent, configuration to /etc/edge-agent, service enabled
 #   sh systemd/install.sh uninstall      all of it removed but configuration and state; PURGE=1 removes those too
-# Versions and hashes are those of requirements/kiosk.txt. The configuration that is there is never changed.
+# Versions and hashes are those of requirements/kiosk.txt, or kiosk-numpy1.txt, see locked.sh. The configuration that is there is never changed.
 # PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-# program FILE: into /opt/edge-agent, with what requirements/FILE names.
+# program FILE: into /opt/edge-agent, with what FILE names.
 program() {
     python3 -c 'import venv, ensurepip' 2> /dev/null || {
         echo "python3-venv is missing: apt install python3-venv" >&2
@@ -26,14 +26,14 @@ program() {
     [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
     pip="/opt/edge-agent/bin/python -m pip install --quiet --no-build-isolation ${PIP_ARGS:-}"
     $pip --require-hashes -r requirements/build.txt
-    $pip --require-hashes -r "requirements/$1"
+    $pip --require-hashes -r "$1"
     $pip --no-deps --force-reinstall .
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 }
 
 case ${1:-} in
 install)
-    program kiosk.txt
+    program "$(sh systemd/locked.sh kiosk)"
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.tmpfiles /etc/tmpfiles.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.service $unit

@@ -96,9 +96,24 @@ check "the watchdog is fed" shows NRestarts 0
 kill -STOP "$(systemctl show edge-agent -p MainPID --value)"
 check "a process that stands still is killed and restarted" within 20 NRestarts 1
 check "and runs again" within 10 ActiveState active
+told() { journalctl -u edge-agent --no-pager | grep -q "$1"; }
+check "and tells that the last run stood still" within_s 10 told "the last run stood still"
 kill -KILL "$(systemctl show edge-agent -p MainPID --value)"
 check "a process that is killed is restarted" within 20 NRestarts 2
 check "and runs again" within 10 ActiveState active
+check "and tells what ended the last run" within_s 10 told "signal KILL ended the last run"
+if grep -qw memory /sys/fs/cgroup/cgroup.controllers 2> /dev/null; then
+    mkdir -p /run/systemd/system/edge-agent.service.d
+    printf '[Service]\nMemoryMax=40M\n' > /run/systemd/system/edge-agent.service.d/memory.conf
+    systemctl daemon-reload
+    systemctl restart --no-block edge-agent
+    check "a process that takes too much memory is killed" within_s 30 sh -c "journalctl -u edge-agent --no-pager | grep -q oom-kill"
+    rm /run/systemd/system/edge-agent.service.d/memory.conf
+    systemctl daemon-reload
+    check "and the next run tells it" within_s 30 told "took more memory than it may"
+else
+    echo "--    no memory controller here: MemoryMax is not tried (tests/test_last_end.py has the kernel kill one)"
+fi
 check "stop" systemctl stop edge-agent
 check "it stopped by itself" shows Result success
 check "the journal has it" sh -c "journalctl -u edge-agent --no-pager | grep -q '\"event\": \"stopped\"'"

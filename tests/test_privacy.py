@@ -210,8 +210,8 @@ def test_a_doctor_names_what_does_not_work(run_command, write_config):
     assert result.code == 1
     verdicts = {line.split(":")[0].split()[1]: line.startswith("ok") for line in result.out.splitlines()}
     assert verdicts == {
-        "models": True, "camera": False, "posters": True, "disk": False, "broker": False, "clock": True, "memory": True,
-        "swap": True,
+        "models": True, "camera": False, "rotation": True, "posters": True, "disk": False, "broker": False,
+        "clock": True, "memory": True, "last": True, "swap": True,
         "temperature": True, "throttling": True,
         "notice": True, "last": True,
     }  # fmt: skip

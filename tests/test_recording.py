@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from edge_agent.camera.opencv import OpenCVCamera
 from edge_agent.camera.recording import ClipClock
 from edge_agent.config import Camera
+from edge_agent.demo import CLIPS
 from edge_agent.errors import CameraError
 from edge_agent.testing import FakeClock
 
@@ -137,15 +138,69 @@ def times(stamps, rate_hz=10.0, start_s=0.0) -> list[float]:
         pytest.param([0, 0.1, 0.3, 0.2, 0.4], [0, 0.1, 0.3, 0.4, 0.4], id="two are swapped"),
         pytest.param([0, 5, 10, 0, 2, 3], [0, 5, 10, 10.1, 10.2, 11.2], id="two recordings in one file"),
         pytest.param([-0.5, 0, 0.5], [0, 0.5, 1], id="the first is negative"),
+        pytest.param([0, 0.1, 6e8, 6e8 + 0.2], [0, 0.1, 0.2, 0.4], id="one is twenty years ahead"),
     ],
 )
 def test_time_never_goes_back(stamps, expected):
     assert times(stamps) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("rate_hz", [90_000.0, 0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("rate_hz", [90_000.0, 0.0, -1.0, 1e-6, float("nan"), float("inf")])
 def test_an_impossible_frame_rate_is_not_believed(rate_hz):
     assert times([0, 0, 0], rate_hz) == pytest.approx([0, 1 / 15, 2 / 15])
+
+
+#: FFmpeg's word for a rate that a file does not give; its time stamps then come 0.04 s apart.
+UNKNOWN_HZ = 25
+
+
+@pytest.mark.parametrize(
+    ("period_us", "scale", "rate", "expected_hz"),
+    [
+        pytest.param(0, 0, 0, UNKNOWN_HZ, id="none at all"),
+        pytest.param(0, 1, 0, UNKNOWN_HZ, id="0 Hz"),
+        pytest.param(0, 0, 15, UNKNOWN_HZ, id="15 / 0 Hz"),
+        pytest.param(0, 1, 10**9, 15, id="1e9 Hz"),
+        pytest.param(0, 1, 2**32 - 1, 15, id="-1 Hz"),
+        pytest.param(0, 10**6, 1, 15, id="1e-6 Hz"),
+        pytest.param(0, 2**31 - 1, 1, 15, id="5e-10 Hz"),
+    ],
+)
+def test_an_avi_of_an_impossible_rate_is_played_at_a_usual_one(
+    write_clip, tmp_path, period_us, scale, rate, expected_hz
+):
+    data = bytearray(write_clip("a.avi", code="MJPG").read_bytes())
+    # dwMicroSecPerFrame of the main header; dwScale and dwRate of the stream's (Microsoft, "AVI RIFF file reference").
+    struct.pack_into("<I", data, data.index(b"avih") + 8, period_us)
+    struct.pack_into("<II", data, data.index(b"strh") + 28, scale, rate)
+    (tmp_path / "a.avi").write_bytes(data)
+    assert play(tmp_path / "a.avi") == pytest.approx([n / expected_hz for n in range(30)], abs=1e-3)
+
+
+def test_a_raw_stream_of_pictures_has_no_rate_and_is_played_all_the_same(tmp_path):
+    pictures = [cv2.imencode(".jpg", np.full((48, 64, 3), 8 * n, np.uint8))[1].tobytes() for n in range(30)]
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(pictures))
+    assert play(tmp_path / "a.mjpeg") == pytest.approx([n / UNKNOWN_HZ for n in range(30)], abs=1e-3)
+
+
+def test_a_page_comes_from_raw_h264_as_well(run_command, tmp_path):
+    packets = cv2.VideoCapture(str(CLIPS["one"]), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    with (tmp_path / "clip.h264").open("wb") as file:
+        while packets.grab():
+            file.write(packets.retrieve()[1].tobytes())
+    result = json.loads(run_command("demo", "--clip", tmp_path / "clip.h264", "--fast", "--json").out)
+    assert result["frames"] == 252
+    assert 132 / UNKNOWN_HZ + 1.5 < result["alerts"][0]["clip_s"] < 252 / UNKNOWN_HZ
+
+
+def test_a_recording_that_changes_its_size_keeps_its_first_one(tmp_path):
+    """OpenCV says of no picture how large it was before it scaled it; docs/limits.md tells of it."""
+    sizes = [(64, 48), (48, 64)]
+    pictures = [cv2.imencode(".jpg", np.zeros((height, width, 3), np.uint8))[1].tobytes() for width, height in sizes]
+    (tmp_path / "a.mjpeg").write_bytes(pictures[0] * 10 + pictures[1] * 10)
+    camera = OpenCVCamera(Camera(device=str(tmp_path / "a.mjpeg")), realtime=False)
+    camera.open()
+    assert [frame.image.shape for frame in iter(camera.read, None)] == [(48, 64, 3)] * 20
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from edge_agent.agent.sideways import Sideways
 from edge_agent.camera import Frame
 from edge_agent.config import Config
 from edge_agent.pipeline import Pipeline
+from edge_agent.tools.doctor import examine
 
 
 def watch(frames, turn, *, seconds: int, rotate: int = 0) -> list[str]:
@@ -41,6 +42,27 @@ def test_a_camera_on_its_side_is_told_once(clip_frames, turn, rotate, advice):
     told = watch(clip_frames("one"), turn, seconds=100, rotate=rotate)
     assert len(told) == 1
     assert told[0].endswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("turn", "verdict"),
+    [
+        (None, "ok: faces stand upright"),
+        (cv2.ROTATE_90_COUNTERCLOCKWISE, "the camera seems to lie on its side: set camera.rotate: 90"),
+        (cv2.ROTATE_90_CLOCKWISE, "the camera seems to lie on its side: set camera.rotate: 270"),
+        (cv2.ROTATE_180, "the camera seems to stand on its head: set camera.rotate: 180"),
+    ],
+)
+def test_the_doctor_names_how_to_turn_the_picture(tmp_path, clip_frames, turn, verdict):
+    pictures = [frame.image if turn is None else cv2.rotate(frame.image, turn) for frame in clip_frames("one")[:60]]
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(tmp_path / "turned.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 15, (width, height))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+    config = replace(Config(), camera=replace(Config().camera, device=str(tmp_path / "turned.avi"), loop=True))
+    found = next(check for check in examine(config) if check.name == "rotation")
+    assert f"{'ok: ' if found.ok else ''}{found.detail}" == verdict
 
 
 def test_an_upright_camera_is_left_alone_with_people_and_without(clip_frames):

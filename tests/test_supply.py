@@ -29,6 +29,8 @@ LOCKS = sorted(path.stem for path in FOLDER.glob("*.txt") if path != audit.IGNOR
 EXTRAS = {
     "demo": ("demo",),
     "kiosk": ("signing", "web", "metrics", "holidays"),
+    "kiosk-numpy1": ("signing", "web", "metrics", "holidays"),
+    "pager-numpy1": ("web", "notify", "pins", "holidays", "gpio"),
     "pager": ("web", "notify", "pins", "holidays", "gpio"),
     "test": ("test",),
     "tflite-runtime": ("tflite-runtime",),
@@ -138,6 +140,11 @@ FLAW = {
 
 class TestAudit:
     """pip-audit itself, asking a service on this computer."""
+
+    @pytest.fixture(autouse=True)
+    def one_environment(self, monkeypatch):
+        assert {name for names in audit.ENVIRONMENTS for name in names} == set(EXTRAS) - {"test", "tflite-runtime"}
+        monkeypatch.setattr(audit, "ENVIRONMENTS", (("kiosk-numpy1",),))
 
     @pytest.fixture
     def service(self):

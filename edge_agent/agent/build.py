@@ -15,7 +15,7 @@ from edge_agent.agent.facts import facts
 from edge_agent.agent.false_alarms import FalseAlarms
 from edge_agent.agent.health import Health
 from edge_agent.agent.hours import HoursNow
-from edge_agent.agent.last_end import end_problem
+from edge_agent.agent.last_end import bad_end, take_over
 from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
 from edge_agent.agent.sideways import Sideways
@@ -175,10 +175,11 @@ def build_agent(
             ),
             stop_at_end=stop_at_end,
         )
-        ended_by = end_problem(config.outbox.state_dir)
-        if ended_by and read_config is not None:
-            log.error(ended_by)
-            agent.tell("out_of_memory", ended_by)
+        if read_config is not None:
+            take_over(config.outbox.state_dir)
+            if end := bad_end(config.outbox.state_dir):
+                log.error(end.detail)
+                agent.tell(end.kind, end.detail)
         if choice.problem:
             log.error(choice.problem)
         if choice.rolled_back:

@@ -31,6 +31,11 @@ _UPRIGHT_DEG = 45.0
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 270: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180}
 
 
+def shows_upright(decision: Decision) -> bool:
+    """Tell whether one of the faces that were judged stands upright."""
+    return any(abs(judged.face.roll_deg) < _UPRIGHT_DEG for judged in decision.judged)
+
+
 class Sideways(Observer):
     """Looks at one turned picture now and then while nobody upright is seen.
 
@@ -59,29 +64,36 @@ class Sideways(Observer):
 
     def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """Look at the turned picture if it is time to."""
-        upright = any(abs(judged.face.roll_deg) < _UPRIGHT_DEG for judged in decision.judged)
+        upright = shows_upright(decision)
         if upright or self._upright_s is None:
             self._upright_s = frame.time_s
         if upright:
             self._found, self.problem = 0, ""
         elif frame.time_s - self._upright_s >= self._after_s and frame.time_s >= self._next_s and not self.problem:
             self._next_s = frame.time_s + self._every_s
-            self._look(frame.image)
+            if self.look(frame.image):
+                log.error(self.problem)
+                self._tell(self.problem)
 
-    def _look(self, image: Image) -> None:
+    def look(self, image: Image) -> bool:
+        """Look at a picture turned by one angle; return whether that was the proof, which `problem` then tells.
+
+        Args:
+            image: uint8 (height, width, 3), BGR, without an upright face.
+        """
         angle = self._angles[0]
         turned = np.asarray(cv2.rotate(image, _TURNS[angle]), dtype=np.uint8)
         if not any(self._is_good(face, turned) for face in self._vision.detector.detect(turned)):
             self._found = 0
             self._angles.append(self._angles.pop(0))
-            return
+            return False
         self._found += 1
-        if self._found >= _PROOF:
-            rotate = (self._config.camera.rotate + angle) % 360
-            lies = "stand on its head" if angle == 180 else "lie on its side"
-            self.problem = f"the camera seems to {lies}: set camera.rotate: {rotate}"
-            log.error(self.problem)
-            self._tell(self.problem)
+        if self._found < _PROOF:
+            return False
+        rotate = (self._config.camera.rotate + angle) % 360
+        lies = "stand on its head" if angle == 180 else "lie on its side"
+        self.problem = f"the camera seems to {lies}: set camera.rotate: {rotate}"
+        return True
 
     def _is_good(self, face: Face, image: Image) -> bool:
         height, width = image.shape[:2]

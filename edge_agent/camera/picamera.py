@@ -109,6 +109,9 @@ def _cure(error: BaseException) -> str:
     if "numpy" in str(error) or "_ARRAY_API" in str(error):
         # apt's picamera2 is built for apt's numpy: 1.24 in Bookworm, 2.2 in Trixie.
         wanted = "'numpy<2' 'opencv-python-headless<4.12'" if np.__version__ >= "2" else "--upgrade 'numpy>=2'"
-        return f"it is built for another numpy than {np.__version__}; run: {sys.prefix}/bin/pip install {wanted}"
+        return (
+            f"it is built for another numpy than {np.__version__}; run: sudo make install, once more, or "
+            f"{sys.prefix}/bin/pip install {wanted}"
+        )
     install = "install" if isinstance(error, ModuleNotFoundError) else "install --reinstall"
     return f"run: sudo apt {install} python3-picamera2, and make the virtual environment with --system-site-packages"

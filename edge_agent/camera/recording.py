@@ -15,6 +15,8 @@ from edge_agent.errors import CameraError
 #: Stands in for a frame rate that a file does not know, or that no camera has: MPEG-TS often claims 90,000.
 _USUAL_RATE_HZ = 15.0
 _HIGHEST_RATE_HZ = 240.0
+#: A time stamp so far ahead of the last one is damage, or an impossible frame rate; a slow time lapse has less.
+_LONGEST_GAP_S = 86_400.0
 #: A time stamp so far behind the last one begins another recording in the same file; less is disorder.
 _BEGINS_ANEW_S = 1.0
 
@@ -22,8 +24,8 @@ _BEGINS_ANEW_S = 1.0
 class ClipClock:
     """Turns a file's presentation time stamps into seconds since its first picture, never going back.
 
-    A picture without a stamp of its own (raw streams have none, and OpenCV then says 0) follows its predecessor
-    by the file's nominal frame period.
+    A picture without a stamp of its own (raw streams have none, and OpenCV then says 0), or with an impossible one,
+    follows its predecessor by the file's nominal frame period.
 
     Args:
         rate_hz: as the file states it; replaced where it is impossible.
@@ -31,7 +33,10 @@ class ClipClock:
     """
 
     def __init__(self, rate_hz: float, *, start_s: float = 0.0) -> None:
-        self.period_s = 1 / (rate_hz if 0 < rate_hz <= _HIGHEST_RATE_HZ else _USUAL_RATE_HZ)
+        believed = 1 / _LONGEST_GAP_S <= rate_hz <= _HIGHEST_RATE_HZ
+        self.period_s = 1 / (rate_hz if believed else _USUAL_RATE_HZ)
+        #: Stamps that are closer come from an impossible rate; elsewhere they are pictures in a burst.
+        self._shortest_s = 0.0 if believed else 1 / _HIGHEST_RATE_HZ
         self._time_s = start_s
         self._stamp_s: float | None = None
         #: What to add to a stamp.
@@ -41,6 +46,9 @@ class ClipClock:
         """Return the time of the next picture, whose stamp this is, in seconds."""
         last_s = self._stamp_s
         if last_s is None:
+            self._stamp_s, self._offset_s = stamp_s, self._time_s - stamp_s
+        elif 0 < stamp_s - last_s < self._shortest_s or stamp_s - last_s > _LONGEST_GAP_S:
+            self._time_s += self.period_s
             self._stamp_s, self._offset_s = stamp_s, self._time_s - stamp_s
         elif stamp_s > last_s:
             self._stamp_s, self._time_s = stamp_s, max(self._time_s, stamp_s + self._offset_s)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.agent.health import temperature_c
-from edge_agent.agent.last_end import end_problem
+from edge_agent.agent.last_end import bad_end
+from edge_agent.agent.sideways import Sideways, shows_upright
 from edge_agent.alerting.stillness import StillPlaces
 from edge_agent.camera import make_camera
 from edge_agent.clock import synchronised
@@ -31,6 +32,8 @@ _HOT_C = 80.0
 _SLOW_COMMIT_MS = 250.0
 #: How long the camera is watched for posters, and how long a face must be without motion to be one.
 _WATCH_S, _STILL_S = 8.0, 6.0
+#: How long somebody is looked for who stands upright.
+_UPRIGHT_WITHIN_S = 4.0
 _SWAPS, _CGROUP = Path("/proc/swaps"), Path("/sys/fs/cgroup")
 _UNIT = Path("/etc/systemd/system/edge-agent.service")
 _NEEDED_MB = 120
@@ -49,10 +52,11 @@ class Check:
 
 
 def examine(config: Config) -> Iterator[Check]:
-    """Try models, camera, disk, broker, clock and temperature, in this order."""
+    """Try models, camera and what it shows, disk, broker, clock and temperature, in this order."""
     for name, attempt in (
         ("models", _models),
         ("camera", _camera),
+        ("rotation", _rotation),
         ("posters", _posters),
         ("disk", _disk),
         ("broker", _broker),
@@ -93,6 +97,27 @@ def _camera(config: Config) -> str:
         raise AgentError("the camera opens but gives no frame")
     height, width = frame.image.shape[:2]
     return f"{config.camera.source} gives {width}x{height} pixels, mean brightness {frame.image.mean():.0f} of 255"
+
+
+def _rotation(config: Config) -> str:
+    """Watch the camera for an upright face; where there is none, look for one in turned pictures."""
+    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
+    sideways = Sideways(config, pipeline.vision, tell=lambda _: None)
+    camera = make_camera(config.camera)
+    try:
+        camera.open()
+        until_s = time.monotonic() + _UPRIGHT_WITHIN_S
+        while time.monotonic() < until_s and (frame := camera.read()) is not None:
+            pipeline.zones.mask(frame.image)
+            if shows_upright(pipeline.process(frame)):
+                return "faces stand upright"
+            if sideways.look(frame.image):
+                raise AgentError(sideways.problem)
+    except CameraError:
+        return "not looked at, there is no picture"
+    finally:
+        camera.close()
+    return f"nobody was in view for {_UPRIGHT_WITHIN_S:.0f} s; stand before the camera to have it tried"
 
 
 def _posters(config: Config) -> str:
@@ -164,9 +189,9 @@ def _memory(config: Config) -> str:
 
 def _last_end(config: Config) -> str:
     """Read how the service's last run ended; the unit's ExecStopPost writes it."""
-    problem = end_problem(config.outbox.state_dir)
-    if problem:
-        raise AgentError(problem)
+    end = bad_end(config.outbox.state_dir)
+    if end:
+        raise AgentError(end.detail)
     return "nothing known of one that failed"
 
 
