@@ -213,7 +213,7 @@ def test_a_doctor_names_what_does_not_work(run_command, write_config):
         "models": True, "camera": False, "rotation": True, "posters": True, "disk": False, "broker": False,
         "clock": True, "memory": True, "last": True, "swap": True,
         "temperature": True, "throttling": True,
-        "notice": True, "last": True,
+        "notice": True,
     }  # fmt: skip
     assert "Traceback" not in result.err
 
