@@ -51,7 +51,7 @@ demo: $(VENV)/.demo
 # A test that hangs fails after its minutes, so that the others are still run and told.
 test: check $(VENV)/.test-tflite
 	sh tests/install_tools.sh
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --timeout 240
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --timeout 600
 	if [ -x $(VENV)-tflite/bin/python ]; then $(VENV)-tflite/bin/python -m pytest tests/test_runtime.py; fi
 
 faults: $(VENV)/.test

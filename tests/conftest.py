@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
@@ -30,6 +31,8 @@ from edge_agent.testing import free_port
 # What is printed is compared in English, whatever the computer speaks.
 os.environ["LC_ALL"] = "C.UTF-8"
 os.environ.pop("LANGUAGE", None)
+# Whoever runs the tests in the background may have them ignore Ctrl-C, and what they start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Nothing takes so long, but on a computer that is busy otherwise; what is awaited ends the wait at once.
 PATIENCE_S = 60.0
