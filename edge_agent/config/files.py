@@ -60,7 +60,11 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
     names = [path, *sorted({*drop_ins(path), *(name for name in given if name.parent == folder_of(path))})]
     left, nodes = MAX_BYTES, []
     for name in names:
-        raw = given[name] if name in given else _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
+        raw = (
+            given[name]
+            if name in given
+            else _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
+        )
         left -= len(raw)
         nodes.append(yaml_loader.compose(raw, str(name)))
     beside = folder_of(path) / "10-site.yaml"
