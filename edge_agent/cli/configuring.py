@@ -31,9 +31,9 @@ def _add_setup(commands: Commands) -> None:
     command = commands.add_parser(
         "setup",
         help="a wizard for the configuration, in the terminal or with --web as a page",
-        description="Finds camera and broker, tries them, asks for the place, zones, threshold, pagers and the sign, and "
-        "writes it all at the end, comments kept; then runs doctor. Begins with what the files say; what is not asked "
-        "stays as it is. Ctrl-C leaves them untouched.",
+        description="Finds camera and broker, tries them, asks for place, zones, threshold, pagers and sign; at the end "
+        "writes all of it, comments kept, and runs doctor. Begins with what the files say; what is not asked stays as "
+        "it is. Ctrl-C leaves them untouched.",
     )
     command.add_argument(
         "--config", type=Path, default=Path("config.yaml"), help="default: %(default)s; made if missing"
@@ -47,12 +47,19 @@ def _add_setup(commands: Commands) -> None:
 
 
 def _setup(options: argparse.Namespace) -> int:
+    from edge_agent import web
     from edge_agent.setup.draft import Draft
     from edge_agent.setup.terminal import walk
 
     draft = Draft(options.config)
     try:
-        return walk(draft)
+        if not options.web:
+            return walk(draft)
+        try:
+            from edge_agent.setup.page import serve
+        except ImportError:
+            raise ConfigError(f"--web {web.NEEDS}") from None
+        return serve(draft, host=options.host, port=options.port)
     except KeyboardInterrupt:
         print("\nnothing was written", file=sys.stderr)
         raise

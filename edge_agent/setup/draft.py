@@ -150,6 +150,8 @@ def parse(option: str, text: str) -> Any:
         return None
     if inner is bool:
         return True if text.lower() in _YES else False if text.lower() in _NO else text
+    if inner is Path:
+        return str(Path(text).expanduser().absolute())
     if inner in (int, float):
         with contextlib.suppress(ValueError):
             return inner(text)
@@ -194,11 +196,11 @@ def _changes(before: Any, after: Any, path: str) -> list[tuple[str, str, str]]:
         if is_dataclass(new):
             found += _changes(old, new, f"{name}.")
         elif old != new and name == "rules" and len(old) == len(new):
-            for index, (was, now) in enumerate(zip(old, new, strict=True)):
-                found += _changes(was, now, f"{name}.{index}.")
+            for index, (rule_before, rule) in enumerate(zip(old, new, strict=True)):
+                found += _changes(rule_before, rule, f"{name}.{index}.")
         elif old != new:
-            texts = [str(plain(value)) for value in (old, new)]
-            found.append((name, *(shown(text) for text in texts)) if one.metadata.get("secret") else (name, *texts))
+            was, now = str(plain(old)), str(plain(new))
+            found.append((name, shown(was), shown(now)) if one.metadata.get("secret") else (name, was, now))
     return found
 
 
@@ -231,7 +233,7 @@ def _replace(path: Path, text: str, *, new_mode: int, like: Path, secret: bool =
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, target)
+            Path(name).replace(target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

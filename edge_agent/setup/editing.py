@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ def _dumped(document: Any, parser: YAML | None = None) -> str:
 
 def _set(document: Any, steps: Steps, value: Any, lists: Mapping[str, Any]) -> None:
     part = document
-    for step, after in zip(steps, steps[1:], strict=False):
+    for step, after in itertools.pairwise(steps):
         if isinstance(step, str) and part.get(step) is None:
             whole = lists[str(step)] if isinstance(after, int) else None
             part[step] = CommentedMap() if whole is None else _in_a_block(whole)

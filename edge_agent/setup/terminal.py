@@ -230,7 +230,10 @@ def _sign(draft: Draft, step: Step) -> None:
         print(line)
     if draft.config.privacy.notice_posted:
         draft.set({"privacy.notice_posted": _yes("Is the sign still up, where people read it first?", usual=True)})
-    elif _read("Type yes once it hangs where people read it before they are in view; Enter for not yet: ") == "yes":
+    elif (
+        _read("Type yes once it hangs where people read it before they are in view; Enter for not yet: ").lower()
+        == "yes"
+    ):
         draft.set({"privacy.notice_posted": True})
 
 

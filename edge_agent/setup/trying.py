@@ -93,7 +93,8 @@ def broker_problem(draft: Draft) -> tuple[bool, str]:
 def diagnose(path: Path, config: Config) -> Iterator[str]:
     """Run `edge-agent doctor`, yield its lines, then `ok` or `failed`.
 
-    As root it runs as the user who owns the state folder, as the service does: what it leaves there stays the service's.
+    As root it runs as the user who owns the state folder, as the service does, so that what it leaves there is the
+    service's.
     """
     command = [sys.executable, "-m", "edge_agent", "doctor", "--config", str(path)]
     with subprocess.Popen(
