@@ -31,9 +31,9 @@ def _add_setup(commands: Commands) -> None:
     command = commands.add_parser(
         "setup",
         help="a wizard for the configuration, in the terminal or with --web as a page",
-        description="Finds camera and broker, tries them, asks for place, zones, threshold, pagers and sign; at the end "
-        "writes all of it, comments kept, and runs doctor. Begins with what the files say; what is not asked stays as "
-        "it is. Ctrl-C leaves them untouched.",
+        description="Finds camera and broker, tries them, asks for place, zones, threshold, pagers and sign; at the "
+        "end writes all of it, comments kept, and runs doctor. Begins with what the files say; what is not asked stays "
+        "as it is. Ctrl-C leaves them untouched.",
     )
     command.add_argument(
         "--config", type=Path, default=Path("config.yaml"), help="default: %(default)s; made if missing"

@@ -21,6 +21,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
 _NEVER_FOLD = 1_000_000
+#: libyaml's, where PyYAML has it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Steps = Sequence[str | int]
 
 
@@ -44,9 +46,9 @@ def edited(text: str, steps: Steps, value: Any, *, lists: Mapping[str, Any]) -> 
     """
     ends = "\r\n" if "\r\n" in text else "\n"
     before = text.replace("\r\n", "\n")
-    if yaml.compose(before) is None:  # nothing but comments, which have nothing to belong to
-        return text.rstrip() + ends * 2 * bool(text.strip()) + _dumped(_under(steps, value, lists)).replace("\n", ends)
     parser, document = _parsed(before)
+    if document is None:  # nothing but comments, which have nothing to belong to
+        return text.rstrip() + ends * 2 * bool(text.strip()) + _dumped(_under(steps, value, lists)).replace("\n", ends)
     unchanged = _dumped(document, parser)
     _set(document, steps, value, lists)
     changed = _dumped(document, parser)
@@ -118,14 +120,14 @@ def _is_plain(text: str) -> bool:
 def _only_changed(before: str, unchanged: str, changed: str) -> str:
     """Return the changed text with the lines that ruamel.yaml only formats in another way as they were."""
     old, same, new = (text.splitlines(keepends=True) for text in (before, unchanged, changed))
-    if len(old) != len(same):
+    if before == unchanged or len(old) != len(same):
         return changed
     lines: list[str] = []
     for tag, begin, end, new_begin, new_end in difflib.SequenceMatcher(None, same, new, autojunk=False).get_opcodes():
         lines += old[begin:end] if tag == "equal" else new[new_begin:new_end]
     mixed = "".join(lines)
     try:
-        return mixed if yaml.safe_load(mixed) == yaml.safe_load(changed) else changed
+        return mixed if yaml.load(mixed, _LOADER) == yaml.load(changed, _LOADER) else changed
     except yaml.YAMLError:
         return changed
 
@@ -133,7 +135,7 @@ def _only_changed(before: str, unchanged: str, changed: str) -> str:
 def comments(text: str) -> Counter[str]:
     """Return the comments of a document, without the `#` that are part of a value."""
     left = list(text)
-    for token in yaml.scan(text):
+    for token in yaml.scan(text, _LOADER):
         if isinstance(token, yaml.ScalarToken):
             left[token.start_mark.index : token.end_mark.index] = " " * (token.end_mark.index - token.start_mark.index)
     return Counter(one.strip() for one in re.findall(r"(?:^|(?<=\s))#.*$", "".join(left), re.MULTILINE))
@@ -153,7 +155,7 @@ def _with_lost_comments(before: str, after: str, steps: Steps) -> str:
 
 def _line_of(text: str, steps: Steps) -> int:
     """Return the line, from 0, on which the key of an option begins."""
-    node, line = yaml.compose(text), 0
+    node, line = yaml.compose(text, _LOADER), 0
     for step in steps:
         if isinstance(node, yaml.MappingNode):
             key, node = next((key, value) for key, value in node.value if key.value == step)

@@ -13,6 +13,7 @@ from edge_agent.errors import AgentError, CameraError, ConfigError
 from edge_agent.languages import of_terminal
 from edge_agent.setup import finding, thresholds
 from edge_agent.setup.draft import Draft, reason
+from edge_agent.setup.finding import Found
 from edge_agent.setup.steps import (
     INSTALL_BROKER,
     PASSWORD,
@@ -93,9 +94,8 @@ def _shown(value: object) -> str:
     return "none" if value is None else shown(str(value))
 
 
-def _choose(draft: Draft, step: Step, extra: str = "") -> bool:
+def _choose(draft: Draft, step: Step, found: list[Found], extra: str = "") -> bool:
     """Offer what was found; return whether what is extra was chosen."""
-    found = step.find() if step.find is not None else []
     for number, one in enumerate(found, start=1):
         print(f"  {number}  {one.label}")
     if not found:
@@ -116,7 +116,7 @@ def _choose(draft: Draft, step: Step, extra: str = "") -> bool:
 
 def _camera(draft: Draft, step: Step) -> None:
     while True:
-        _choose(draft, step)
+        _choose(draft, step, finding.cameras())
         _questions(draft, step)
         if _show_picture(draft) and _yes("Is this the picture you want?", usual=True):
             return
@@ -176,9 +176,9 @@ def _corners(prompt: str) -> list[list[float]]:
 def _broker(draft: Draft, step: Step) -> None:
     if not finding.can_browse():
         print(finding.NO_MDNS)
+    found, command = finding.brokers(), " ".join(INSTALL_BROKER)
     while True:
-        command = " ".join(INSTALL_BROKER)
-        if _choose(draft, step, extra=f"install one on this computer: sudo {command}"):
+        if _choose(draft, step, found, extra=f"install one on this computer: sudo {command}"):
             _install(command)
             draft.set({"mqtt.host": "127.0.0.1", "mqtt.port": 1883, "mqtt.tls.enabled": False})
         _questions(draft, step)

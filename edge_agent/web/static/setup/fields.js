@@ -2,6 +2,8 @@
 
 import { make } from "../common.js";
 
+const FIELDS = "label > [name]:not([type=radio])";
+
 function control(question, value) {
   if (question.kind === "choice" || question.choices.length) {
     const options = question.choices.map((one) => {
@@ -32,8 +34,8 @@ export function field(question, value) {
 // Option → text, of all fields within an element; a password that was not typed stays as it is.
 export function answers(element) {
   const found = {};
-  for (const input of element.querySelectorAll("label > [name]")) {
-    if (input.type === "radio" || (input.type === "password" && !input.value)) continue;
+  for (const input of element.querySelectorAll(FIELDS)) {
+    if (input.type === "password" && !input.value) continue;
     found[input.name] = input.type === "checkbox" ? (input.checked ? "yes" : "no") : input.value;
   }
   return found;
@@ -42,7 +44,7 @@ export function answers(element) {
 // Show each problem at its field; return those that have none.
 export function tell(element, problems) {
   const left = { ...problems };
-  for (const input of element.querySelectorAll("label > [name]")) {
+  for (const input of element.querySelectorAll(FIELDS)) {
     input.parentElement.querySelector(".problem").textContent = left[input.name] ?? "";
     delete left[input.name];
   }
