@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import re
@@ -23,7 +24,7 @@ from browser import PHONE, accessible, screenshot
 from conftest import PATIENCE_S, REPOSITORY
 from playwright.sync_api import expect
 
-from edge_agent.config import Config, load_config
+from edge_agent.config import Config, Outbox, load_config
 from edge_agent.errors import ConfigError
 from edge_agent.setup import finding
 from edge_agent.setup.draft import Draft, parse
@@ -224,7 +225,7 @@ class TestWriting:
 
 class TestThresholds:
     def test_what_was_counted_here_is_offered_as_pages_a_day(self, tmp_path):
-        config = Config(outbox=Config().outbox.__class__(state_dir=tmp_path))
+        config = Config(outbox=Outbox(state_dir=tmp_path))
         [only] = meanings(config, visitors=25)
         assert only.label.startswith("about 1 false page a day")
         assert only.upper is None
@@ -233,9 +234,21 @@ class TestThresholds:
         for level, visits in ((0, 500), (20, 60), (40, 10)):
             log.count("angry-customer", level, visits)
         log.flush()
-        counted = [one for one in meanings(config) if "counted here" in one.label]
-        assert [one.label.partition(" (")[0] for one in counted] == ["about 1 false page in 365 days"] or counted
-        assert all(one.upper is not None for one in counted)
+        offered = {one.label: one.upper for one in meanings(config) if one.upper is not None}
+        assert [label.partition(", counted here in 240 hours")[0] for label in offered] == [
+            "no false page so far (0.0 to 0.4)",
+            "about 1 false page a day (0.5 to 1.8)",
+            "about 7 false pages a day (5.5 to 8.8)",
+        ]
+        assert list(offered.values()) == sorted(offered.values(), reverse=True)
+        rule = dataclasses.replace(config.rules[0], upper=max(offered.values()))
+        first = meanings(dataclasses.replace(config, rules=(rule,)))[0]
+        assert first.label.startswith("no false page so far"), "the one in force comes first"
+
+    def test_what_is_not_known_is_not_claimed(self):
+        rule = dataclasses.replace(Config().rules[0], upper=0.3)
+        first, _ = meanings(dataclasses.replace(Config(), rules=(rule,)))
+        assert first.label == "as it is, 0.3 in the file: what it means here is not known yet"
 
 
 class TestFinding:

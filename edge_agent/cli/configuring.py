@@ -61,7 +61,7 @@ def _setup(options: argparse.Namespace) -> int:
             raise ConfigError(f"--web {web.NEEDS}") from None
         return serve(draft, host=options.host, port=options.port)
     except KeyboardInterrupt:
-        print("\nnothing was written", file=sys.stderr)
+        print("" if draft.written else "\nnothing was written", file=sys.stderr)
         raise
 
 

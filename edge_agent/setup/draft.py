@@ -45,6 +45,8 @@ class Draft:
         self._texts: dict[Path, str] = {self.path: SHIPPED.read_text(encoding="utf-8")} if self.is_new else {}
         self._loaded = self._load(self._texts)
         self._begun = self._loaded.config
+        #: Whether files were changed.
+        self.written = False
         #: To be written into a file of its own; None to leave that as it is.
         self.password: str | None = None
         self._check_writable()
@@ -101,10 +103,11 @@ class Draft:
         Raises:
             ConfigError: a file cannot be written, or somebody else has changed it since it was read.
         """
-        for file, text in self._read.items():
-            if file in self._texts and (not file.exists() or _read_text(file) != text):
+        for file in self._texts:
+            if (_read_text(file) if file.exists() else None) != self._read.get(file):
                 raise ConfigError(f"{file} was changed by somebody else meanwhile; run edge-agent setup again")
-        written = []
+        written: list[Path] = []
+        self.written = True
         if self.password is not None:
             secret = self.config.mqtt.password_file or self.path.parent / "mqtt-password"
             self.set({"mqtt.password_file": str(secret)})

@@ -105,8 +105,7 @@ STEPS = (
         "zones",
         "Zones",
         "Zones to ignore are blacked out before anything looks: screens, the street, wherever staff work. Zones for "
-        "alerts have a name, and pages say it. Corners are percent of the picture's width and height, from its top "
-        "left; a zone has three or more.",
+        "alerts have a name, and pages say it. A zone has three corners or more.",
     ),
     Step(
         "broker",
@@ -117,7 +116,7 @@ STEPS = (
                 "mqtt.tls.ca_file", "File of the broker's certificate authority, if it is not one of the system's",
                 lambda config: config.mqtt.tls.enabled,
             ),
-            Question("mqtt.username", "User that the broker knows this device by, if it asks for one"),
+            Question("mqtt.username", "User that the broker knows this device by, such as lobby/kiosk-1, if it asks for one"),
             Question(PASSWORD, "Its password; it goes into a file of its own", _has_user),
         ),
         finding.brokers,

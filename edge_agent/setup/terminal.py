@@ -144,7 +144,7 @@ def _show_picture(draft: Draft) -> bool:
 
 def _zones(draft: Draft, step: Step) -> None:
     del step
-    print("The page draws them over the picture: edge-agent setup --web")
+    print("Corners are x,y in percent from the picture's top left. To draw them: edge-agent setup --web")
     ignored, named = draft.get("faces.ignore_zones"), draft.get("zones")
     if (ignored or named) and not _yes(f"Keep the {len(ignored) + len(named)} that are there?", usual=True):
         ignored, named = [], []

@@ -67,8 +67,10 @@ def _promised(point: OperatingPoint | None, rule: Rule, config: Config, visitors
 
 
 def _pages(per_day: float) -> str:
+    if per_day == 0:
+        return "no false page so far"
     if per_day < 0.75:
-        return f"about 1 false page in {max(2, round(1 / max(per_day, 0.001)))} days"
+        return f"about 1 false page in {max(2, round(1 / per_day))} days"
     return f"about {per_day:.0f} false page{'s' * (round(per_day) != 1)} a day"
 
 

@@ -2,7 +2,7 @@
 
 import { make, makeSvg } from "../common.js";
 
-const RADIUS = 0.014;
+const RADIUS_PX = 9;
 const STEP = 0.01;
 const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 
@@ -28,19 +28,19 @@ export function drawing(ignored, named) {
 
   function draw(focus) {
     const area = svg.getBoundingClientRect();
-    const ry = area.height ? (RADIUS * area.width) / area.height : RADIUS;
+    const [rx, ry] = [RADIUS_PX / Math.max(1, area.width), RADIUS_PX / Math.max(1, area.height)];
     svg.replaceChildren(
       ...zones.map(({ kind, corners }) => makeSvg("polygon", { points: corners.join(" "), class: kind })),
-      ...(zones[open]?.corners ?? []).map((corner, number) => handle(corner, number, ry)),
+      ...(zones[open]?.corners ?? []).map((corner, number) => handle(corner, number, rx, ry)),
     );
     list.replaceChildren(...zones.map(row), add);
     if (focus) [...svg.querySelectorAll("ellipse"), ...list.querySelectorAll("[data-focus]")]
       .find((one) => one.dataset.focus === focus)?.focus();
   }
 
-  function handle([cx, cy], number, ry) {
+  function handle([cx, cy], number, rx, ry) {
     const corner = makeSvg("ellipse", {
-      cx, cy, rx: RADIUS, ry, tabindex: 0, role: "button", class: "corner", "data-focus": `corner ${number}`,
+      cx, cy, rx, ry, tabindex: 0, role: "button", class: "corner", "data-focus": `corner ${number}`,
       "aria-label": `Zone ${open + 1}, corner ${number + 1}`,
     });
     corner.addEventListener("click", (event) => event.stopPropagation());
@@ -93,7 +93,7 @@ export function drawing(ignored, named) {
       one.addEventListener("click", work);
       return one;
     };
-    const change = button("Corners", () => {
+    const change = button("Change", () => {
       open = open === number ? -1 : number;
       draw(`change ${number}`);
     }, `change ${number}`);
