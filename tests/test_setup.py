@@ -333,7 +333,8 @@ class TestPage:
         page.get_by_label("Name of zone 2").fill("till")
         accessible(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        screenshot(page, "setup-zones")
+        page.evaluate("scrollTo(0, 0)")
+        screenshot(page, "wizard")
         page.get_by_role("button", name="Next").click()
 
         page.get_by_text("Say it by hand").click()

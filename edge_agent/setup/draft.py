@@ -111,7 +111,7 @@ class Draft:
         if self.password is not None:
             secret = self.config.mqtt.password_file or self.path.parent / "mqtt-password"
             self.set({"mqtt.password_file": str(secret)})
-            _replace(secret, f"{self.password}\n", new_mode=_SECRET_MODE, like=self.path, secret=True)
+            _replace(secret, f"{self.password}\n", new_mode=self._secret_mode(), like=self.path, secret=True)
             written.append(secret)
         for file, text in self._texts.items():
             if text != self._read.get(file):
@@ -134,6 +134,13 @@ class Draft:
         if said is not None and Path(said.file).parent == folder and (option in loaded.origins or ".0." in option):
             return Path(said.file)
         return folder / "10-site.yaml" if folder.is_dir() else self.path
+
+    def _secret_mode(self) -> int:
+        """Return the mode of a new file with a secret: its owner's; and the service's, if root made a group for it."""
+        if os.geteuid() != 0 or not self.path.exists():
+            return _SECRET_MODE
+        state = self.path.stat()
+        return _SECRET_MODE | (state.st_mode & stat.S_IRGRP if state.st_gid != 0 else 0)
 
     def _check_writable(self) -> None:
         folder = folder_of(self.path) if folder_of(self.path).is_dir() else self.path.parent

@@ -116,7 +116,7 @@ STEPS = (
                 "mqtt.tls.ca_file", "File of the broker's certificate authority, if it is not one of the system's",
                 lambda config: config.mqtt.tls.enabled,
             ),
-            Question("mqtt.username", "User that the broker knows this device by, such as lobby/kiosk-1, if it asks for one"),
+            Question("mqtt.username", "User of the broker for this device, such as lobby/kiosk-1, if it wants one"),
             Question(PASSWORD, "Its password; it goes into a file of its own", _has_user),
         ),
         finding.brokers,

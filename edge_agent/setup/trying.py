@@ -97,14 +97,20 @@ def diagnose(path: Path, config: Config) -> Iterator[str]:
     service's.
     """
     command = [sys.executable, "-m", "edge_agent", "doctor", "--config", str(path)]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **_as_service(config),
-    ) as process:
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **_as_service(config),
+        )
+    except OSError as error:  # that user may not run what root may
+        yield f"FAIL  doctor cannot be run: {error.strerror}; as the service's user: edge-agent doctor --config {path}"
+        yield "failed"
+        return
+    with process:
         assert process.stdout is not None
         for line in process.stdout:
             yield line.rstrip("\n")
