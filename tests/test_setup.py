@@ -73,7 +73,7 @@ class TestTerminal:
             "yes", "yes",
         ]  # fmt: skip
         wizard = edge_agent("setup", cwd=tmp_path)
-        out, err = wizard.communicate("\n".join(map(str, answers)) + "\n", timeout=PATIENCE_S)
+        out, err = wizard.communicate("\n".join(map(str, answers)) + "\n", timeout=2 * PATIENCE_S)
         assert wizard.returncode == 0, out + err
         assert "Set camera.rotate to 270?" in out
         assert "'port' is not a whole number from 1 to 65535" in out
@@ -333,7 +333,7 @@ class TestPage:
         page.get_by_label("Name of zone 2").fill("till")
         accessible(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        page.evaluate("scrollTo(0, 0)")
+        page.evaluate("scrollTo(0, 0); document.querySelector('#file').textContent = '/etc/edge-agent/config.yaml'")
         screenshot(page, "wizard")
         page.get_by_role("button", name="Next").click()
 
@@ -356,7 +356,7 @@ class TestPage:
         page.get_by_role("button", name="Next").click()
         expect(page.get_by_label("What changes")).to_contain_text("site.name: site → lobby")
         page.get_by_role("button", name="Write it").click()
-        expect(page.locator("#said")).to_have_text("All is well. This page has ended.")
+        expect(page.locator("#said")).to_have_text("All is well. This page has ended.", timeout=2000 * PATIENCE_S)
         expect(page.get_by_label("What doctor says")).to_contain_text("ok    broker:")
         assert process.wait(PATIENCE_S) == 0
 

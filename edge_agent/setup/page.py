@@ -115,6 +115,8 @@ class Wizard:
     def __init__(self, draft: Draft, code: OneTimeCode, *, secure: bool) -> None:
         self._draft, self._turn = draft, asyncio.Lock()
         self._vision: Vision | None = None
+        self._doctor_runs: asyncio.Future[None] | None = None
+        self._lines: list[str] = []
         self.preview = Preview()
         #: Set when the page is done with.
         self.ended = threading.Event()
@@ -136,6 +138,7 @@ class Wizard:
         post("/api/broker", self._broker)
         post("/api/write", self._write)
         post("/api/doctor", self._doctor)
+        get("/api/doctor", self._said)
         post("/api/end", self._end)
 
     async def _apart(self, work: Callable[[], T]) -> T:
@@ -238,16 +241,21 @@ class Wizard:
             raise web.HTTPConflict(text=str(error)) from None
         return web.json_response({"files": [str(file) for file in files]})
 
-    async def _doctor(self, request: web.Request) -> web.StreamResponse:
-        """Run doctor, a line at a time; the last is `ok` or `failed`."""
-        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-        await response.prepare(request)
-        await asyncio.to_thread(self.preview.close)  # the camera is doctor's now
-        lines = diagnose(self._draft.path, self._draft.config)
-        while (line := await asyncio.to_thread(next, lines, None)) is not None:
+    async def _doctor(self, _request: web.Request) -> web.Response:
+        """Begin to run doctor, which may take longer than one request."""
+        if self._doctor_runs is None:
+            self._doctor_runs = asyncio.ensure_future(asyncio.to_thread(self._diagnose))
+        return web.json_response({})
+
+    def _diagnose(self) -> None:
+        self.preview.close()  # the camera is doctor's now
+        for line in diagnose(self._draft.path, self._draft.config):
             self.well = line == "ok"
-            await response.write(f"{line}\n".encode())
-        return response
+            self._lines.append(line)
+
+    async def _said(self, _request: web.Request) -> web.Response:
+        """Send what doctor has said so far; the last line is `ok` or `failed`."""
+        return web.json_response(self._lines)
 
     async def _end(self, _request: web.Request) -> web.Response:
         asyncio.get_running_loop().call_later(0.2, self.ended.set)  # after the answer has left

@@ -8,6 +8,7 @@ import { drawing } from "./zones.js";
 
 const { file, steps, values, install, hint } = await ask("/api/steps");
 steps.push({ key: "end", title: "Write it", text: "", questions: [], by_hand: [] });
+const POLL_MS = 300;
 let at = 0;
 // What the present step sends, what its Next does before the next one, and whether it may fail and go on.
 let collect, attempt, insisted;
@@ -175,11 +176,14 @@ async function finish() {
   $("title").textContent = "Written";
   const written = files.length ? files.join(", ") : "nothing had to be";
   $("own").replaceChildren(make("p", {}, written), make("p", {}, "edge-agent doctor tries all of it:"), pre);
-  const answer = await fetch("/api/doctor", { method: "POST", headers: { "X-Requested-With": "edge-agent" } });
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) pre.textContent += part.value;
-  const well = pre.textContent.endsWith("\nok\n");
-  pre.textContent = pre.textContent.replace(/\n(ok|failed)\n$/, "");
+  await post("/api/doctor");
+  let lines = [];
+  while (!["ok", "failed"].includes(lines.at(-1))) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    lines = await ask("/api/doctor");
+    pre.textContent = lines.filter((line) => !["ok", "failed"].includes(line)).join("\n");
+  }
+  const well = lines.at(-1) === "ok";
   const { next: commands } = await told();
   $("own").append(make("p", {}, "Next:"), make("pre", { tabindex: 0, "aria-label": "Next" }, commands.join("\n")));
   $("said").className = well ? "fine" : "problem";
