@@ -53,6 +53,7 @@ install)
     control try-restart edge-agent.service
     cat << 'END'
 installed. Next:
+  sudo edge-agent setup --config /etc/edge-agent/config.yaml   a wizard, --web for a page; or by hand:
   sudoedit /etc/edge-agent/config.d/10-site.yaml   the camera, the broker, this device's name
   sudoedit /etc/edge-agent/mqtt-password        if the broker wants one
   sudo -u edge-agent edge-agent check-config /etc/edge-agent/config.yaml

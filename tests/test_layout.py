@@ -29,6 +29,7 @@ ALLOWED = {
     "agent": {"agent", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "observer", "web"},
     "demo": {"demo", "camera", "vision", "alerting", "delivery", "pipeline", "agent", "pager"},
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
+    "setup": {"setup", "tools", "camera", "vision", "delivery", "statistics", "web", "pager_server"},
 }
 BASE = {"errors", "config", "yaml_loader", "logs", "clock", "languages"}
 #: The same of the trainer: what is learned from, the networks, what a model is worth, and training, which asks that.

@@ -1,4 +1,4 @@
-"""Commands about the configuration: check-config, config."""
+"""Commands about the configuration: setup, check-config, config."""
 
 from __future__ import annotations
 
@@ -22,8 +22,47 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
+    _add_setup(commands)
     _add_check_config(commands)
     _add_config(commands)
+
+
+def _add_setup(commands: Commands) -> None:
+    command = commands.add_parser(
+        "setup",
+        help="a wizard for the configuration, in the terminal or with --web as a page",
+        description="Finds camera and broker, tries them, asks for place, zones, threshold, pagers and sign; at the "
+        "end writes all of it, comments kept, and runs doctor. Begins with what the files say; what is not asked stays "
+        "as it is. Ctrl-C leaves them untouched.",
+    )
+    command.add_argument(
+        "--config", type=Path, default=Path("config.yaml"), help="default: %(default)s; made if missing"
+    )
+    command.add_argument("--web", action="store_true", help="as a page, for the code that is printed; needs `web`")
+    command.add_argument("--host", default="127.0.0.1", help="where the page listens (default %(default)s)")
+    command.add_argument(
+        "--port", type=int, default=8070, help="of the page; 0: any that is free (default %(default)s)"
+    )
+    command.set_defaults(run=_setup)
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from edge_agent import web
+    from edge_agent.setup.draft import Draft
+    from edge_agent.setup.terminal import walk
+
+    draft = Draft(options.config)
+    try:
+        if not options.web:
+            return walk(draft)
+        try:
+            from edge_agent.setup.page import serve
+        except ImportError:
+            raise ConfigError(f"--web {web.NEEDS}") from None
+        return serve(draft, host=options.host, port=options.port)
+    except KeyboardInterrupt:
+        print("" if draft.written else "\nnothing was written", file=sys.stderr)
+        raise
 
 
 def _add_check_config(commands: Commands) -> None:

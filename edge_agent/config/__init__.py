@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -159,9 +160,9 @@ def load_config(path: Path) -> Config:
     return load_with_origins(path).config
 
 
-def load_with_origins(path: Path) -> Loaded[Config]:
-    """Do the same, and return as well which files were read, and which said what."""
-    return files.load(path, Config)
+def load_with_origins(path: Path, *, instead: Mapping[Path, bytes] | None = None) -> Loaded[Config]:
+    """Do the same, and return as well which files were read, and which said what; `instead` is `files.load`'s."""
+    return files.load(path, Config, instead=instead)
 
 
 def _check_unique(names: list[str], *keys: str) -> None:

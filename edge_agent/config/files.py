@@ -7,6 +7,7 @@ their names, and what comes later goes before what came earlier. Mappings are me
 from __future__ import annotations
 
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -45,17 +46,25 @@ class Loaded(Generic[T]):
         return f"{file}:{line}"
 
 
-def load(path: Path, schema: type[T]) -> Loaded[T]:
+def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = None) -> Loaded[T]:
     """Read a file, its drop-ins, and the profile that its key `profile` names.
+
+    Args:
+        instead: file → what to read in place of what it holds, or of what is not there yet.
 
     Raises:
         ConfigError: one of them cannot be read, is no YAML, or does not fit, or they are larger than MAX_BYTES
             together; the message names the file, the line, the key and what is allowed there.
     """
-    names = [path, *drop_ins(path)]
+    given = instead or {}
+    names = [path, *sorted({*drop_ins(path), *(name for name in given if name.parent == folder_of(path))})]
     left, nodes = MAX_BYTES, []
     for name in names:
-        raw = _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
+        raw = (
+            given[name]
+            if name in given
+            else _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
+        )
         left -= len(raw)
         nodes.append(yaml_loader.compose(raw, str(name)))
     beside = folder_of(path) / "10-site.yaml"

@@ -236,12 +236,21 @@ def _throttling(config: Config) -> str:
 
 
 def _broker(config: Config) -> str:
+    return try_broker(config, password=read_password(config.mqtt))
+
+
+def try_broker(config: Config, *, password: str | None) -> str:
+    """Connect and publish an event; return what the broker said, in words.
+
+    Raises:
+        AgentError: it cannot be reached, or refuses something; the message says what to do.
+    """
     composer = Composer(config, session="0" * 26, unix=time.time, monotonic=time.monotonic)
     broker, topic = config.mqtt.address, composer.topic("event")
     bus = MqttBus(
         config.mqtt,
         client_id=f"{config.site.name}/{config.site.device}/doctor-{secrets.token_hex(4)}",
-        password=read_password(config.mqtt),
+        password=password,
         subscriptions=composer.topic.answers,
         subscriptions_qos0=composer.topic.commands,
         keep_session=False,

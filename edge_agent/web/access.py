@@ -81,13 +81,19 @@ def read_token(path: Path | None, *, host: str, key: str) -> str | None:
 
 
 def make_application(
-    *, token: str | None, title: str, secure: bool = False, open_to_all: frozenset[str] = frozenset()
+    *,
+    token: str | None,
+    title: str,
+    secure: bool = False,
+    open_to_all: frozenset[str] = frozenset(),
+    code: Callable[[str], bool] | None = None,
 ) -> web.Application:
     """Return an application whose every page asks for the token, if there is one.
 
     Args:
         title: for the login page.
         secure: pages are served over TLS.
+        code: tells whether what was typed logs in, in place of the token and of its codes.
         open_to_all: routes, as they were added to the router, that see for themselves who may ask.
     """
     throttle = Throttle()
@@ -100,7 +106,7 @@ def make_application(
         if resource is not None and resource.canonical in open_to_all:
             return await handler(request)
         if request.path == "/login" and request.method == "POST":
-            return await _log_in(request, token=token, title=title, secure=secure, throttle=throttle)
+            return await _log_in(request, token=token, title=title, secure=secure, throttle=throttle, code=code)
         if token is None:
             if request.host.rpartition(":")[0] not in _LOOPBACK_NAMES and request.host not in _LOOPBACK_NAMES:
                 raise web.HTTPForbidden(text="open this page as http://127.0.0.1 or http://localhost")
@@ -174,7 +180,13 @@ def _cookie(token: str) -> str:
 
 
 async def _log_in(
-    request: web.Request, *, token: str | None, title: str, secure: bool, throttle: Throttle
+    request: web.Request,
+    *,
+    token: str | None,
+    title: str,
+    secure: bool,
+    throttle: Throttle,
+    code: Callable[[str], bool] | None,
 ) -> web.StreamResponse:
     address = request.remote or ""
     if (wait_s := throttle.wait_s(address)) > 0:
@@ -183,7 +195,7 @@ async def _log_in(
     if request.content_type == "application/x-www-form-urlencoded":
         with contextlib.suppress(ValueError, LookupError):  # bytes that are no text, or of a character set that is none
             given = str((await request.post()).get("token", "")).strip()
-    right = token is not None and (_same(given, token) or _is_code(given, token))
+    right = token is not None and (code(given) if code is not None else _same(given, token) or _is_code(given, token))
     throttle.note(address, right=right)
     if token is None or not right:
         return _login_page(request, title, refused=True)
