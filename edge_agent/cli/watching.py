@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,7 +12,6 @@ from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.agent.loop import Agent
     from edge_agent.config import Config
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -98,46 +93,10 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     set_up_logging(config.logging)
-    from edge_agent.agent.build import build_agent
-    from edge_agent.agent.cores import stay_on
+    from edge_agent.agent.running import run
 
-    ending = threading.Event()
-    agents: list[Agent] = []  # the one that runs, or none between two
-
-    def end(*_: object) -> None:
-        ending.set()
-        for agent in agents:
-            agent.stop()
-
-    def begin(config: Config) -> None:
-        gc.collect()  # two agents' models at once are too much for a small board
-        stay_on(config.performance.cores)
-        agents.append(build_agent(config, stop_at_end=True, read_config=lambda: load_config(options.config)))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, end)
-        if ending.is_set():  # told to stop between two agents: what is open is still ended properly
-            end()
-
-    begin(config)
-    while True:
-        agents[0].run()
-        before, successor = config, agents.pop().successor
-        if successor is None:
-            return 0
-        config = successor
-        set_up_logging(config.logging)
-        problem = ""
-        try:
-            begin(config)
-        except Exception as error:  # whatever is wrong with it, the old one worked
-            problem = str(error) or type(error).__name__
-        if problem:
-            set_up_logging(before.logging)
-            detail = f"the new configuration does not work, the old one stays: {problem}"
-            logging.getLogger("edge_agent").error(detail)
-            config = before
-            begin(config)
-            agents[0].tell("reload_failed", detail)
+    run(config, lambda: load_config(options.config))
+    return 0
 
 
 def _add_classify(commands: Commands) -> None:
