@@ -136,6 +136,21 @@ def test_a_mistake_in_a_camera_is_named_with_its_line(tmp_path, text, line, says
     assert says in str(refused.value)
 
 
+def test_commands_know_the_cameras(run_command, write_config, tmp_path):
+    config = write_config(
+        cameras=[{"device": "one"}, {"device": "two", "faces": {"detector": "yunet", "yunet_weights": "none.onnx"}}]
+    )
+    checked = run_command("check-config", config)
+    assert checked.code == 3
+    assert "model zoo" in checked.one_line_error()
+    config = write_config(cameras=[{"device": "one"}, {"device": "two", "rules": []}])
+    checked = run_command("check-config", config)
+    assert "rules of one: angry-customer; rules of two: none, so it will never page" in checked.out
+    asked = run_command("summary", "--config", config)
+    assert (asked.code, asked.one_line_error()[-12:]) == (2, "--device one")
+    assert "no summary" in run_command("summary", "--config", config, "--device", "two").out
+
+
 class TestWatchdog:
     @pytest.fixture
     def clock(self):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.errors import ConfigError
 from edge_agent.languages import LANGUAGES, of_terminal
 
@@ -33,6 +35,7 @@ def _add_notice(commands: Commands) -> None:
         "of site.jurisdiction wants on it.",
     )
     command.add_argument("--config", type=Path, help="configuration whose place, rules and country it names")
+    add_device_option(command)
     command.add_argument(
         "--language",
         metavar="XX[,XX]",
@@ -47,7 +50,7 @@ def _notice(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
     from edge_agent.tools.notice import advice, notice, page
 
-    config = load_config(options.config) if options.config else Config()
+    config = one_device(load_config(options.config) if options.config else Config(), options.device)
     languages = options.language.split(",")
     for language in languages:
         if language not in LANGUAGES:
@@ -71,7 +74,7 @@ def _add_doctor(commands: Commands) -> None:
         help="try everything a configuration needs; --privacy looks for ways in which a picture could leave",
         description="Tries models, camera, broker, disk and clock, one line each. With --privacy, runs the agent under "
         "strace with a broker of its own and names whatever it wrote, sent or opened without a reason in the "
-        "configuration.",
+        "configuration; of several cameras one after the other.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
     command.add_argument("--privacy", action="store_true", help="look for ways in which a picture could leave")
@@ -88,7 +91,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     checks = (
-        privacy.prove(config, options.config, seconds=options.seconds) if options.privacy else doctor.examine(config)
+        itertools.chain.from_iterable(
+            privacy.prove(device, options.config, seconds=options.seconds) for device in config.devices()
+        )
+        if options.privacy
+        else doctor.examine(config)
     )
     failed = False
     found = []
@@ -172,6 +179,7 @@ def _add_calibrate(commands: Commands) -> None:
         "within the limit, with 95 %% confidence. Unless staff answered pages, every page counts as a false one.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_device_option(command)
     command.add_argument("--rule", help="default: the first rule")
     command.add_argument("--hours", type=int, default=168, help="how far to look back (default %(default)s, a week)")
     command.add_argument("--max-false-pages-per-day", type=float, required=True, metavar="N")
@@ -187,7 +195,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from edge_agent.statistics.calibration import as_text, choose, propose
     from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, WATCHED_S, read_counts
 
-    config = load_config(options.config)
+    config = one_device(load_config(options.config), options.device)
     names = [rule.name for rule in config.rules]
     rule = options.rule or (names[0] if names else "")
     if rule not in names:

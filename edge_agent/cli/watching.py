@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
@@ -49,7 +50,7 @@ def _demo(options: argparse.Namespace) -> int:
     from edge_agent.demo import CLIPS
     from edge_agent.demo.run import Demo, as_text, succeeded
 
-    settings = load_config(options.config) if options.config else Config()
+    settings = load_config(options.config).devices()[0] if options.config else Config()
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"--port {options.port} is not a number from 0 to 65535")
     if options.camera is None:
@@ -151,6 +152,7 @@ def _add_evaluate(commands: Commands) -> None:
     command.add_argument("--gap-s", type=float, default=10.0, metavar="S",
                          help="between calm visitors one after another (default %(default)s)")  # fmt: skip
     command.add_argument("--config", type=Path, help="take everything from this file, as the agent does")
+    add_device_option(command)
     command.add_argument("--rule", help="default: the first rule")
     command.add_argument("--threshold", type=float, metavar="X", help="in place of the rule's upper threshold")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the shares paged at each threshold")
@@ -197,6 +199,7 @@ def _one_rule(options: argparse.Namespace) -> Config:
     from edge_agent.vision.models import with_active_model
 
     config = with_active_model(load_config(options.config)) if options.config else Config()
+    config = one_device(config, options.device)
     names = [rule.name for rule in config.rules]
     if not names or options.rule not in (None, *names):
         raise ConfigError(f"no rule {options.rule or ''!r}; there are: {', '.join(names) or 'none'}")
