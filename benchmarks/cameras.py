@@ -59,7 +59,9 @@ def run(
     folder: Path, port: int, processes: list[list[Path]], *, seconds: float, alike: bool = True
 ) -> dict[str, float]:
     """Run processes with the cameras of each, and return their figures together; latency is that of the slowest."""
-    health, wake = {}, threading.Event()
+    health: dict[str, Any] = {f"kiosk/v1/bench/camera-{index}-{number}/health": None
+                              for index, clips in enumerate(processes) for number in range(len(clips))}  # fmt: skip
+    wake = threading.Event()
     bus = MqttBus(Mqtt(port=port), client_id="bench", password=None, subscriptions=["kiosk/v1/bench/+/health"],
                   wake=wake.set, keep_session=False)  # fmt: skip
     bus.start()
@@ -83,12 +85,12 @@ def run(
         elapsed_s = time.monotonic() - began_s
         cpu_s = sum(one.cpu_s() - before for one, before in zip(started, before_s, strict=True))
         memory = [one.memory_mb() for one in started]
-        uptime = {name: body["frames"] - first[name] for name, body in health.items()}
+        frames = min(body["frames"] - first[name] for name, body in health.items())
         return {
             "private_dirty_mb": round(sum(one["Private_Dirty"] for one in memory), 1),
             "pss_mb": round(sum(one["Pss"] for one in memory), 1),
             "cpu_percent": round(100 * cpu_s / elapsed_s, 1),
-            "frames_hz_each": round(min(uptime.values()) / seconds, 1),
+            "frames_hz_each": round(frames / seconds, 1),
             "latency_p95_ms": max(body["latency_p95_ms"] for body in health.values()),
             "threads": sum(one.threads() for one in started),
         }
@@ -105,7 +107,8 @@ def _collect(bus: MqttBus, health: dict[str, Any], wake: threading.Event, *, sec
         wake.wait(left_s)
         wake.clear()
         for event in bus.events():
-            if isinstance(event, Received):
+            # What is kept of an earlier arrangement is none of ours.
+            if isinstance(event, Received) and event.topic in health:
                 health[event.topic] = json.loads(event.payload)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S
 
 from edge_agent.agent.watchdog import SharedWatchdog
+from edge_agent.camera.ffmpeg import open_file, open_stream
 from edge_agent.config import load_config
 from edge_agent.errors import ConfigError
 from edge_agent.testing import FakeClock, angry_frames
@@ -134,6 +138,25 @@ def test_a_mistake_in_a_camera_is_named_with_its_line(tmp_path, text, line, says
         load_config(tmp_path / "c.yaml")
     assert f"c.yaml:{line}: " in str(refused.value)
     assert says in str(refused.value)
+
+
+def test_cameras_that_are_opened_at_once_get_their_own_options(monkeypatch):
+    seen, reading = {}, threading.Event()
+
+    def read_late(name: str, *_: object) -> None:
+        """Stand in for FFmpeg, which reads the environment a little after it was called."""
+        reading.set()
+        time.sleep(0.1)
+        seen[name] = os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]
+
+    monkeypatch.setattr("cv2.VideoCapture", read_late)
+    clip = threading.Thread(target=open_file, args=(Path("/clip"),))
+    clip.start()
+    assert reading.wait(PATIENCE_S)
+    open_stream("rtsp://camera/", timeout_s=1)
+    clip.join()
+    assert "http" not in seen["/clip"]
+    assert "rtsp" in seen["rtsp://camera/"]
 
 
 def test_commands_know_the_cameras(run_command, write_config, tmp_path):
