@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S
 
 from edge_agent.agent.watchdog import SharedWatchdog
-from edge_agent.camera.ffmpeg import open_file, open_stream
-from edge_agent.config import load_config
+from edge_agent.config import Config, Faces, load_config
 from edge_agent.errors import ConfigError
 from edge_agent.testing import FakeClock, angry_frames
+from edge_agent.vision.analysis import Vision
+from edge_agent.vision.loading import Loader
 
 SYNTHETIC = {"source": "synthetic"}
 
@@ -140,25 +139,6 @@ def test_a_mistake_in_a_camera_is_named_with_its_line(tmp_path, text, line, says
     assert says in str(refused.value)
 
 
-def test_cameras_that_are_opened_at_once_get_their_own_options(monkeypatch):
-    seen, reading = {}, threading.Event()
-
-    def read_late(name: str, *_: object) -> None:
-        """Stand in for FFmpeg, which reads the environment a little after it was called."""
-        reading.set()
-        time.sleep(0.1)
-        seen[name] = os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]
-
-    monkeypatch.setattr("cv2.VideoCapture", read_late)
-    clip = threading.Thread(target=open_file, args=(Path("/clip"),))
-    clip.start()
-    assert reading.wait(PATIENCE_S)
-    open_stream("rtsp://camera/", timeout_s=1)
-    clip.join()
-    assert "http" not in seen["/clip"]
-    assert "rtsp" in seen["rtsp://camera/"]
-
-
 def test_commands_know_the_cameras(run_command, write_config, tmp_path):
     config = write_config(
         cameras=[{"device": "one"}, {"device": "two", "faces": {"detector": "yunet", "yunet_weights": "none.onnx"}}]
@@ -172,6 +152,24 @@ def test_commands_know_the_cameras(run_command, write_config, tmp_path):
     asked = run_command("summary", "--config", config)
     assert (asked.code, asked.one_line_error()[-12:]) == (2, "--device one")
     assert "no summary" in run_command("summary", "--config", config, "--device", "two").out
+
+
+def test_models_are_shared_by_whom_they_suit_and_one_at_a_time_looks_through_them(clip_frames):
+    loader, usual = Loader(), Config()
+    first, second = (Vision(usual, loader=loader) for _ in range(2))
+    other = Vision(Config(faces=Faces(confidence=0.5)), loader=loader)
+    assert first.detector is second.detector is not other.detector
+    assert first.classifier is second.classifier is other.classifier
+
+    def look(vision: Vision, frames: list) -> list:
+        found = [(frame.image, vision.find_faces(frame.image)) for frame in frames]
+        return [(faces, vision.classify(image, faces).tolist()) for image, faces in found]
+
+    clips = [clip_frames("one")[:15], clip_frames("two")[:15]]
+    alone = [look(first, clip) for clip in clips]
+    with ThreadPoolExecutor() as pool:
+        together = list(pool.map(look, (first, second), clips))
+    assert together == alone
 
 
 class TestWatchdog:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,6 +18,7 @@ from edge_agent.languages import LANGUAGES, of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
+    from edge_agent.tools.doctor import Check
     from edge_agent.vision.models import ModelStore
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -87,13 +90,12 @@ def _add_doctor(commands: Commands) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config
-    from edge_agent.tools import doctor, privacy
+    from edge_agent.tools import doctor
 
     config = load_config(options.config)
+    devices = config.devices()
     checks = (
-        itertools.chain.from_iterable(
-            privacy.prove(device, options.config, seconds=options.seconds) for device in config.devices()
-        )
+        itertools.chain.from_iterable(_proof(device, options, several=bool(config.cameras)) for device in devices)
         if options.privacy
         else doctor.examine(config)
     )
@@ -107,6 +109,13 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
     return 1 if failed else 0
+
+
+def _proof(device: Config, options: argparse.Namespace, *, several: bool) -> Iterator[Check]:
+    from edge_agent.tools import privacy
+
+    for check in privacy.prove(device, options.config, seconds=options.seconds):
+        yield dataclasses.replace(check, name=f"{device.site.device}: {check.name}") if several else check
 
 
 def _add_model(commands: Commands) -> None:
@@ -188,7 +197,6 @@ def _add_calibrate(commands: Commands) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    import dataclasses
     import time
 
     from edge_agent.config import load_config
