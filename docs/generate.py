@@ -79,6 +79,10 @@ def _rows(kind: typing.Any, path: str, comments: dict[str, str], prefix: str) ->
     hints = typing.get_type_hints(kind)
     for one in fields(kind):
         inner = plain_type(hints[one.name])
+        if is_dataclass(inner) and isinstance(hints[one.name], types.UnionType):
+            what = f"as the section `{one.name}`, of which it takes what it leaves out"
+            yield f"| `{prefix}{one.name}` | {what} | mapping, or null | null |"
+            continue
         if is_dataclass(inner) and typing.get_origin(hints[one.name]) is not tuple:
             yield from _rows(inner, f"{path}.{one.name}", comments, f"{prefix}{one.name}.")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import sys
@@ -10,6 +11,8 @@ from typing import Any, TextIO
 
 from edge_agent import config
 
+#: Of several devices of this process, the one that this thread works for; named in each of its lines.
+DEVICE: contextvars.ContextVar[str] = contextvars.ContextVar("device", default="")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
@@ -28,8 +31,8 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 def _values(record: logging.LogRecord) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(record, "fields", {})
-    return found
+    device = DEVICE.get()
+    return {**({"device": device} if device else {}), **getattr(record, "fields", {})}
 
 
 class _Pretty(logging.Formatter):

@@ -16,6 +16,7 @@ from edge_agent.config import Config
 from edge_agent.vision.analysis import Judgement, Vision
 from edge_agent.vision.bundle import Bundle
 from edge_agent.vision.faces import Face, signature
+from edge_agent.vision.loading import Loader
 from edge_agent.vision.manifest import ClassifierManifest
 from edge_agent.vision.zones import IgnoredZones
 
@@ -72,6 +73,7 @@ class Pipeline:
         new_id: makes the id of each alert.
         zones: none is proposed where one is ignored already; those of the configuration by default.
         bundle: of the classifier, where it is loaded already; the configured one by default.
+        loader: shares models with other pipelines that it loaded them for.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class Pipeline:
         new_id: Callable[[], str],
         zones: IgnoredZones | None = None,
         bundle: Bundle[ClassifierManifest] | None = None,
+        loader: Loader | None = None,
     ) -> None:
-        self.vision = Vision(config, bundle)
+        self.vision = Vision(config, bundle, loader=loader)
         self.zones = IgnoredZones(config.faces.ignore_zones) if zones is None else zones
         self.emotions = self.vision.emotions.names
         self._tracker = Tracker(config.tracking, config.zones)

@@ -15,13 +15,11 @@ from edge_agent.agent.facts import facts
 from edge_agent.agent.false_alarms import FalseAlarms
 from edge_agent.agent.health import Health
 from edge_agent.agent.hours import HoursNow
-from edge_agent.agent.last_end import bad_end, take_over
 from edge_agent.agent.loop import Agent, Parts
 from edge_agent.agent.observers import configured_observers
+from edge_agent.agent.shared import Shared
 from edge_agent.agent.sideways import Sideways
-from edge_agent.agent.trial import Trial
 from edge_agent.agent.upkeep import Upkeep
-from edge_agent.agent.watchdog import Watchdog
 from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.tracker import Track
 from edge_agent.camera import Camera, Capture, Frame, make_camera
@@ -32,17 +30,13 @@ from edge_agent.config import Camera as CameraSettings
 from edge_agent.config import Config
 from edge_agent.delivery.bus import Bus
 from edge_agent.delivery.channel import Channel
-from edge_agent.delivery.messages import new_ulid
 from edge_agent.delivery.opening import open_channel
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.relay import OutboxRelay
-from edge_agent.errors import BundleError
 from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision, Pipeline
 from edge_agent.statistics.collector import Statistics
 from edge_agent.statistics.summaries import Summarizer
-from edge_agent.vision.models import Choice, ModelStore
-from edge_agent.vision.zones import IgnoredZones
 
 log = logging.getLogger("edge_agent")
 
@@ -69,6 +63,7 @@ def build_agent(
     stop_at_end: bool = False,
     unix: Callable[[], float] = time.time,
     clock_known: Callable[[], bool] = synchronised,
+    shared: Shared | None = None,
 ) -> Agent:
     """Return an agent that is ready to run.
 
@@ -81,6 +76,7 @@ def build_agent(
         stop_at_end: return from `run` when a recording has ended, its alerts are over and everything is delivered.
         unix: wall clock of the opening hours, seconds since 1970.
         clock_known: returns whether that clock was set since the computer started.
+        shared: with the other devices of this process; None where this is the only one.
 
     Raises:
         AgentError: a model, the state folder or the certificates cannot be used.
@@ -89,8 +85,8 @@ def build_agent(
         # Before all else: who has the outbox is the one agent of this device.
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
         opened.callback(outbox.close)
-        models = ModelStore.of(config)
-        pipeline, choice = _pipeline(config, models)
+        shared = Shared(config) if shared is None else shared
+        pipeline, choice = shared.pipeline(config)
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
         hours = HoursNow(config, unix=unix, clock_known=clock_known)
         awake, clock = threading.Event(), AlertClock(time.monotonic)
@@ -141,7 +137,7 @@ def build_agent(
         observers += [
             health,
             sideways,
-            Trial(models, monotonic=time.monotonic),
+            shared.trial,
             statistics,
             *_summarizer(config, pipeline, channel),
         ]
@@ -167,7 +163,7 @@ def build_agent(
                 drift=statistics.drift,
                 clock=clock,
                 hours=hours,
-                watchdog=Watchdog(monotonic=time.monotonic),
+                watchdog=shared.watchdog(config.site.device),
                 upkeep=upkeep,
                 awake=awake,
                 served=len(observers) > always,
@@ -175,36 +171,15 @@ def build_agent(
             ),
             stop_at_end=stop_at_end,
         )
-        if read_config is not None:
-            take_over(config.outbox.state_dir)
-            if end := bad_end(config.outbox.state_dir):
-                log.error(end.detail)
-                agent.tell(end.kind, end.detail)
+        if shared.ended_by and read_config is not None:
+            log.error(shared.ended_by.detail)
+            agent.tell(shared.ended_by.kind, shared.ended_by.detail)
         if choice.problem:
             log.error(choice.problem)
         if choice.rolled_back:
             agent.tell("model_rolled_back", choice.problem)
         opened.pop_all()
         return agent
-
-
-def _pipeline(config: Config, models: ModelStore) -> tuple[Pipeline, Choice]:
-    """Return a pipeline with the active model, or with the configured one where that cannot be used.
-
-    Raises:
-        AgentError: that of the configured model, where neither can be used.
-    """
-    zones, configured = IgnoredZones.of(config), config.emotion.model
-    choice = models.choose(configured)
-    try:
-        return Pipeline(config, new_id=new_ulid, zones=zones, bundle=choice.bundle), choice
-    except BundleError as error:
-        if choice.bundle is None:
-            raise
-        problem = error
-    # Given up only where it is the model's fault: without a runtime, or a detector, this one fails as well.
-    pipeline = Pipeline(config, new_id=new_ulid, zones=zones)
-    return pipeline, models.give_up(choice.bundle.id, problem, configured)
 
 
 def _watched_camera(

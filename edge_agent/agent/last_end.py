@@ -43,6 +43,7 @@ def take_over(state_dir: Path) -> None:
     if not units_folder:
         return
     with suppress(OSError):
+        state_dir.mkdir(parents=True, exist_ok=True)
         (state_dir / LAST_END).unlink(missing_ok=True)
         if Path(units_folder, STOPPED).exists():
             shutil.move(Path(units_folder, STOPPED), state_dir / LAST_END)

@@ -18,7 +18,7 @@ from edge_agent.agent.health import Health
 from edge_agent.agent.hours import HoursNow
 from edge_agent.agent.sideways import Sideways
 from edge_agent.agent.upkeep import Upkeep
-from edge_agent.agent.watchdog import Watchdog
+from edge_agent.agent.watchdog import WatchdogLine
 from edge_agent.camera import Frame
 from edge_agent.camera.pacing import Pacer
 from edge_agent.camera.supervisor import CameraSupervisor
@@ -60,7 +60,7 @@ class Parts:
     drift: Drift
     clock: AlertClock
     hours: HoursNow
-    watchdog: Watchdog
+    watchdog: WatchdogLine
     upkeep: Upkeep
     awake: threading.Event
     served: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from edge_agent.camera.frames import Frame
@@ -16,6 +17,8 @@ TRIAL_S = 20.0
 class Trial(Observer):
     """Ends well when the agent still runs TRIAL_S after its first frame, or has ended in order after it.
 
+    Devices of one process share it.
+
     Args:
         monotonic: seconds.
     """
@@ -24,6 +27,7 @@ class Trial(Observer):
         self._models: ModelStore | None = models
         self._monotonic = monotonic
         self._first_frame_s: float | None = None
+        self._lock = threading.Lock()
 
     def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """See that frames are processed."""
@@ -43,6 +47,7 @@ class Trial(Observer):
             self._confirm()
 
     def _confirm(self) -> None:
-        if self._models is not None:
-            self._models.confirm()
-            self._models = None
+        with self._lock:
+            if self._models is not None:
+                self._models.confirm()
+                self._models = None

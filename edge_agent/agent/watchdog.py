@@ -11,11 +11,23 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 #: Between two touches of the health file, where systemd asks for none.
 _HEALTH_FILE_INTERVAL_S = 15.0
+
+
+class WatchdogLine(Protocol):
+    """What the loop of a device reports to."""
+
+    def turn(self, *, frames: int, network_turned_s: float, status: str) -> None:
+        """Report; see `Watchdog.turn`."""
+
+    def stopping(self) -> None:
+        """Say that the device ends by itself."""
 
 
 class Watchdog:
@@ -73,3 +85,62 @@ class Watchdog:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
                 notify.connect(self._address)
                 notify.send(line.replace("\n", " ").encode())
+
+
+class SharedWatchdog:
+    """One line for several devices of one process: alive while each loop and connection turns and any camera delivers.
+
+    A camera that is lost is no reason to restart those that are not.
+
+    Args:
+        monotonic: seconds.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float], environment: Mapping[str, str] = os.environ) -> None:
+        self._watchdog = Watchdog(monotonic=monotonic, environment=environment)
+        self._lock = threading.Lock()
+        self._members: dict[str, _Member] = {}
+        self._progress = 0
+
+    def member(self, name: str) -> _Member:
+        """Return what the loop of a device reports to; it counts from its first turn on."""
+        return _Member(self, name)
+
+    def turned(self, member: _Member, *, progress: bool) -> None:
+        """Report for all."""
+        with self._lock:
+            self._members[member.name] = member
+            self._progress += progress
+            self._watchdog.turn(
+                frames=self._progress,
+                network_turned_s=min(one.network_turned_s for one in self._members.values()),
+                status="; ".join(f"{one.name}: {one.status}" for one in self._members.values()),
+            )
+
+    def leave(self, member: _Member) -> None:
+        """Wait no longer for a device that ends; the last one says that the process does."""
+        with self._lock:
+            if self._members.get(member.name) is member:
+                del self._members[member.name]
+                if not self._members:
+                    self._watchdog.stopping()
+
+
+class _Member:
+    """What one device last reported; what its loop reports no more goes out of date."""
+
+    def __init__(self, shared: SharedWatchdog, name: str) -> None:
+        self._shared, self.name = shared, name
+        self._frames = 0
+        self.network_turned_s, self.status = float("-inf"), "starting"
+
+    def turn(self, *, frames: int, network_turned_s: float, status: str) -> None:
+        """Report as to `Watchdog.turn`."""
+        progress = frames > self._frames
+        self._frames = max(self._frames, frames)
+        self.network_turned_s, self.status = network_turned_s, status
+        self._shared.turned(self, progress=progress)
+
+    def stopping(self) -> None:
+        """Say that this device ends by itself."""
+        self._shared.leave(self)

@@ -8,6 +8,7 @@ and a new one opens the camera again.
 
 from __future__ import annotations
 
+import contextvars
 import random
 import threading
 import time
@@ -80,7 +81,8 @@ class Capture:
             self._generation += 1
             generation = self._generation
             self._busy_since_s = self._clock()
-        thread = threading.Thread(target=self._run, args=(generation,), name=f"capture-{generation}", daemon=True)
+        run = contextvars.copy_context().run  # its log lines name the device too
+        thread = threading.Thread(target=run, args=(self._run, generation), name=f"capture-{generation}", daemon=True)
         self._threads = [old for old in self._threads if old.is_alive()] + [thread]
         thread.start()
 

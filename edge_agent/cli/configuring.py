@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 import time
@@ -82,6 +83,7 @@ def _check_config(options: argparse.Namespace) -> int:
     from edge_agent.delivery.mqtt import MqttBus
     from edge_agent.pipeline import Pipeline
     from edge_agent.tools.broker_settings import examine
+    from edge_agent.vision.loading import Loader
     from edge_agent.vision.models import with_active_model
 
     loaded = load_with_origins(options.file)
@@ -98,18 +100,25 @@ def _check_config(options: argparse.Namespace) -> int:
             print(f"edge-agent: {text}", file=sys.stderr)
     if not all(finding.warning for finding in findings):
         return ConfigError.exit_code
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
     MqttBus(config.mqtt, client_id="check", password=None, subscriptions=())  # reads certificates
-    if config.web.enabled:
-        _check_web(config)
-    for line in _hours(config):
+    devices, loader = with_active_model(config).devices(), Loader()
+    for device in devices:
+        model = Pipeline(device, new_id=lambda: "0" * 26, loader=loader).vision.classifier.bundle.id
+        if device.web.enabled:
+            _check_web(device)
+    for line in dict.fromkeys(itertools.chain.from_iterable(map(_hours, devices))):
         print(line)
-    rules = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
     shadow = "" if config.privacy.notice_posted else (
         " in shadow mode: nobody is paged until privacy.notice_posted is true"
     )  # fmt: skip
-    print(f"{options.file}: ok{shadow}; rules: {rules}; model: {pipeline.vision.classifier.bundle.id}")
+    rules = "; ".join(_rules(device, several=len(devices) > 1) for device in devices)
+    print(f"{options.file}: ok{shadow}; {rules}; model: {model}")
     return 0
+
+
+def _rules(config: Config, *, several: bool) -> str:
+    names = ", ".join(rule.name for rule in config.rules) or "none, so it will never page"
+    return f"rules of {config.site.device}: {names}" if several else f"rules: {names}"
 
 
 def _hours(config: Config) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
+from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.errors import INTERRUPTED, ConfigError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -97,6 +98,7 @@ def _add_summary(commands: Commands) -> None:
         "fewer people than privacy.min_group were never kept.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_device_option(command)
     command.add_argument("--days", type=float, default=7.0, help="how far to look back (default %(default)s)")
     command.add_argument("--csv", action="store_true", help="print every interval as CSV, for a spreadsheet")
     command.set_defaults(run=_summary)
@@ -109,7 +111,7 @@ def _summary(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config
     from edge_agent.statistics.summaries import as_csv, joined, read
 
-    config = load_config(options.config)
+    config = one_device(load_config(options.config), options.device)
     if not 0 < options.days < 4000:
         raise ConfigError("--days must be above 0 and below 4000")
     intervals = read(config.outbox.state_dir, since_s=time.time() - 86_400 * options.days)

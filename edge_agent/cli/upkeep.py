@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.errors import ConfigError
 from edge_agent.languages import LANGUAGES, of_terminal
 
 if TYPE_CHECKING:
     from edge_agent.config import Config
+    from edge_agent.tools.doctor import Check
     from edge_agent.vision.models import ModelStore
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -33,6 +38,7 @@ def _add_notice(commands: Commands) -> None:
         "of site.jurisdiction wants on it.",
     )
     command.add_argument("--config", type=Path, help="configuration whose place, rules and country it names")
+    add_device_option(command)
     command.add_argument(
         "--language",
         metavar="XX[,XX]",
@@ -47,7 +53,7 @@ def _notice(options: argparse.Namespace) -> int:
     from edge_agent.config import Config, load_config
     from edge_agent.tools.notice import advice, notice, page
 
-    config = load_config(options.config) if options.config else Config()
+    config = one_device(load_config(options.config) if options.config else Config(), options.device)
     languages = options.language.split(",")
     for language in languages:
         if language not in LANGUAGES:
@@ -71,7 +77,7 @@ def _add_doctor(commands: Commands) -> None:
         help="try everything a configuration needs; --privacy looks for ways in which a picture could leave",
         description="Tries models, camera, broker, disk and clock, one line each. With --privacy, runs the agent under "
         "strace with a broker of its own and names whatever it wrote, sent or opened without a reason in the "
-        "configuration.",
+        "configuration; of several cameras one after the other.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
     command.add_argument("--privacy", action="store_true", help="look for ways in which a picture could leave")
@@ -84,11 +90,14 @@ def _add_doctor(commands: Commands) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     from edge_agent.config import load_config
-    from edge_agent.tools import doctor, privacy
+    from edge_agent.tools import doctor
 
     config = load_config(options.config)
+    devices = config.devices()
     checks = (
-        privacy.prove(config, options.config, seconds=options.seconds) if options.privacy else doctor.examine(config)
+        itertools.chain.from_iterable(_proof(device, options, several=bool(config.cameras)) for device in devices)
+        if options.privacy
+        else doctor.examine(config)
     )
     failed = False
     found = []
@@ -100,6 +109,13 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
     return 1 if failed else 0
+
+
+def _proof(device: Config, options: argparse.Namespace, *, several: bool) -> Iterator[Check]:
+    from edge_agent.tools import privacy
+
+    for check in privacy.prove(device, options.config, seconds=options.seconds):
+        yield dataclasses.replace(check, name=f"{device.site.device}: {check.name}") if several else check
 
 
 def _add_model(commands: Commands) -> None:
@@ -172,6 +188,7 @@ def _add_calibrate(commands: Commands) -> None:
         "within the limit, with 95 %% confidence. Unless staff answered pages, every page counts as a false one.",
     )
     command.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    add_device_option(command)
     command.add_argument("--rule", help="default: the first rule")
     command.add_argument("--hours", type=int, default=168, help="how far to look back (default %(default)s, a week)")
     command.add_argument("--max-false-pages-per-day", type=float, required=True, metavar="N")
@@ -180,14 +197,13 @@ def _add_calibrate(commands: Commands) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    import dataclasses
     import time
 
     from edge_agent.config import load_config
     from edge_agent.statistics.calibration import as_text, choose, propose
     from edge_agent.statistics.score_log import ANSWERS, FALSE_ALARMS, WATCHED_S, read_counts
 
-    config = load_config(options.config)
+    config = one_device(load_config(options.config), options.device)
     names = [rule.name for rule in config.rules]
     rule = options.rule or (names[0] if names else "")
     if rule not in names:

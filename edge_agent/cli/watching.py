@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.cli.private_memory import keep_memory_private
 from edge_agent.errors import INTERRUPTED, CameraError, ConfigError
 
 if TYPE_CHECKING:
-    from edge_agent.agent.loop import Agent
     from edge_agent.config import Config
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -54,7 +50,7 @@ def _demo(options: argparse.Namespace) -> int:
     from edge_agent.demo import CLIPS
     from edge_agent.demo.run import Demo, as_text, succeeded
 
-    settings = load_config(options.config) if options.config else Config()
+    settings = load_config(options.config).devices()[0] if options.config else Config()
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"--port {options.port} is not a number from 0 to 65535")
     if options.camera is None:
@@ -98,46 +94,10 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     set_up_logging(config.logging)
-    from edge_agent.agent.build import build_agent
-    from edge_agent.agent.cores import stay_on
+    from edge_agent.agent.running import run
 
-    ending = threading.Event()
-    agents: list[Agent] = []  # the one that runs, or none between two
-
-    def end(*_: object) -> None:
-        ending.set()
-        for agent in agents:
-            agent.stop()
-
-    def begin(config: Config) -> None:
-        gc.collect()  # two agents' models at once are too much for a small board
-        stay_on(config.performance.cores)
-        agents.append(build_agent(config, stop_at_end=True, read_config=lambda: load_config(options.config)))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, end)
-        if ending.is_set():  # told to stop between two agents: what is open is still ended properly
-            end()
-
-    begin(config)
-    while True:
-        agents[0].run()
-        before, successor = config, agents.pop().successor
-        if successor is None:
-            return 0
-        config = successor
-        set_up_logging(config.logging)
-        problem = ""
-        try:
-            begin(config)
-        except Exception as error:  # whatever is wrong with it, the old one worked
-            problem = str(error) or type(error).__name__
-        if problem:
-            set_up_logging(before.logging)
-            detail = f"the new configuration does not work, the old one stays: {problem}"
-            logging.getLogger("edge_agent").error(detail)
-            config = before
-            begin(config)
-            agents[0].tell("reload_failed", detail)
+    run(config, lambda: load_config(options.config))
+    return 0
 
 
 def _add_classify(commands: Commands) -> None:
@@ -192,6 +152,7 @@ def _add_evaluate(commands: Commands) -> None:
     command.add_argument("--gap-s", type=float, default=10.0, metavar="S",
                          help="between calm visitors one after another (default %(default)s)")  # fmt: skip
     command.add_argument("--config", type=Path, help="take everything from this file, as the agent does")
+    add_device_option(command)
     command.add_argument("--rule", help="default: the first rule")
     command.add_argument("--threshold", type=float, metavar="X", help="in place of the rule's upper threshold")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the shares paged at each threshold")
@@ -238,6 +199,7 @@ def _one_rule(options: argparse.Namespace) -> Config:
     from edge_agent.vision.models import with_active_model
 
     config = with_active_model(load_config(options.config)) if options.config else Config()
+    config = one_device(config, options.device)
     names = [rule.name for rule in config.rules]
     if not names or options.rule not in (None, *names):
         raise ConfigError(f"no rule {options.rule or ''!r}; there are: {', '.join(names) or 'none'}")

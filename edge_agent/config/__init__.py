@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edge_agent.config import files
+from edge_agent.config.cameras import CameraDevice
 from edge_agent.config.files import PROFILES, Loaded
 from edge_agent.config.hours import Hours
 from edge_agent.config.paging import Escalation, Group, Rule
@@ -43,10 +44,10 @@ from edge_agent.config.watching import (
 from edge_agent.yaml_loader import InvalidValueError, option
 
 __all__ = [
-    "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "Config", "Emotion", "Escalation", "Faces", "Gates", "Group",
-    "HomeAssistant", "Hours", "Loaded", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager", "Performance",
-    "Polygon", "Privacy", "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking", "Web", "Zone",
-    "load_config", "load_with_origins",
+    "EEA", "PROFILES", "SEGMENT", "WHOLE_VIEW", "Camera", "CameraDevice", "Config", "Emotion", "Escalation", "Faces",
+    "Gates", "Group", "HomeAssistant", "Hours", "Loaded", "Logging", "Metrics", "Mqtt", "Notify", "Outbox", "Pager",
+    "Performance", "Polygon", "Privacy", "Rule", "Shift", "Site", "Staff", "Summary", "Target", "Tls", "Tracking",
+    "Web", "Zone", "load_config", "load_with_origins",
 ]  # fmt: skip
 
 #: Countries of the European Economic Area, where Regulation (EU) 2024/1689 applies; ISO 3166-1.
@@ -62,6 +63,7 @@ class Config:
     profile: str | None = option(None)
     site: Site = option(factory=Site)
     camera: Camera = option(factory=Camera)
+    cameras: tuple[CameraDevice, ...] = option(())
     faces: Faces = option(factory=Faces)
     gates: Gates = option(factory=Gates)
     emotion: Emotion = option(factory=Emotion)
@@ -92,7 +94,8 @@ class Config:
                     )
             self._check_lawful(rule, index)
             for name in rule.zones:
-                if name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
+                # Several cameras may each have zones of their own: they are looked at one by one.
+                if not self.cameras and name not in (WHOLE_VIEW, *(zone.name for zone in self.zones)):
                     raise InvalidValueError(f"{name!r} is not a zone", "rules", index, "zones")
         for name in self.summary.satisfied or ():
             if name not in self.emotion.emotions:
@@ -106,11 +109,48 @@ class Config:
         _check_unique([target.name for target in self.notify.targets], "notify", "targets")
         _check_unique([hours.name for hours in self.hours], "hours")
         _check_unique([group.name for group in self.groups], "groups")
+        _check_unique([one.device for one in self.cameras], "cameras", key="device")
         self._check_hours()
+        self._check_cameras()
+
+    def devices(self) -> tuple[Config, ...]:
+        """Return one configuration for each device: for each of `cameras`, or just this one where there are none."""
+        return tuple(self._of(one) for one in self.cameras) or (self,)
+
+    def _of(self, one: CameraDevice) -> Config:
+        sections = one.sections()
+        paged = _paged(sections.get("rules", self.rules))
+        return replace(
+            self,
+            cameras=(),
+            site=replace(self.site, device=one.device, place=one.place or self.site.place),
+            outbox=replace(self.outbox, state_dir=self.outbox.state_dir / one.device),
+            groups=tuple(group for group in self.groups if group.name in paged),
+            **sections,
+        )
+
+    def _check_cameras(self) -> None:
+        """Refuse cameras whose parts do not fit together, and two that would listen on one port."""
+        listeners: dict[tuple[str, int], str] = {}
+        for index, one in enumerate(self.cameras):
+            try:
+                device = self._of(one)
+            except InvalidValueError as error:
+                raise InvalidValueError(str(error), "cameras", index, *error.path) from None
+            for name, settings in (("web", device.web), ("metrics", device.metrics)):
+                if settings.enabled and settings.port:
+                    what = f"{name} of {one.device}"
+                    other = listeners.setdefault((settings.host, settings.port), what)
+                    if other != what:
+                        raise InvalidValueError(
+                            f"{what} would listen on port {settings.port} as {other} does; give each camera its own, "
+                            f"{name}: {{port: {settings.port + 1}}}",
+                            "cameras", index, name, "port",
+                        )  # fmt: skip
 
     def _check_hours(self) -> None:
         """Refuse hours that are none, and groups that nothing pages."""
-        paged = sorted({group for rule in self.rules for group in (rule.group, *(e.group for e in rule.escalation))})
+        paged = sorted(_paged([*self.rules, *(rule for one in self.cameras for rule in one.rules or ())]))
         for index, group in enumerate(self.groups):
             if group.name not in paged:
                 known = ", ".join(paged) or "none"
@@ -165,9 +205,14 @@ def load_with_origins(path: Path, *, instead: Mapping[Path, bytes] | None = None
     return files.load(path, Config, instead=instead)
 
 
-def _check_unique(names: list[str], *keys: str) -> None:
+def _paged(rules: Iterable[Rule]) -> set[str]:
+    """Return the groups that any of these rules pages."""
+    return {group for rule in rules for group in (rule.group, *(step.group for step in rule.escalation))}
+
+
+def _check_unique(names: list[str], *keys: str, key: str = "name") -> None:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            raise InvalidValueError(f"the name {name!r} is used twice", *keys, index, "name")
+            raise InvalidValueError(f"the name {name!r} is used twice", *keys, index, key)
         seen.add(name)

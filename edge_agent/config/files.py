@@ -74,7 +74,7 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
     merged = nodes[0]
     for node in nodes[1:]:
         merged = merge(node, merged, schema)
-    config, origins = yaml_loader.convert(_on_profile(merged, schema), schema)
+    config, origins = yaml_loader.convert(_inherited(_on_profile(merged, schema), schema), schema)
     return Loaded(config, tuple(names), origins)
 
 
@@ -146,6 +146,20 @@ def merge(over: yaml.Node, base: yaml.Node, kind: Any, path: str = "") -> yaml.N
             below = f"{path}.{name}" if path else name
             value[at] = value[at][0], merge(value[at][1], node, hints.get(name), below)
     return yaml.MappingNode(over.tag, value, over.start_mark, over.end_mark)
+
+
+def _inherited(node: yaml.Node, schema: type[Any]) -> yaml.Node:
+    """Give each of several cameras what the file says in the sections that are its own, and it leaves out."""
+    given = {key: value for key, _, value in yaml_loader.items(node, "")}
+    cameras = given.get("cameras")
+    if isinstance(cameras, yaml.SequenceNode) and "cameras" in (one.name for one in fields(schema)):
+        hints = typing.get_type_hints(schema)
+        for entry in cameras.value:
+            for at, (key_node, value) in enumerate(entry.value if isinstance(entry, yaml.MappingNode) else ()):
+                if isinstance(key_node, yaml.ScalarNode) and key_node.value in given:
+                    base, kind = given[key_node.value], hints.get(key_node.value)
+                    entry.value[at] = key_node, merge(value, base, kind, f"cameras.{key_node.value}")
+    return node
 
 
 def _on_profile(node: yaml.Node, schema: type[Any]) -> yaml.Node:

@@ -22,8 +22,9 @@ from edge_agent.delivery.messages import Composer
 from edge_agent.delivery.mqtt import MqttBus
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.password import read_password
-from edge_agent.errors import AgentError, CameraError, StateError
+from edge_agent.errors import AgentError, BundleError, CameraError, StateError
 from edge_agent.pipeline import Pipeline
+from edge_agent.vision.loading import Loader
 from edge_agent.vision.models import with_active_model
 from edge_agent.vision.zones import IgnoredZones
 
@@ -36,7 +37,8 @@ _WATCH_S, _STILL_S = 8.0, 6.0
 _UPRIGHT_WITHIN_S = 4.0
 _SWAPS, _CGROUP = Path("/proc/swaps"), Path("/sys/fs/cgroup")
 _UNIT = Path("/etc/systemd/system/edge-agent.service")
-_NEEDED_MB = 120
+#: Of one camera, and of each further one.
+_NEEDED_MB, _NEEDED_MORE_MB = 120, 30
 _ANSWER_WITHIN_S = 20.0
 #: The agent was written after this; a clock before it was never set.
 _EARLIEST_UNIX_S = 1_767_225_600.0
@@ -52,14 +54,19 @@ class Check:
 
 
 def examine(config: Config) -> Iterator[Check]:
-    """Try models, camera and what it shows, disk, broker, clock and temperature, in this order."""
+    """Try models, of each device camera, what it shows, disk and broker, then clock and computer, in this order."""
+    yield _tried("models", _models, config)
+    of_a_device = {
+        "camera": _camera,
+        "rotation": _rotation,
+        "posters": _posters,
+        "disk": _disk,
+        "broker": _broker,
+    }
+    for device in _with_sound_model(config).devices():
+        for name, attempt in of_a_device.items():
+            yield _tried(f"{device.site.device}: {name}" if config.cameras else name, attempt, device)
     for name, attempt in (
-        ("models", _models),
-        ("camera", _camera),
-        ("rotation", _rotation),
-        ("posters", _posters),
-        ("disk", _disk),
-        ("broker", _broker),
         ("clock", _clock),
         ("memory", _memory),
         ("last end", _last_end),
@@ -82,8 +89,19 @@ def _tried(name: str, attempt: Callable[[Config], str], config: Config) -> Check
 
 
 def _models(config: Config) -> str:
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26)
-    return f"{config.faces.detector} and {pipeline.vision.classifier.bundle.id} load, golden vectors hold"
+    loader, found = Loader(), dict[str, None]()
+    for device in with_active_model(config).devices():
+        pipeline = Pipeline(device, new_id=lambda: "0" * 26, loader=loader)
+        found |= dict.fromkeys((device.faces.detector, pipeline.vision.classifier.bundle.id))
+    return f"{' and '.join(found)} load, golden vectors hold"
+
+
+def _with_sound_model(config: Config) -> Config:
+    """Return the configuration with the model that will run; one that is damaged is told already."""
+    try:
+        return with_active_model(config)
+    except BundleError:
+        return config
 
 
 def _camera(config: Config) -> str:
@@ -101,7 +119,7 @@ def _camera(config: Config) -> str:
 
 def _rotation(config: Config) -> str:
     """Watch the camera for an upright face; where there is none, look for one in turned pictures."""
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
+    pipeline = Pipeline(config, new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
     sideways = Sideways(config, pipeline.vision, tell=lambda _: None)
     camera = make_camera(config.camera)
     try:
@@ -122,7 +140,7 @@ def _rotation(config: Config) -> str:
 
 def _posters(config: Config) -> str:
     """Watch the camera for faces that do not move."""
-    pipeline = Pipeline(with_active_model(config), new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
+    pipeline = Pipeline(config, new_id=lambda: "0" * 26, zones=IgnoredZones.of(config))
     pipeline.still_places = StillPlaces(_STILL_S)
     camera = make_camera(config.camera)
     try:
@@ -176,14 +194,14 @@ def _commit_ms(folder: Path) -> float:
 
 
 def _memory(config: Config) -> str:
-    del config
+    needed_mb = _NEEDED_MB + _NEEDED_MORE_MB * (len(config.devices()) - 1)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free_mb = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
     except (OSError, StopIteration, ValueError):
         return "not known here"
-    if free_mb < _NEEDED_MB:
-        raise AgentError(f"{free_mb:.0f} MB are free and the agent takes up to {_NEEDED_MB}; close other programs")
+    if free_mb < needed_mb:
+        raise AgentError(f"{free_mb:.0f} MB are free and the agent takes up to {needed_mb}; close other programs")
     return f"{free_mb:.0f} MB free"
 
 

@@ -1,4 +1,4 @@
-"""The faces of one frame: found, let pass by the gates, and judged; models are loaded here, as configured."""
+"""The faces of one frame: found, let pass by the gates, and judged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from edge_agent.camera.frames import Image
 from edge_agent.config import Config
-from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import Bundle, find_bundle, load_bundle
-from edge_agent.vision.emotion import EmotionClassifier, EmotionSums, Probabilities
-from edge_agent.vision.faces import Face, FaceDetector, crop_face
+from edge_agent.vision.bundle import Bundle
+from edge_agent.vision.emotion import EmotionSums, Probabilities
+from edge_agent.vision.faces import Face, crop_face
 from edge_agent.vision.gates import box_reason, crop_reason
+from edge_agent.vision.loading import Loader
 from edge_agent.vision.manifest import ClassifierManifest
-from edge_agent.vision.yunet import YuNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +37,22 @@ class Vision:
 
     Args:
         bundle: of the classifier, where it is loaded already.
+        loader: shares models with others that it loaded them for.
 
     Raises:
         BundleError: a model is missing or refused.
         ConfigError: a group names a label the model does not have.
     """
 
-    def __init__(self, config: Config, bundle: Bundle[ClassifierManifest] | None = None) -> None:
+    def __init__(
+        self, config: Config, bundle: Bundle[ClassifierManifest] | None = None, *, loader: Loader | None = None
+    ) -> None:
         self._faces, self._gates = config.faces, config.gates
         #: Why faces were not judged → how often.
         self.abstained: Counter[str] = Counter()
-        threads, runtime = config.performance.threads, config.performance.runtime
-        self.detector: FaceDetector
-        if config.faces.yunet_weights is not None and config.faces.detector == "yunet":
-            self.detector = YuNet(
-                config.faces.yunet_weights, confidence=config.faces.confidence, nms_iou=config.faces.nms_iou
-            )
-        else:
-            self.detector = BlazeFace(
-                load_bundle(find_bundle(config.faces.detector), kind="face-detector"),
-                confidence=config.faces.confidence,
-                nms_iou=config.faces.nms_iou,
-                threads=threads,
-                runtime=runtime,
-            )
-        if bundle is None:
-            bundle = load_bundle(find_bundle(config.emotion.model), kind="emotion-classifier")
-        self.classifier = EmotionClassifier(bundle, threads=threads, runtime=runtime)
+        loader = Loader() if loader is None else loader
+        self.detector = loader.detector(config)
+        self.classifier = loader.classifier(config, bundle)
         self.emotions = EmotionSums.of(config.emotion.emotions, self.classifier.labels)
         self._framing = self.classifier.framing(config.faces.detector)
 

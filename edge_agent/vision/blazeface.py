@@ -7,6 +7,7 @@ grid; short range: two a cell of 16x16 and six of 8x8).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class BlazeFace:
-    """A face detector for BGR frames.
+    """A face detector for BGR frames; several threads may share it.
 
     Args:
         confidence: smallest score of a detection, 0..1.
@@ -61,6 +62,7 @@ class BlazeFace:
         self._anchors = make_anchors(stated.anchors, self._side)
         self._confidence, self._nms_iou = confidence, nms_iou
         self._input = np.empty((1, self._side, self._side, 3), dtype=np.float32)
+        self._lock = threading.Lock()
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces, best first.
@@ -71,11 +73,12 @@ class BlazeFace:
         Returns:
             Faces in pixels of `image`; boxes may reach beyond its edges.
         """
-        scale, left, top = self._letterbox(image)
-        self._interpreter.set_tensor(self._input_index, self._input)
-        self._interpreter.invoke()
-        raw_boxes = self._interpreter.get_tensor(self._boxes_index)[0]
-        logits = self._interpreter.get_tensor(self._scores_index)[0, :, 0]
+        with self._lock:
+            scale, left, top = self._letterbox(image)
+            self._interpreter.set_tensor(self._input_index, self._input)
+            self._interpreter.invoke()
+            raw_boxes = self._interpreter.get_tensor(self._boxes_index)[0]
+            logits = self._interpreter.get_tensor(self._scores_index)[0, :, 0]
         scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
         rows = np.flatnonzero(scores > self._confidence)
         points = decode(raw_boxes[rows], self._anchors[rows], self._side)

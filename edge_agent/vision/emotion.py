@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class Answers:
 class EmotionClassifier:
     """A full int8 TFLite model with logits out; softmax, temperatures and combining its answers are done here.
 
+    Several threads may share it.
+
     Attributes:
         labels: what the columns of `classify` mean.
         vote_labels: what a second answer's columns mean; empty where there is none.
@@ -50,6 +53,7 @@ class EmotionClassifier:
         self, bundle: Bundle[ClassifierManifest], *, threads: int = 1, runtime: Choice = "auto", verify: bool = True
     ) -> None:
         self.bundle = bundle
+        self._lock = threading.Lock()
         manifest = bundle.manifest
         self.labels = manifest.labels
         self.vote_labels: tuple[str, ...] = manifest.votes.labels if manifest.votes is not None else ()
@@ -116,9 +120,10 @@ class EmotionClassifier:
         return tensor[None, :, :, None]
 
     def _run(self, tensor: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        self._interpreter.set_tensor(self._input["index"], tensor)
-        self._interpreter.invoke()
-        output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])[0]
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], tensor)
+            self._interpreter.invoke()
+            output: npt.NDArray[np.int8] = self._interpreter.get_tensor(self._output["index"])[0]
         return output
 
     def verify(self) -> None:

@@ -6,6 +6,7 @@ Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023); the weights a
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ _WIDTH = 320
 
 
 class YuNet:
-    """A face detector for BGR frames; looks at them shrunk to 320 pixels' width.
+    """A face detector for BGR frames; looks at them shrunk to 320 pixels' width. Several threads may share it.
 
     Raises:
         BundleError: the weights are missing or not YuNet's.
@@ -32,13 +33,16 @@ class YuNet:
             self._detector = cv2.FaceDetectorYN.create(str(weights), "", (_WIDTH, 240), confidence, nms_iou)
         except cv2.error as error:
             raise BundleError(f"{weights} is not a YuNet model OpenCV can load: {error.err}") from None
+        self._lock = threading.Lock()
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces, best first; see `BlazeFace.detect`."""
         scale = _WIDTH / image.shape[1]
         size = (_WIDTH, max(1, round(image.shape[0] * scale)))
-        self._detector.setInputSize(size)
-        _, rows = self._detector.detect(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        with self._lock:
+            self._detector.setInputSize(size)
+            _, rows = self._detector.detect(small)
         # Columns: x, y, width, height, then x and y of right eye, left eye, nose, mouth corners, then the score.
         found = [] if rows is None else sorted(np.asarray(rows), key=lambda row: -row[14])
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ssl
 import threading
 from pathlib import Path
@@ -35,7 +36,9 @@ class Server:
         self.loop = asyncio.new_event_loop()
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S)
         self._listening: asyncio.Server | None = None
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        # In a context of its own, so that log lines name the device too.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._run,), name="web", daemon=True)
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(self._start(host, port, self._context), self.loop)
         try:
