@@ -53,11 +53,11 @@ def load(path: Path, schema: type[T]) -> Loaded[T]:
             together; the message names the file, the line, the key and what is allowed there.
     """
     names = [path, *drop_ins(path)]
-    left, nodes = MAX_BYTES, []
+    left, nodes, room = MAX_BYTES, [], yaml_loader.Room()
     for name in names:
         raw = _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
         left -= len(raw)
-        nodes.append(yaml_loader.compose(raw, str(name)))
+        nodes.append(yaml_loader.compose(raw, str(name), room))
     beside = folder_of(path) / "10-site.yaml"
     advice = f"{yaml_loader.KEEP_ONE}, or put what is yours into {beside}, which goes before this file"
     for name, node in zip(names, nodes, strict=True):
