@@ -153,7 +153,7 @@ class _Loader(yaml.SafeLoader):
         self.name, self._room, self._depth = name, room, 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        line = self.peek_event().start_mark.line + 1
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         self._count(line)
         if self._depth >= _MAX_DEPTH:
             raise ConfigError(f"{self.name}:{line}: nested too deeply")
@@ -162,7 +162,7 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-    def scan_directive(self) -> yaml.Token:
+    def scan_directive(self) -> yaml.DirectiveToken:
         self._count(self.line + 1)
         return super().scan_directive()
 
