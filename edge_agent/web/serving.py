@@ -95,6 +95,11 @@ class Server:
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()
+        # aiohttp waits for the rest of a body for seconds, even of who has left.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
