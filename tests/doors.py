@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
+from edge_agent import config
+from edge_agent.config import Config, Notify, Target
+from edge_agent.pager.client import Pager
+from edge_agent.pager_server.server import WebPager
+from edge_agent.pipeline import Pipeline
+from edge_agent.testing import FakeBus
+from edge_agent.web.live import LiveView
+from edge_agent.web.live_server import LiveServer
+from edge_agent.web.serving import Server
+
+TOKEN = "a-token-of-twenty-chars"
+#: Headers of our own pages, and of who is logged in.
+OURS = b"X-Requested-With: edge-agent\r\n"
+LOGIN = OURS + f"Authorization: Bearer {TOKEN}\r\n".encode()
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW")
+#: A path that every server has.
+ANY_PATH = "/login"
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _ONE_OF = 13
 #: Instead of what a route has in braces, or below it.
@@ -183,3 +203,37 @@ class Tracebacks(logging.Handler):
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger().removeHandler(self)
+
+
+def live_view(state_dir: Path, ending: ExitStack, *, token: bool) -> Server:
+    """Return a live view's server, with the token that lies in its folder or without."""
+    settings = Config(
+        outbox=config.Outbox(state_dir=state_dir),
+        web=config.Web(enabled=True, port=0, token_file=state_dir / "token" if token else None),
+    )
+    serving = LiveServer(settings, LiveView(settings, Pipeline(settings, new_id=lambda: "0" * 26)))
+    ending.callback(serving.close)
+    return serving._server
+
+
+def web_pager(state_dir: Path, ending: ExitStack, *, token: bool, host: str = "127.0.0.1") -> WebPager:
+    """Return a pager's server whose broker is in memory."""
+    notify = Notify(
+        push_contact="mailto:a@b.example", targets=(Target(name="duty-phone", url_file=state_dir / "token"),)
+    )
+    settings = config.Pager(host=host, port=0, join_port=0, state_dir=state_dir, url="https://pager.example")
+    pager = WebPager(
+        Pager(FakeBus(), name="web"), threading.Event(), settings, token=TOKEN if token else None, notify=notify,
+        say=lambda _: None,
+    )  # fmt: skip
+    stopped = threading.Event()
+    stopped.set()
+    ending.callback(pager.run, stopped)
+    return pager
+
+
+def on_duty(state_dir: Path, ending: ExitStack) -> tuple[Server, bytes]:
+    """Return a pager's server, and the headers of somebody who has begun a shift there."""
+    pager = web_pager(state_dir, ending, token=True)
+    shift = pager._roster.begin("Kim", shift="", pin="")
+    return pager._server, LOGIN + f"Cookie: edge-agent-shift-80={shift}\r\n".encode()

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 from aiohttp import web
-from doors import METHODS, ODD, Tracebacks, ask_all, paths, request, requests
+from doors import (
+    METHODS,
+    ODD,
+    OURS,
+    TOKEN,
+    Tracebacks,
+    ask_all,
+    live_view,
+    on_duty,
+    paths,
+    request,
+    requests,
+    web_pager,
+)
 
 from edge_agent import config
 from edge_agent.agent.metrics import Metrics
-from edge_agent.config import Config, Notify, Target
-from edge_agent.pager.client import Pager
-from edge_agent.pager_server.server import WebPager
-from edge_agent.pipeline import Pipeline
-from edge_agent.testing import FakeBus
-from edge_agent.web.live import LiveView
-from edge_agent.web.live_server import LiveServer
 from edge_agent.web.serving import Server
-
-TOKEN = "a-token-of-twenty-chars"
-_OURS = b"X-Requested-With: edge-agent\r\n"
-_LOGIN = _OURS + f"Authorization: Bearer {TOKEN}\r\n".encode()
 
 
 @pytest.fixture
@@ -39,46 +40,15 @@ def ending():
         yield stack
 
 
-def live_view(state_dir, ending: ExitStack, *, token: bool) -> Server:
-    settings = Config(
-        outbox=config.Outbox(state_dir=state_dir),
-        web=config.Web(enabled=True, port=0, token_file=state_dir / "token" if token else None),
-    )
-    serving = LiveServer(settings, LiveView(settings, Pipeline(settings, new_id=lambda: "0" * 26)))
-    ending.callback(serving.close)
-    return serving._server
-
-
-def web_pager(state_dir, ending: ExitStack, *, token: bool, host: str = "127.0.0.1") -> WebPager:
-    notify = Notify(
-        push_contact="mailto:a@b.example", targets=(Target(name="duty-phone", url_file=state_dir / "token"),)
-    )
-    settings = config.Pager(host=host, port=0, join_port=0, state_dir=state_dir, url="https://pager.example")
-    pager = WebPager(
-        Pager(FakeBus(), name="web"), threading.Event(), settings, token=TOKEN if token else None, notify=notify,
-        say=lambda _: None,
-    )  # fmt: skip
-    stopped = threading.Event()
-    stopped.set()
-    ending.callback(pager.run, stopped)
-    return pager
-
-
 def join_page(state_dir, ending: ExitStack) -> Server:
     door = web_pager(state_dir, ending, token=True, host="0.0.0.0")._joining._door
     assert door is not None
     return door
 
 
-def on_duty(state_dir, ending: ExitStack) -> tuple[Server, bytes]:
-    pager = web_pager(state_dir, ending, token=True)
-    shift = pager._roster.begin("Kim", shift="", pin="")
-    return pager._server, _LOGIN + f"Cookie: edge-agent-shift-80={shift}\r\n".encode()
-
-
 #: The server and who asks it, and what they get of its first page.
 SERVERS: dict[str, tuple[Callable[..., tuple[Server, bytes]], int]] = {
-    "live view": (lambda *where: (live_view(*where, token=False), _OURS), 200),
+    "live view": (lambda *where: (live_view(*where, token=False), OURS), 200),
     "live view, a stranger": (lambda *where: (live_view(*where, token=True), b""), 401),
     "pager, on duty": (on_duty, 200),
     "pager, a stranger": (lambda *where: (web_pager(*where, token=True)._server, b""), 401),

@@ -168,7 +168,7 @@ def _credentials(parts: SplitResult, refusal: _Answer) -> str:
     offers = [value for key, value in refusal.fields if key == "www-authenticate"]
     for offer in offers:
         scheme, _, rest = offer.partition(" ")
-        asked = parse_keqv_list([one for one in parse_http_list(rest) if "=" in one])
+        asked = parse_keqv_list([one for one in parse_http_list(rest) if one.partition("=")[2]])
         if scheme.lower() == "digest" and asked.get("algorithm", "MD5").upper() == "MD5":
             method, target, _ = _request_line(parts)
             return _digest(asked, user, password, method=method, target=target)
