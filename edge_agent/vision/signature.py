@@ -49,8 +49,8 @@ def load_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
             key = load_pem_public_key(path.read_bytes())
         except OSError as error:
             raise BundleError(f"cannot read the key {path}: {error.strerror}") from None
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise BundleError(f"{path} is not a public key in PEM form: {error}") from None
+        except (ValueError, UnsupportedAlgorithm):  # what they say is of any length
+            raise BundleError(f"{path} is not a public key in PEM form; it begins: BEGIN PUBLIC KEY") from None
         if not isinstance(key, Ed25519PublicKey):
             raise BundleError(f"{path} is not an Ed25519 key")
         keys.append(key)
