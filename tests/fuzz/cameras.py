@@ -5,14 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import socket
 import tempfile
 from pathlib import Path
-
-# Or OpenCV and FFmpeg say what is wrong with each clip on standard error.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 import cv2
 import numpy as np
