@@ -145,7 +145,7 @@ def _read(head: bytes, protocol: str) -> _Answer:
     first, *rest = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     version, _, status = first.partition(" ")
     code, _, reason = status.partition(" ")
-    if not version.startswith(protocol) or not code.isdecimal():
+    if not version.startswith(protocol) or len(code) != 3 or not code.isdecimal():
         raise ValueError(first)
     fields = (line.partition(":") for line in rest)
     return _Answer(version, int(code), _printable(reason), tuple((k.strip().lower(), v.strip()) for k, _, v in fields))
