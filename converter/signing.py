@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -54,7 +55,7 @@ def sign(bundle: Path, key_path: Path) -> None:
     try:
         key = load_pem_private_key(key_path.read_bytes(), password=None)
         manifest = (bundle / FILE).read_bytes()
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConversionError(f"cannot sign {bundle} with {key_path}: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConversionError(f"{key_path} is not an Ed25519 key")

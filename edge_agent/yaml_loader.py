@@ -25,7 +25,9 @@ from edge_agent.errors import ConfigError
 
 T = TypeVar("T")
 _MAX_DEPTH = 20
-_MAX_VALUES = 50_000
+#: Keys and values of all files together: twice what 100 rules, 100 zones of 12 corners and 500 staff have (9,500).
+_MAX_VALUES = 20_000
+_TOO_MANY = f"there are more than {_MAX_VALUES} keys and values"
 #: Advice for a key that is given twice.
 KEEP_ONE = "keep one of them"
 #: Of a value, so much stands in an error, which is one line.
@@ -112,7 +114,7 @@ class _Place:
         """Take a value down; aliases of aliases make millions of a few lines."""
         self.read[0] += 1
         if self.read[0] > _MAX_VALUES:
-            raise self.fail(node, f"there are more than {_MAX_VALUES} values")
+            raise self.fail(node, _TOO_MANY)
         self.origins[self.path] = Origin.of(node)
 
     def fail(self, node: yaml.Node, problem: str) -> ConfigError:
@@ -136,16 +138,49 @@ def convert(node: yaml.Node, schema: type[T]) -> tuple[T, dict[str, Origin]]:
     return result, place.origins
 
 
-def compose(text: str | bytes, name: str) -> yaml.Node:
+@dataclass(slots=True)
+class Room:
+    """How many keys and values may still be read; files that are read together share it."""
+
+    left: int = _MAX_VALUES
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at what no configuration has; PyYAML's time grows with the number of values, and much with their depth."""
+
+    def __init__(self, text: str, name: str, room: Room) -> None:
+        super().__init__(text)
+        self.name, self._room, self._depth = name, room, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        self._count(line)
+        if self._depth >= _MAX_DEPTH:
+            raise ConfigError(f"{self.name}:{line}: nested too deeply")
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def scan_directive(self) -> yaml.DirectiveToken:
+        self._count(self.line + 1)
+        return super().scan_directive()
+
+    def _count(self, line: int) -> None:
+        self._room.left -= 1
+        if self._room.left < 0:
+            raise ConfigError(f"{self.name}:{line}: {_TOO_MANY}")
+
+
+def compose(text: str | bytes, name: str, room: Room | None = None) -> yaml.Node:
     """Return the nodes of a document of YAML, which know that they stand in the file `name`.
 
     Raises:
-        ConfigError: it is not YAML; the message names the line.
+        ConfigError: it is not YAML, or larger or deeper than what is read; the message names the line.
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        loader = yaml.SafeLoader(decoded)
-        loader.name = name
+        loader = _Loader(decoded, name, room or Room())
         try:
             node = loader.get_single_node()
         finally:
@@ -157,8 +192,6 @@ def compose(text: str | bytes, name: str) -> yaml.Node:
         raise ConfigError(f"{name}:{line}: not valid YAML: {problem}{hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply") from None
     if node is None:
         start = yaml.Mark(name, 0, 0, 0, "", 0)
         return yaml.MappingNode("tag:yaml.org,2002:map", [], start, start)

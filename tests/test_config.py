@@ -285,7 +285,29 @@ def test_aliases_of_aliases_are_refused_before_they_become_millions(tmp_path):
     corners, zones = ",".join(["*corner"] * 3000), ",".join(["*zone"] * 3000)
     path = tmp_path / "config.yaml"
     path.write_text(f"faces:\n  ignore_zones: [&zone [&corner [0.1, 0.2],{corners}],{zones}]\n")
-    with pytest.raises(ConfigError, match=r"config\.yaml:2: faces\.ignore_zones\..*: there are more than 50000 values"):
+    with pytest.raises(ConfigError, match=r"config\.yaml:2: faces\.ignore_zones\..*: there are more than 20000 keys"):
+        load_config(path)
+
+
+def test_what_no_configuration_has_is_refused_at_its_line_before_the_rest_is_read(tmp_path):
+    path, folder = tmp_path / "config.yaml", tmp_path / "config.d"
+    folder.mkdir()
+    for text, line in (
+        ("[" + ("[" * 300 + "]" * 300 + ",") * 400 + "\n?? no YAML: [", 1),
+        ("site:\n" + "".join(f"{'  ' * depth}a:\n" for depth in range(1, 30)), 20),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=rf"config\.yaml:{line}: nested too deeply$"):
+            load_config(path)
+    path.write_text("%odd\n" * 30_000)
+    with pytest.raises(ConfigError, match=r"config\.yaml:20001: there are more than 20000 keys and values$"):
+        load_config(path)
+    # Drop-ins share the room: none of these is too many alone.
+    corner = "  - [0.1, 0.2]\n"
+    path.write_text("faces:\n  ignore_zones: []\n")
+    for name in ("10.yaml", "20.yaml"):
+        (folder / name).write_text("faces:\n  ignore_zones:\n  -\n" + f"  {corner}" * 4500)
+    with pytest.raises(ConfigError, match=r"config\.d/20\.yaml:\d+: there are more than 20000 keys and values$"):
         load_config(path)
 
 

@@ -31,10 +31,11 @@ from playwright.sync_api import Error, expect, sync_playwright
 from edge_agent.errors import ConfigError, StateError
 from edge_agent.languages import translation
 from edge_agent.pager_server.authority import Authority
-from edge_agent.pager_server.certificates import Given, Own
+from edge_agent.pager_server.certificates import Own
 from edge_agent.pager_server.network import addresses
 from edge_agent.testing import free_port
 from edge_agent.web.access import CODE_S, login_code, make_application
+from edge_agent.web.certificates import Given
 from edge_agent.web.serving import Server
 
 TOKEN = "a-token-of-twenty-chars"

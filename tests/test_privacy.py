@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -13,16 +14,39 @@ from pathlib import Path
 import cv2
 import pytest
 import yaml
+from messages import ULID, alert
 
+from edge_agent import config
+from edge_agent.delivery.messages import Composer
 from edge_agent.demo import CLIPS
 from edge_agent.testing import free_port
 from edge_agent.tools.privacy import schemas
+from edge_agent.tools.privacy.sent import Messages
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 
 def test_no_message_has_room_for_a_picture():
     assert schemas().ok, schemas().detail
+
+
+def test_words_of_any_language_are_told_from_pictures_that_were_cut_into_words():
+    site = config.Site(name="shop", device="kiosk-7f3a9c", place="入口の横のレジ、案内係のカウンターの前")
+    rules = (config.Rule(name="cross-7f3a9c", message="怒っているお客様がレジでお待ちです。" * 5),)
+    settings = config.Config(site=site, rules=rules, privacy=config.Privacy(notice_posted=True))
+    composer = Composer(settings, session=ULID, unix=lambda: 1_800_000_000.25, monotonic=lambda: 12.5)
+    judge = Messages(settings)
+    open_pages = [alert(rule=rules[0], id=f"01M7Y8H3KR49JEKEK9MMJWT{n:03d}") for n in range(12)]
+    for message in (composer.active(open_pages), composer.event("camera", "/dev/video0 is busy: Errno 16")):
+        assert judge.problem(message.topic, message.payload) == ""
+    capture = cv2.VideoCapture(str(CLIPS["one"]))
+    jpeg = cv2.imencode(".jpg", capture.read()[1][100:148, 200:248])[1].tobytes()
+    capture.release()
+    for encode in (base64.b64encode, bytes.hex, base64.b85encode):
+        text = encode(jpeg)[:260]
+        text = text if isinstance(text, str) else text.decode()
+        message = composer.event("camera", " ".join(re.findall(".{1,8}", text)))
+        assert "encoded data" in judge.problem(message.topic, message.payload), encode
 
 
 CHECKS = {

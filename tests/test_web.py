@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime, timezone
+from ipaddress import ip_address
 from pathlib import Path
 
 import cv2
@@ -13,10 +16,12 @@ import pytest
 from browser import DESKTOP, PHONE, accessible, screenshot
 from conftest import PATIENCE_S
 from playwright.sync_api import expect
+from test_joining import presented
 
 from edge_agent.delivery.messages import Summary
 from edge_agent.demo import CLIPS
 from edge_agent.errors import ConfigError
+from edge_agent.pager_server.authority import Authority
 from edge_agent.statistics.summaries import keep
 from edge_agent.testing import free_port
 from edge_agent.web.access import read_token
@@ -186,6 +191,45 @@ class TestLiveView:
                 urllib.request.urlopen(request, timeout=PATIENCE_S)
             assert refused.value.code == 400
             refused.value.close()
+
+
+def test_over_tls_page_and_stream_come_and_a_new_certificate_is_taken_over(
+    edge_agent, write_config, open_page, tmp_path
+):
+    authority, port = Authority(tmp_path, host="test"), free_port()
+    certificate, key, draft = tmp_path / "live.pem", tmp_path / "live.key", tmp_path / "draft"
+
+    def renew() -> None:
+        for path in (certificate, key):  # each holds both
+            made, _ = authority.issue(["localhost"], [ip_address("127.0.0.1")], now=datetime.now(timezone.utc))
+            draft.write_bytes(made if path == certificate else certificate.read_bytes())
+            draft.replace(path)
+
+    renew()
+    agent = edge_agent(
+        "run", "--config",
+        write_config(
+            camera={"device": str(CLIPS["one"]), "loop": True},
+            web={"enabled": True, "port": port, "tls_cert": str(certificate), "tls_key": str(key)},
+        ),
+    )  # fmt: skip
+    next(line for line in agent.stderr if "camera delivers frames" in line)
+    page = open_page(f"https://127.0.0.1:{port}/", DESKTOP, ignore_https_errors=True)
+    expect(page.locator("#people li").first).to_contain_text("neutral")
+    first = presented(port, authority.der).serial_number
+    with pytest.raises(OSError):  # noqa: PT011  urllib's, or that the connection ended
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE_S)
+    renew()
+    said = [next(line for line in agent.stderr if "the certificate was renewed" in line)]
+    assert presented(port, authority.der).serial_number != first
+    draft.write_bytes(b"half of it")
+    draft.replace(certificate)
+    said.append(next(line for line in agent.stderr if "cannot use the certificate" in line))
+    assert "the certificate from before is used on" in said[-1]
+    page.reload()
+    expect(page.locator("#people li").first).to_contain_text("neutral")
+    agent.send_signal(signal.SIGTERM)
+    assert "Traceback" not in agent.stderr.read()
 
 
 class TestToken:

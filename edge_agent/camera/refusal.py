@@ -145,7 +145,7 @@ def _read(head: bytes, protocol: str) -> _Answer:
     first, *rest = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     version, _, status = first.partition(" ")
     code, _, reason = status.partition(" ")
-    if not version.startswith(protocol) or not code.isdecimal():
+    if not version.startswith(protocol) or len(code) != 3 or not code.isdecimal():
         raise ValueError(first)
     fields = (line.partition(":") for line in rest)
     return _Answer(version, int(code), _printable(reason), tuple((k.strip().lower(), v.strip()) for k, _, v in fields))
@@ -168,7 +168,7 @@ def _credentials(parts: SplitResult, refusal: _Answer) -> str:
     offers = [value for key, value in refusal.fields if key == "www-authenticate"]
     for offer in offers:
         scheme, _, rest = offer.partition(" ")
-        asked = parse_keqv_list([one for one in parse_http_list(rest) if "=" in one])
+        asked = parse_keqv_list([one for one in parse_http_list(rest) if one.partition("=")[2]])
         if scheme.lower() == "digest" and asked.get("algorithm", "MD5").upper() == "MD5":
             method, target, _ = _request_line(parts)
             return _digest(asked, user, password, method=method, target=target)

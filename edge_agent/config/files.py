@@ -58,7 +58,7 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
     """
     given = instead or {}
     names = [path, *sorted({*drop_ins(path), *(name for name in given if name.parent == folder_of(path))})]
-    left, nodes = MAX_BYTES, []
+    left, nodes, room = MAX_BYTES, [], yaml_loader.Room()
     for name in names:
         raw = (
             given[name]
@@ -66,7 +66,7 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
             else _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
         )
         left -= len(raw)
-        nodes.append(yaml_loader.compose(raw, str(name)))
+        nodes.append(yaml_loader.compose(raw, str(name), room))
     beside = folder_of(path) / "10-site.yaml"
     advice = f"{yaml_loader.KEEP_ONE}, or put what is yours into {beside}, which goes before this file"
     for name, node in zip(names, nodes, strict=True):

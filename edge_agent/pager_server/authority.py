@@ -49,6 +49,7 @@ class Authority:
     def __init__(self, state_dir: Path, *, host: str, now: datetime | None = None) -> None:
         try:
             from cryptography import x509
+            from cryptography.exceptions import UnsupportedAlgorithm
             from cryptography.hazmat.primitives import serialization
             from cryptography.hazmat.primitives.asymmetric import ec
         except ImportError:
@@ -58,15 +59,16 @@ class Authority:
         try:
             self._certificate = x509.load_pem_x509_certificate(pem)
             key = serialization.load_pem_private_key(pem, password=None)
-        except ValueError:
+            if not isinstance(key, ec.EllipticCurvePrivateKey):
+                raise ValueError
+            self.name = str(self._certificate.subject.rfc4514_string().removeprefix("CN="))
+            self.ends = self._certificate.not_valid_after_utc
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # the second of a key with a password
             raise StateError(f"{path} is no certificate and key; remove it, and every phone trusts it anew") from None
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
         self._key = key
         self.der = self._certificate.public_bytes(serialization.Encoding.DER)
         digest = hashlib.sha256(self.der).hexdigest().upper()
         self.fingerprint = ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
-        self.name = str(self._certificate.subject.rfc4514_string().removeprefix("CN="))
-        self.ends = self._certificate.not_valid_after_utc
 
     def issue(self, names: Iterable[str], addresses: Iterable[Address], *, now: datetime) -> tuple[bytes, datetime]:
         """Return a new key with a certificate for names and addresses, in PEM, and when it ends.

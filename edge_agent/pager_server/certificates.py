@@ -1,4 +1,4 @@
-"""The certificate that the page is served with: one that was given, or one of our own authority; both may change."""
+"""A certificate of our own authority to serve the page with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Protocol
 
 from edge_agent.errors import StateError
 from edge_agent.pager_server import network
@@ -17,40 +16,6 @@ from edge_agent.pager_server.authority import Authority
 FILE_NAME = "tls-server.pem"
 #: So long before its end a certificate is made anew.
 _AHEAD = timedelta(days=120)
-
-
-class Certificate(Protocol):
-    """A certificate with its chain, and its key, in files."""
-
-    files: tuple[Path, Path]
-
-    def renew(self) -> bool:
-        """Return whether the files have changed since the last call.
-
-        Raises:
-            StateError: they should have, but cannot be written.
-        """
-        ...
-
-
-class Given:
-    """A certificate that somebody else renews, such as certbot."""
-
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self.files = certificate, key
-        self._seen = self._stamps()
-
-    def renew(self) -> bool:
-        """Return whether somebody replaced the files since."""
-        before, self._seen = self._seen, self._stamps()
-        return self._seen != before
-
-    def _stamps(self) -> list[tuple[int, int]]:
-        try:
-            found = [path.stat() for path in self.files]
-        except OSError:  # just being replaced
-            return []
-        return [(one.st_mtime_ns, one.st_ino) for one in found]
 
 
 class Own:

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from edge_agent.config import Pager as Settings
-from edge_agent.errors import AgentError, ConfigError
+from edge_agent.errors import ConfigError
 from edge_agent.languages import translation
 from edge_agent.pager_server import network, qr
 from edge_agent.pager_server.authority import FILE_NAME, Authority
-from edge_agent.pager_server.certificates import Certificate, Given, Own
+from edge_agent.pager_server.certificates import Own
 from edge_agent.pager_server.join_page import Offer, join_page, phones_page, platform_of
 from edge_agent.web.access import add_headers, is_loopback, login_code
+from edge_agent.web.certificates import Certificate, Given, Renewal
 from edge_agent.web.pages import language_of
 from edge_agent.web.serving import Server
 
@@ -71,8 +72,9 @@ class Joining:
             self._certificate = Given(settings.tls_cert, settings.tls_key)
         self.tls: tuple[Path, Path] | None = None if self._certificate is None else self._certificate.files
         self._server: Server | None = None
+        self._renewal: Renewal | None = None
         self._door: Server | None = None
-        self._looked_s, self._problem = time.monotonic(), ""
+        self._looked_s = time.monotonic()
         self._hosts = self._find_hosts()
 
     def add_routes(self, application: web.Application) -> None:
@@ -83,6 +85,8 @@ class Joining:
     def open(self, server: Server) -> None:
         """Begin to answer phones that do not trust `server` yet, on a port of its own."""
         self._server = server
+        if self._certificate is not None:
+            self._renewal = Renewal(self._certificate, server, say=self._say)
         if self.authority is None:
             return
         application = web.Application()
@@ -102,18 +106,10 @@ class Joining:
 
     def look(self) -> None:
         """Take over a certificate that changed, or make one for addresses that changed; call it often."""
-        if self._certificate is None or self._server is None or time.monotonic() - self._looked_s < _LOOK_AGAIN_S:
+        if self._renewal is None or time.monotonic() - self._looked_s < _LOOK_AGAIN_S:
             return
         self._looked_s = time.monotonic()
-        try:
-            if self._certificate.renew():
-                self._server.renew()
-                self._say("the certificate was renewed")
-            self._problem = ""
-        except AgentError as error:
-            if str(error) != self._problem:
-                self._say(f"{error}; the certificate from before is used on")
-            self._problem = str(error)
+        self._renewal.look()
         before, self._hosts = self._hosts, self._find_hosts()
         if self._hosts != before:
             for line in self.announcement():

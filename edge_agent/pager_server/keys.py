@@ -40,15 +40,16 @@ def public_part(private_pem: bytes) -> str:
     Raises:
         ConfigError: it is no such key.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     try:
         public = serialization.load_pem_private_key(private_pem, password=None).public_key()
-    except ValueError:
+        point = public.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # the second of a key with a password
         raise ConfigError(
             f"{VAPID} in pager.state_dir is no key; remove it, and every phone starts its shift anew"
         ) from None
-    point = public.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 

@@ -33,6 +33,7 @@ def load_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
         BundleError: there are none, one cannot be read, or signatures cannot be checked here.
     """
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
@@ -48,8 +49,8 @@ def load_keys(paths: Sequence[Path]) -> list[Ed25519PublicKey]:
             key = load_pem_public_key(path.read_bytes())
         except OSError as error:
             raise BundleError(f"cannot read the key {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise BundleError(f"{path} is not a public key in PEM form: {error}") from None
+        except (ValueError, UnsupportedAlgorithm):  # what they say is of any length
+            raise BundleError(f"{path} is not a public key in PEM form; it begins: BEGIN PUBLIC KEY") from None
         if not isinstance(key, Ed25519PublicKey):
             raise BundleError(f"{path} is not an Ed25519 key")
         keys.append(key)

@@ -100,6 +100,14 @@ def make_application(
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        limit_s = None if request.path.startswith("/ws") else _ANSWERED_S
+        try:
+            return await asyncio.wait_for(let_in(request, handler), limit_s)
+        # A body that never ends, is nested without end, or is not compressed as it says.
+        except (asyncio.TimeoutError, RecursionError, web.RequestPayloadError):
+            raise web.HTTPBadRequest(text="not a request that this page makes") from None
+
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
         _check_utf8(request)
         # The route that will answer, not what the path looks like.
         resource = request.match_info.route.resource
@@ -118,10 +126,7 @@ def make_application(
             raise web.HTTPForbidden(text="not from this page")
         if request.path.startswith("/ws") and not _same_origin(request):
             raise web.HTTPForbidden(text="not from this page")
-        try:
-            return await asyncio.wait_for(handler(request), None if request.path.startswith("/ws") else _ANSWERED_S)
-        except (asyncio.TimeoutError, RecursionError):  # a body that never ends, or is nested without end
-            raise web.HTTPBadRequest(text="not a request that this page makes") from None
+        return await handler(request)
 
     application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY_BYTES)
     application.on_response_prepare.append(add_headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,9 +20,11 @@ from edge_agent.pipeline import Decision
 from edge_agent.statistics.summaries import Interval, as_csv, read
 from edge_agent.vision.zones import parse_zones
 from edge_agent.web.access import make_application, read_token
+from edge_agent.web.certificates import Given, Renewal
 from edge_agent.web.live import LiveView, Picture
 from edge_agent.web.serving import Server, add_static
 
+log = logging.getLogger("edge_agent")
 _MAX_WATCHERS = 4
 #: How far back the summary's page goes.
 _SUMMARY_S = 31 * 86_400
@@ -51,7 +54,9 @@ class LiveServer(Observer):
         application.router.add_get("/api/ignore_zones", self._zones)
         application.router.add_put("/api/ignore_zones", self._draw_zones)
         application.router.add_get("/ws", self._watch)
+        certificate = None if settings.tls is None else Given(*settings.tls)
         self._server = Server(application, host=settings.host, port=settings.port, tls=settings.tls)
+        self._renewal = None if certificate is None else Renewal(certificate, self._server, say=log.warning)
         self.url = self._server.url
         view.show = self._show
 
@@ -64,8 +69,10 @@ class LiveServer(Observer):
         self._view.alert_changed(alert)
 
     def health_reported(self, body: Mapping[str, Any]) -> None:
-        """Hand it to the view."""
+        """Hand it to the view, and see whether the certificate was renewed."""
         self._view.health_reported(body)
+        if self._renewal is not None:
+            self._renewal.look()
 
     def close(self) -> None:
         """Close all connections."""

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import ssl
 import threading
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from edge_agent.errors import ConfigError
 from edge_agent.web.door import Door
 from edge_agent.web.pages import LANGUAGE, STATIC, TRANSLATED, page, texts
 
+log = logging.getLogger("edge_agent.web")
 _STARTED_WITHIN_S = 10.0
 #: A connection between two requests is closed after so long.
 _IDLE_S = 30.0
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Tell whether what aiohttp logs is no stranger's doing: a request that is no HTTP, or who does not wait."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (HttpProcessingError, web.RequestPayloadError, ConnectionError))
+
+
+log.addFilter(_is_our_fault)
+
+
 class Server:
-    """Serves until `stop`.
+    """Serves until `stop`. Whoever can connect cannot fill the log: what is no request is answered and no more.
 
     Args:
         tls: certificate with its chain, and key; None for plain HTTP.
@@ -34,7 +46,9 @@ class Server:
     ) -> None:
         self._tls, self._context = tls, None if tls is None else tls_context(*tls)
         self.loop = asyncio.new_event_loop()
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S)
+        self._runner = web.AppRunner(
+            application, access_log=None, logger=log, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S
+        )
         self._listening: asyncio.Server | None = None
         # In a context of its own, so that log lines name the device too.
         run = contextvars.copy_context().run
@@ -84,6 +98,11 @@ class Server:
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()
+        # aiohttp waits for the rest of a body for seconds, even of who has left.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -108,10 +127,21 @@ def add_static(application: web.Application, *pages: tuple[str, str], language: 
     """
     if language is not None:
         application[LANGUAGE] = language
-    application.router.add_static("/static/", STATIC)
+    application.router.add_get("/static/{name:.+}", _static)
     application.router.add_get("/text.json", texts)
     for path, name in pages:
         application.router.add_get(path, page(name) if name.endswith(TRANSLATED) else _file(STATIC / name))
+
+
+#: Path below /static/ → file; no name that is asked for becomes a path.
+_FILES = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
+
+
+async def _static(request: web.Request) -> web.FileResponse:
+    path = _FILES.get(request.match_info["name"])
+    if path is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(path)
 
 
 def _file(path: Path):  # type: ignore[no-untyped-def]

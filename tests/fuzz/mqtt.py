@@ -222,7 +222,7 @@ def fleet_table(given: tuple[str, str, bytes]) -> str:
 
 
 @functools.cache
-def _strange_broker() -> tuple[int, Callable[[bytes], None]]:
+def strange_server() -> tuple[int, Callable[[bytes], None]]:
     """Return the port of what answers every connection by the same bytes, and what sets them."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
     said = [b""]
@@ -245,7 +245,7 @@ def _strange_broker() -> tuple[int, Callable[[bytes], None]]:
 
 
 def strange_broker(answer: bytes) -> str:
-    port, say = _strange_broker()
+    port, say = strange_server()
     say(answer)
     told = finding_out.unanswered(Mqtt(host="127.0.0.1", port=port))
     return refused(ValueError(told))

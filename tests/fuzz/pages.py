@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,14 @@ from hypothesis import strategies as st
 from edge_agent.config import Staff
 from edge_agent.languages import LANGUAGES, negotiate
 from edge_agent.notify.outcome import judge
-from edge_agent.pager_server import records
+from edge_agent.pager_server import history_file, records
 from edge_agent.pager_server.history import History
 from edge_agent.pager_server.links import Link, Signer
 from edge_agent.pager_server.roster import RefusedError, Roster
 from edge_agent.pager_server.server import parse_answer
 from edge_agent.pager_server.subscriptions import SubscriptionError, parse_subscription
 from edge_agent.vision.zones import parse_zones
-from fuzz.inputs import ODD, payloads, plain_changed, texts
+from fuzz.inputs import ODD, damaged, payloads, plain_changed, texts
 from fuzz.mqtt import UNIX_S
 from fuzz.table import Target, refused
 
@@ -39,6 +41,39 @@ def zones(body: Any) -> str:
 @functools.cache
 def _history() -> History:
     return History(Path(tempfile.mkdtemp(prefix="fuzz-")), days=90, names=True)
+
+
+@functools.cache
+def _recorded() -> bytes:
+    """Return a history's file with some pages."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    with contextlib.closing(history_file.open_file(folder / "made", say=str, unix_s=UNIX_S)) as db:
+        for number in range(40):
+            names = ["id", "topic", "place", "zone", "rule", "message", "severity", "groups", "people", "escalated"]
+            values = [f"{number:026d}", "kiosk/v1/a/b", "till", "", "r", "Please come", "warning", "staff", 1, 0]
+            db.execute(
+                f"INSERT INTO page ({', '.join(names)}, revision, raised_s) VALUES ({'?, ' * len(names)}1, ?)",
+                [*values, UNIX_S - 1000 * number],
+            )
+        db.execute("INSERT INTO summary VALUES ('kiosk/v1/a/b', ?, ?, 5, 0.5)", [UNIX_S - 900, UNIX_S])
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (folder / "made").read_bytes()
+
+
+def history_of_a_worn_card(raw: bytes) -> str:
+    """An altered file is read, refused in a line, or set aside; what is made of it is made all the same."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        (Path(folder) / history_file.FILE_NAME).write_bytes(raw)
+        history = History(Path(folder), days=90, names=True, say=(said := list[str]()).append)
+        try:
+            rows = records.find(history, records.parse_query({}), zone=None, offset=0)
+            records.as_csv(rows, zone=None, language="en", names=True)
+            records.make_report(history, days=90, now_s=UNIX_S, zone=None)
+        except sqlite3.Error as error:  # told to who asked, with 503
+            return refused(error)
+        finally:
+            history.close()
+    return f"read: {len(said)} lines said"
 
 
 def search(given: dict[str, str]) -> str:
@@ -134,6 +169,7 @@ TARGETS = [
         st.dictionaries(_KEYS, st.one_of(texts(["2026-01-31", "missed", "till"]), st.just("missed")), max_size=4),
         search,
     ),
+    Target("history: its file", st.deferred(lambda: damaged([_recorded()])), history_of_a_worn_card),
     Target("Web Push: subscription", plain_changed([_SUBSCRIPTION]), subscription),
     Target(
         "Web Push: what a service answers",

@@ -1,14 +1,13 @@
 """Tells text and figures from bytes that could be a picture, as it is or encoded as text.
 
 Nobody can prove that bytes are no picture. What the agent writes and says is short words and numbers; this tells what
-does not look so, with thresholds that lie well away from what the agent's own files, logs and pages measure.
+does not look so. `benchmarks/encoded.py` measures how often it is right, and docs/privacy.md has the table. It misses
+what is cut into texts of a few dozen characters, and what is encoded as words of one kind of letters.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator
 
 #: How files of pictures, arrays and archives begin.
@@ -28,9 +27,10 @@ _MAX_BINARY = 0.3
 _MAX_WORD = 40
 _WORD = re.compile(rb"[A-Za-z0-9+=_-]{%d,}" % _MAX_WORD)
 _NUMBERS = re.compile(rb"(?:\d{1,3}[, ;:|\n\]\[]{1,3}){48}")
-_TEXT_WINDOW = 512
-#: Bits for each character: the agent's JSON has below 5.3, text in base64 has 6, in base85 6.3.
-_MAX_TEXT_BITS = 5.6
+#: So often in a window a small letter stands right before a capital or a digit: 17 times at most in what the agent's
+#: own code wrote, 40 times and more in most of base64 and hex, also where that is cut into words of 8.
+_CHANGE = re.compile(rb"[a-z](?=[A-Z0-9])")
+_MAX_CHANGES = 22
 
 
 def oddity(data: bytes, *, known: Collection[bytes] = ()) -> str:
@@ -52,9 +52,8 @@ def oddity(data: bytes, *, known: Collection[bytes] = ()) -> str:
         return f"encoded data ({word[0][:16].decode()}…)"
     if _NUMBERS.search(data):
         return "a long list of numbers"
-    for window in _windows(data, _TEXT_WINDOW, _TEXT_WINDOW):
-        if _entropy_bits(window) > _MAX_TEXT_BITS:
-            return "encoded data"
+    if any(len(_CHANGE.findall(window)) > _MAX_CHANGES for window in _windows(data, _WINDOW, 64)):
+        return "encoded data"
     return ""
 
 
@@ -70,8 +69,3 @@ def _binary_share(data: bytes) -> float:
     """Return the share of characters that are not UTF-8, or are control characters beyond those SQLite often has."""
     text = data.decode("utf-8", "replace")
     return sum(c == "\ufffd" or (c < " " and c not in _OFTEN) for c in text) / len(text)
-
-
-def _entropy_bits(data: bytes) -> float:
-    counts = Counter(data)
-    return -sum(n / len(data) * math.log2(n / len(data)) for n in counts.values())

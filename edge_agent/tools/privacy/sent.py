@@ -148,7 +148,8 @@ class Messages:
             self.known |= {value.encode() for value in facts.values() if _HASH.fullmatch(str(value))}
         if len(self._infos) > 1:
             return "other versions than before"
-        return oddity(json.dumps([value for _, value in _fields(body)]).encode(), known=self.known)
+        words = json.dumps([value for _, value in _fields(body)], ensure_ascii=False)
+        return oddity(words.encode(), known=self.known)
 
     def too_many(self, *, seconds: float) -> str:
         """Return which messages were more than the time explains; empty for none."""
