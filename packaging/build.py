@@ -216,10 +216,21 @@ def files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def deb_name(package_name: str, suite_name: str, arch: str) -> str:
+    """Return the name of a package's file."""
+    return f"{package_name}_{deb_version(suite_name)}_{arch}.deb"
+
+
+def deb_version(suite_name: str) -> str:
+    """Return the version of a package: the program's, and the release that it fits."""
+    [version] = re.findall(r'^__version__ = "(.+)"', (ROOT / "edge_agent" / "__init__.py").read_text(), re.M)
+    return f"{version}+deb{SUITES[suite_name].number}"
+
+
 def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: Path, scratch: Path) -> Path:
     """Build one package; return its file."""
     package, suite = PACKAGES[package_name], SUITES[suite_name]
-    version = f"{wheel.name.split('-')[1]}+deb{suite.number}"
+    version = deb_version(suite_name)
     tree = scratch / f"{package_name}-{suite_name}-{arch}"
     environment(package, suite, arch, wheel, tree)
     system_files(package, suite, tree)
@@ -235,7 +246,7 @@ def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: P
             path.chmod(0o755 if path.is_dir() or (path.name == "edge-agent" and path.parent.name == "bin") else 0o644)
     (tree / "etc" / package.name / "config.yaml").chmod(0o640)
     control_files(package_name, values, tree)
-    deb = out / f"{package_name}_{version}_{arch}.deb"
+    deb = out / deb_name(package_name, suite_name, arch)
     run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, deb)
     shutil.rmtree(tree)
     return deb

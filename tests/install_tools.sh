@@ -2,12 +2,17 @@
 # The tests talk to a real broker, over TLS too, and use a real browser; install what is missing (Debian, Raspberry Pi OS).
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-command -v mosquitto >/dev/null && command -v mosquitto_passwd >/dev/null && command -v openssl >/dev/null && command -v strace >/dev/null &&
-  command -v chromium >/dev/null && command -v certutil >/dev/null && exit 0
+packages="mosquitto mosquitto-clients openssl strace chromium libnss3-tools"
+missing=""
+for tool in mosquitto mosquitto_passwd mosquitto_pub openssl strace chromium certutil; do
+  command -v $tool > /dev/null || missing="$missing $tool"
+done
+[ -n "$missing" ] || exit 0
 as_root=""
 if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "as root, run: apt-get install mosquitto openssl strace chromium libnss3-tools" >&2; exit 1; }
+  command -v sudo > /dev/null || { echo "missing:$missing; as root, run: apt-get install $packages" >&2; exit 1; }
   as_root="sudo"
 fi
 $as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto openssl strace chromium libnss3-tools
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
