@@ -3,8 +3,10 @@
 
     python packaging/build.py [--suite bookworm] [--arch arm64] [--out dist]
 
+
 Nothing is compiled: a package is a virtual environment as `make install` makes it, filled with the wheels of that
-suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them. Needs git, uv, dpkg-deb.
+suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them; argparse-manpage makes the
+manual pages. Needs git, too.
 """
 
 from __future__ import annotations
@@ -26,7 +28,21 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "debian"
 #: Versions and hashes of what is brought, see `Package.lock`.
 LOCKS = ROOT / "requirements"
-MAINTAINER = "The edge-agent maintainers <maintainers@edge-agent.invalid>"
+#: Who answers for a package is who builds it: DEBFULLNAME and DEBEMAIL say so, as to Debian's own tools.
+MAINTAINER = "{} <{}>".format(
+    os.environ.get("DEBFULLNAME", "The edge-agent maintainers"),
+    os.environ.get("DEBEMAIL", "maintainers@edge-agent.invalid"),
+)
+#: Of the manual pages, in man's macros.
+FILES = r"""
+.I /etc/edge\-agent/config.yaml
+and
+.I /etc/edge\-pager/config.yaml
+are the services' configurations; files in
+.I config.d
+beside them go before them. Every option is explained in
+.IR /usr/share/doc/edge\-agent/config.yaml .
+"""
 #: Wheels for Bookworm's C library, and older.
 PLATFORMS = {"amd64": "x86_64-manylinux_2_36", "arm64": "aarch64-manylinux_2_36"}
 
@@ -160,7 +176,7 @@ def put(text: str, target: Path) -> None:
 def configuration(package: Package) -> str:
     """Return the configuration that is installed: for a kiosk, what `make install` makes of config.yaml."""
     if package.name == "edge-pager":
-        return (ROOT / "packaging" / "edge-pager.yaml").read_text()
+        return (ROOT / "systemd" / "edge-pager.yaml").read_text()
     return run("sed", "-f", ROOT / "systemd" / "installed-paths.sed", ROOT / "config.yaml")
 
 
@@ -175,10 +191,40 @@ def system_files(package: Package, suite: Suite, tree: Path) -> None:
     for kind in ("sysusers", "tmpfiles"):
         put((ROOT / "systemd" / f"{name}.{kind}").read_text(), tree / "usr" / "lib" / f"{kind}.d" / f"{name}.conf")
     put(configuration(package), tree / "etc" / name / "config.yaml")
+    put(filled("config.d.README", {"NAME": name}), tree / "etc" / name / "config.d" / "README")
+
+
+def man_page(sub_command: str = "") -> bytes:
+    """Return the manual page of `edge-agent`, or of one of its commands, compressed."""
+    sys.path.insert(0, str(ROOT))
+    from argparse_manpage.manpage import Manpage
+
+    from edge_agent.cli import parser
+
+    os.environ["COLUMNS"] = "100"  # usage lines are as long whatever the terminal is
+    made, about = parser(), "notices an upset customer and pages staff over MQTT"
+    if sub_command:
+        [commands] = [action for action in made._actions if isinstance(action, argparse._SubParsersAction)]
+        [about] = [action.help for action in commands._choices_actions if action.dest == sub_command]
+        made = commands.choices[sub_command]
+    page = Manpage(made, {"project_name": "edge-agent", "manual_title": "edge-agent", "description": about})
+    page.prog = made.prog.replace(" ", "-")
+    page.add_section("files", ">", FILES)
+    return gzip.compress(str(page).encode(), mtime=0)
 
 
 def documents(package_name: str, version: str, date: str, tree: Path) -> None:
-    """Write what /usr/share/doc holds, the broker's example too."""
+    """Write what /usr/share/doc holds, the broker's example too, and manual pages.
+
+    That of `edge-agent` lies beside the program: postinst shows the one of the program that is the command.
+    """
+    pages = tree / "opt" / PACKAGES[package_name].name / "share" / "man" / "man1"
+    pages.mkdir(parents=True)
+    (pages / "edge-agent.1.gz").write_bytes(man_page())
+    if package_name == "edge-agent-pager":
+        shown = tree / "usr" / "share" / "man" / "man1"
+        shown.mkdir(parents=True)
+        (shown / "edge-agent-pager.1.gz").write_bytes(man_page("pager"))
     folder = tree / "usr" / "share" / "doc" / package_name
     put((TEMPLATES / "copyright").read_text() + "\n" + (ROOT / "NOTICE").read_text(), folder / "copyright")
     entry = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import re
 import shutil
@@ -82,4 +83,20 @@ def test_dpkg_takes_the_control_files(build, tree, name):
     assert f"Package: {name}\n" in asked.stdout
     assert "python3 (>= 3.13~), python3 (<< 3.14~)" in asked.stdout
     conffiles = subprocess.run(["dpkg-deb", "-I", deb, "conffiles"], capture_output=True, text=True, check=True)
-    assert conffiles.stdout == f"/etc/{package.name}/config.yaml\n"
+    assert conffiles.stdout == f"/etc/{package.name}/config.d/README\n/etc/{package.name}/config.yaml\n"
+
+
+@pytest.mark.parametrize(("sub_command", "told"), [("", "edge-agent notify"), ("pager", "--join")])
+def test_a_manual_page_tells_what_help_tells(build, monkeypatch, sub_command, told):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    page = gzip.decompress(build.man_page(sub_command)).decode().replace("\\-", "-")
+    assert page.startswith(f'.TH EDGE-AGENT{"-PAGER" if sub_command else ""} "1" "2023-11-14"')
+    assert told in page
+    assert "/etc/edge-pager/config.yaml" in page
+
+
+def test_make_install_pager_and_the_package_have_one_configuration(build):
+    text = (REPOSITORY / "systemd" / "install-pager.sh").read_text()
+    [source] = re.findall(r"install -m 640 (\S+) /etc/edge-pager/config\.yaml", text)
+    assert build.configuration(build.PACKAGES["edge-agent-pager"]) == (REPOSITORY / source).read_text()
