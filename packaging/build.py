@@ -3,7 +3,6 @@
 
     python packaging/build.py [--suite bookworm] [--arch arm64] [--out dist]
 
-
 Nothing is compiled: a package is a virtual environment as `make install` makes it, filled with the wheels of that
 suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them; argparse-manpage makes the
 manual pages. Needs git, too.
@@ -83,7 +82,6 @@ class Package:
 
     name: str
     lock: str
-    extras: str
     enabled: tuple[str, ...]
     units: tuple[str, ...]
     priority: int
@@ -91,10 +89,10 @@ class Package:
 
 PACKAGES = {
     "edge-agent": Package(
-        "edge-agent", "kiosk", "signing,web,metrics,holidays", ("edge-agent.service",), (), priority=20
+        "edge-agent", "kiosk", ("edge-agent.service",), (), priority=20
     ),
     "edge-agent-pager": Package(
-        "edge-pager", "pager", "web,notify,pins,holidays", ("edge-pager.service",),
+        "edge-pager", "pager", ("edge-pager.service",),
         ("edge-notify.service", "edge-pager-gpio.service"), priority=10,
     ),
 }  # fmt: skip
@@ -128,15 +126,6 @@ def build_wheel(out: Path, scratch: Path) -> Path:
     return Path(shutil.copy2(wheel, out))
 
 
-def requirements(package: Package, suite: Suite, wheel: Path) -> list[object]:
-    """Return what uv is to install: the locked versions and the wheel, or the wheel with its extras."""
-    lock = LOCKS / f"{package.lock}{'-numpy1' if suite.numpy_1 else ''}.txt"
-    if lock.is_file():
-        return ["--require-hashes", "-r", lock]
-    print(f"packaging: there is no {lock.name}; what PyPI has today is taken", file=sys.stderr)
-    return [f"{wheel}[{package.extras}]", *(["numpy<2"] if suite.numpy_1 else [])]
-
-
 def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Path) -> None:
     """Make the virtual environment: what `python3 -m venv --system-site-packages` and pip would make there."""
     home = tree / "opt" / package.name
@@ -146,7 +135,8 @@ def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Pa
         "--python-version", f"3.{suite.python}",
         "--python-platform", PLATFORMS[arch],
     ]  # fmt: skip
-    run(*install, *requirements(package, suite, wheel))
+    lock = LOCKS / f"{package.lock}{'-numpy1' if suite.numpy_1 else ''}.txt"
+    run(*install, "--require-hashes", "-r", lock)
     run(*install, "--no-deps", wheel)
     shutil.rmtree(site / "bin")
     (site / ".lock").unlink(missing_ok=True)

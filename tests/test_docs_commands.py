@@ -30,8 +30,11 @@ from edge_agent.config import load_config
 from edge_agent.delivery.messages import SCHEMA_DIR
 from edge_agent.testing import free_port
 
-README, BROKER, INSTALL = (REPOSITORY / name for name in ("README.md", "docs/broker.md", "docs/install.md"))
+README = REPOSITORY / "README.md"
+BROKER, INSTALL, PAGERS = (REPOSITORY / "docs" / f"{name}.md" for name in ("broker", "install", "pagers"))
 PAGES = [README, *sorted((REPOSITORY / "docs").rglob("*.md"))]
+#: These set up computers that talk to each other.
+TOGETHER = (README, BROKER, INSTALL, PAGERS)
 PASSWORD = "open-sesame"
 ALERT = "01J9ZK3V5W8X2Y4T6R7Q1P0N3M"
 
@@ -56,6 +59,7 @@ NOT_RUN = {
     "git": "a network, and the whole history",
     "journalctl": "systemd, and it does not end",
     "make": "minutes, or root",
+    "pipx": "fetches from PyPI",
     "podman": "images",
     "python": "hours of training",
     "rpicam-vid": "a camera",
@@ -88,9 +92,7 @@ class Stage:
                 path.write_text(self.here(path.read_text()))
         for folder in ("edge-agent/config.d", "edge-pager/config.d", "mosquitto/conf.d", "systemd/system"):
             (root / "etc" / folder).mkdir(parents=True)
-        for name in ("staff-password", "etc/edge-agent/mqtt-password"):
-            (root / name).write_text(f"{PASSWORD}\n")
-            (root / name).chmod(0o600)
+        (root / "staff-password").write_text(PASSWORD)
         for name in ("fullchain.pem", "privkey.pem", "staff.yaml"):
             (root / name).touch()
         self._write_commands()
@@ -117,16 +119,22 @@ class Stage:
         text = text.replace("persistence true", "persistence false")
         return text.replace("broker.lan", "localhost").replace("8883", str(self.port))
 
-    def write_files(self, page: Path) -> None:
-        """Write the configuration that a page says to write, beside the one that is installed."""
-        script = REPOSITORY / "systemd" / "installed-paths.sed"
-        shipped = run("sed", "-f", script, REPOSITORY / "config.yaml").stdout
-        (self.root / "etc/edge-agent/config.yaml").write_text(self.here(shipped))
-        shutil.copy(self.root / "etc/mosquitto/certs/ca.pem", self.root / "etc/edge-agent/ca.pem")
+    def write_files(self, page: Path, service: str) -> None:
+        """Write what an installed service has in /etc, and beside it the configuration that a page says to write."""
+        folder = self.root / "etc" / service
+        if service == "edge-agent":
+            script = REPOSITORY / "systemd" / "installed-paths.sed"
+            shipped = run("sed", "-f", script, REPOSITORY / "config.yaml").stdout
+        else:
+            shipped = (REPOSITORY / "systemd" / f"{service}.yaml").read_text()
+        (folder / "config.yaml").write_text(self.here(shipped))
+        shutil.copy(self.root / "etc/mosquitto/certs/ca.pem", folder / "ca.pem")
+        for name in ("mqtt-password", "token"):
+            (folder / name).write_text(f"{PASSWORD}\n")
+            (folder / name).chmod(0o600)
         for number, block in enumerate(blocks(page)):
             if block.language == "yaml":
-                drop_in = self.root / "etc" / "edge-agent" / "config.d" / f"{number:02}-site.yaml"
-                drop_in.write_text(self.here(block.text))
+                (folder / "config.d" / f"{number:02}-site.yaml").write_text(self.here(block.text))
 
     def run(self, page: Path) -> list[list[str]]:
         """Run the blocks of a page; return the words of each command that was not run."""
@@ -181,7 +189,9 @@ def check(packages, capsys):
     return check
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in (README, BROKER, INSTALL)], ids=identify)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in (README, BROKER, INSTALL, PAGERS)], ids=identify
+)
 def test_the_commands_of_its_blocks_work(page, stage, check):
     if any(block.language == "sh" for block in blocks(page)):
         for words in stage.run(page):
@@ -192,8 +202,9 @@ def test_the_broker_that_a_page_makes_takes_kiosk_and_pager_as_other_pages_set_t
     called = stage.run(BROKER)
     lines = (stage.root / "etc/mosquitto/conf.d/edge-agent.conf").read_text()
     start_mosquitto(*lines.splitlines(), port=stage.port, listener=False)
-    stage.write_files(INSTALL)
-    called += stage.run(INSTALL)
+    for page, service in ((INSTALL, "edge-agent"), (PAGERS, "edge-pager")):
+        stage.write_files(page, service)
+        called += stage.run(page)
     shutil.copy(stage.root / "etc/mosquitto/certs/ca.pem", stage.root / "ca.pem")
     answers = queue.Queue()
     staff = paho.Client(CallbackAPIVersion.VERSION2)
