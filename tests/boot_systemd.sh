@@ -13,7 +13,7 @@ done
 
 if [ ! -x "$tree/usr/bin/mosquitto_sub" ]; then
     debootstrap --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,python3,python3-venv,make,mosquitto,mosquitto-clients,ca-certificates \
+        --include=systemd,systemd-sysv,dbus,python3,python3-venv,make,mosquitto,mosquitto-clients,ca-certificates,libstdc++6,tzdata \
         "$suite" "$tree"
 fi
 rm -rf "$tree/src" "$tree/probe.log"
@@ -132,6 +132,7 @@ u.urlopen('https://127.0.0.1:8090/', context=ssl._create_unverified_context())"
         ! id edge-agent && ! id edge-pager"
     install -D -m 644 /src/systemd/edge-agent.service /etc/systemd/system/edge-agent.service
     check "beside make install it says what to do" sh -c "! apt-get -qq -y install /debs/edge-agent.deb > /tmp/told 2>&1 && grep -q 'make uninstall' /tmp/told"
+    rm /etc/systemd/system/edge-agent.service
 else
     check "make uninstall" sh -c "make uninstall && test ! -e /opt/edge-agent && test -f /etc/edge-agent/config.yaml"
     check "make uninstall, again" make uninstall
@@ -151,6 +152,6 @@ ExecStart=/bin/sh /probe.sh
 END
 mkdir -p "$tree/etc/systemd/system/default.target.wants"
 ln -sf ../probe.service "$tree/etc/systemd/system/default.target.wants/probe.service"
-timeout 600 systemd-nspawn -q -D "$tree" --register=no --keep-unit -b > /dev/null 2>&1 || true
+timeout 600 systemd-nspawn -q --private-network -D "$tree" --register=no --keep-unit -b > /dev/null 2>&1 || true
 cat "$tree/probe.log"
 grep -qx done "$tree/probe.log" && ! grep -q ^FAIL "$tree/probe.log"

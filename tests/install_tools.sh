@@ -9,10 +9,10 @@ for tool in mosquitto mosquitto_passwd mosquitto_pub openssl strace chromium cer
 done
 [ -n "$missing" ] || exit 0
 as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo > /dev/null || { echo "missing:$missing; as root, run: apt-get install $packages" >&2; exit 1; }
-  as_root="sudo"
-fi
+[ "$(id -u)" -eq 0 ] || as_root="sudo"
+for tool in apt-get $as_root; do
+  command -v "$tool" > /dev/null || { echo "missing:$missing; as root, install: $packages" >&2; exit 1; }
+done
 $as_root apt-get update -qq
 # shellcheck disable=SC2086
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages

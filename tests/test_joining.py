@@ -6,7 +6,6 @@ import hashlib
 import os
 import plistlib
 import re
-import shutil
 import socket
 import ssl
 import stat
@@ -22,7 +21,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from browser import PHONE, accessible, screenshot
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, find_chromium
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -310,7 +309,7 @@ def phone(tmp_path):
 
         def launch(*arguments: str, **options):
             browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", *arguments],
+                executable_path=find_chromium(), args=["--no-sandbox", *arguments],
                 env={**os.environ, "HOME": str(home)},
             )  # fmt: skip
             browsers.append(browser)
