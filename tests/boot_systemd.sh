@@ -117,9 +117,11 @@ if [ $FROM = deb ]; then
     check "the pager's package beside it" apt install /debs/edge-agent-pager.deb
     check "its unedited configuration is understood" runuser -u edge-pager -- edge-agent check-config /etc/edge-pager/config.yaml
     check "the pager's server starts with it" systemctl start edge-pager
-    check "and serves its page, with a certificate of its own" within_s 20 python3 -c "import ssl, urllib.request as u
-u.urlopen('https://127.0.0.1:8090/', context=ssl._create_unverified_context())"
-    check "behind a token that it made" sh -c "stat -c '%U %G %a %s' /etc/edge-pager/token | grep -qx 'root edge-pager 640 33'"
+    check "and asks for its token, with a certificate of its own" within_s 20 python3 -c "import http.client, ssl
+page = http.client.HTTPSConnection('127.0.0.1', 8090, context=ssl._create_unverified_context())
+page.request('GET', '/')
+assert page.getresponse().status == 401"
+    check "which it made" sh -c "stat -c '%U %G %a %s' /etc/edge-pager/token | grep -qx 'root edge-pager 640 33'"
     check "manual pages" sh -c "zcat /usr/share/man/man1/edge-agent.1.gz /usr/share/man/man1/edge-agent-pager.1.gz | grep -q join"
     check "the kiosk's program stays the command" sh -c "readlink -f /usr/bin/edge-agent | grep -qx /opt/edge-agent/bin/edge-agent"
     check "apt remove" apt remove edge-agent
