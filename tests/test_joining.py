@@ -146,6 +146,13 @@ def test_the_terminal_shows_where_phones_begin_and_no_secret(start):
     assert fingerprint.replace(":", "").lower() == hashlib.sha256(server.authority()).hexdigest()
 
 
+def test_phones_begin_at_the_name_that_the_page_is_said_to_have(start, tmp_path):
+    (tmp_path / "staff.yaml").write_text("pager: {url: 'https://pager.lan:8090'}\n")  # a container knows another
+    server = start("--config", "staff.yaml")
+    assert scanned(server.lines) == [f"http://pager.lan:{server.join_port}/"]
+    assert "pager.lan" in known_as(presented(server.port, server.authority()))
+
+
 def test_its_certificate_is_one_that_phones_accept_and_its_keys_are_its_own(start, tmp_path):
     server = start()
     certificate = presented(server.port, server.authority())
