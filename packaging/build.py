@@ -40,7 +40,8 @@ and
 are the services' configurations; files in
 .I config.d
 beside them go before them. Every option is explained in
-.IR /usr/share/doc/edge\-agent/config.yaml .
+.I config.yaml
+of /usr/share/doc/edge\-agent or /usr/share/doc/edge\-agent\-pager.
 """
 #: Wheels for Bookworm's C library, and older.
 PLATFORMS = {"amd64": "x86_64-manylinux_2_36", "arm64": "aarch64-manylinux_2_36"}
