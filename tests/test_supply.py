@@ -29,9 +29,7 @@ LOCKS = sorted(path.stem for path in FOLDER.glob("*.txt") if path != audit.IGNOR
 EXTRAS = {
     "demo": ("demo",),
     "kiosk": ("signing", "web", "metrics", "holidays"),
-    "kiosk-numpy1": ("signing", "web", "metrics", "holidays"),
     "pager": ("web", "notify", "pins", "holidays", "gpio"),
-    "pager-numpy1": ("web", "notify", "pins", "holidays", "gpio"),
     "test": ("test",),
     "tflite-runtime": ("tflite-runtime",),
 }
@@ -85,12 +83,6 @@ class TestLocks:
     def test_people_get_what_the_tests_ran_with(self, name):
         tested = {pin.name: pin.version for pin in read("test")}
         assert {pin.name: pin.version for pin in read(name)}.items() <= tested.items()
-
-    @pytest.mark.parametrize("name", ["kiosk", "pager"])
-    def test_the_packages_for_numpy_1_differ_in_numpy_and_what_is_built_on_it(self, name):
-        pins, others = ({(pin.name, pin.version) for pin in read(one)} for one in (name, f"{name}-numpy1"))
-        assert {changed for changed, _version in pins ^ others} == {"numpy", "opencv-python-headless", "ml-dtypes"}
-        assert [version for changed, version in others if changed == "numpy"] == ["1.26.4"]
 
     def test_the_oldest_python_is_the_one_locked_for(self):
         oldest = PROJECT["requires-python"].removeprefix(">=")
