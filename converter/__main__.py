@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `run` is the function of the one that was given."""
     parser = argparse.ArgumentParser(
         prog="python -m converter",
         description="From a trained Keras model to a full int8 bundle.",

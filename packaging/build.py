@@ -4,7 +4,8 @@
     python packaging/build.py [--suite bookworm] [--arch arm64] [--out dist]
 
 Nothing is compiled: a package is a virtual environment as `make install` makes it, filled with the wheels of that
-suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them. Needs git, uv, dpkg-deb.
+suite's Python and that architecture. uv fetches those for any platform, dpkg-deb packs them; argparse-manpage makes the
+manual pages. Needs git, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,22 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "packaging" / "debian"
 #: Versions and hashes of what is brought, see `Package.lock`.
 LOCKS = ROOT / "requirements"
-MAINTAINER = "The edge-agent maintainers <maintainers@edge-agent.invalid>"
+#: Who answers for a package is who builds it: DEBFULLNAME and DEBEMAIL say so, as to Debian's own tools.
+MAINTAINER = "{} <{}>".format(
+    os.environ.get("DEBFULLNAME", "The edge-agent maintainers"),
+    os.environ.get("DEBEMAIL", "maintainers@edge-agent.invalid"),
+)
+#: Of the manual pages, in man's macros.
+FILES = r"""
+.I /etc/edge\-agent/config.yaml
+and
+.I /etc/edge\-pager/config.yaml
+are the services' configurations; files in
+.I config.d
+beside them go before them. Every option is explained in
+.I config.yaml
+of /usr/share/doc/edge\-agent or /usr/share/doc/edge\-agent\-pager.
+"""
 #: Wheels for Bookworm's C library, and older.
 PLATFORMS = {"amd64": "x86_64-manylinux_2_36", "arm64": "aarch64-manylinux_2_36"}
 
@@ -67,7 +83,6 @@ class Package:
 
     name: str
     lock: str
-    extras: str
     enabled: tuple[str, ...]
     units: tuple[str, ...]
     priority: int
@@ -75,10 +90,10 @@ class Package:
 
 PACKAGES = {
     "edge-agent": Package(
-        "edge-agent", "kiosk", "signing,web,metrics,holidays", ("edge-agent.service",), (), priority=20
+        "edge-agent", "kiosk", ("edge-agent.service",), (), priority=20
     ),
     "edge-agent-pager": Package(
-        "edge-pager", "pager", "web,notify,pins,holidays", ("edge-pager.service",),
+        "edge-pager", "pager", ("edge-pager.service",),
         ("edge-notify.service", "edge-pager-gpio.service"), priority=10,
     ),
 }  # fmt: skip
@@ -112,15 +127,6 @@ def build_wheel(out: Path, scratch: Path) -> Path:
     return Path(shutil.copy2(wheel, out))
 
 
-def requirements(package: Package, suite: Suite, wheel: Path) -> list[object]:
-    """Return what uv is to install: the locked versions and the wheel, or the wheel with its extras."""
-    lock = LOCKS / f"{package.lock}{'-numpy1' if suite.numpy_1 else ''}.txt"
-    if lock.is_file():
-        return ["--require-hashes", "-r", lock]
-    print(f"packaging: there is no {lock.name}; what PyPI has today is taken", file=sys.stderr)
-    return [f"{wheel}[{package.extras}]", *(["numpy<2"] if suite.numpy_1 else [])]
-
-
 def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Path) -> None:
     """Make the virtual environment: what `python3 -m venv --system-site-packages` and pip would make there."""
     home = tree / "opt" / package.name
@@ -130,7 +136,8 @@ def environment(package: Package, suite: Suite, arch: str, wheel: Path, tree: Pa
         "--python-version", f"3.{suite.python}",
         "--python-platform", PLATFORMS[arch],
     ]  # fmt: skip
-    run(*install, *requirements(package, suite, wheel))
+    lock = LOCKS / f"{package.lock}{'-numpy1' if suite.numpy_1 else ''}.txt"
+    run(*install, "--require-hashes", "-r", lock)
     run(*install, "--no-deps", wheel)
     shutil.rmtree(site / "bin")
     (site / ".lock").unlink(missing_ok=True)
@@ -160,7 +167,7 @@ def put(text: str, target: Path) -> None:
 def configuration(package: Package) -> str:
     """Return the configuration that is installed: for a kiosk, what `make install` makes of config.yaml."""
     if package.name == "edge-pager":
-        return (ROOT / "packaging" / "edge-pager.yaml").read_text()
+        return (ROOT / "systemd" / "edge-pager.yaml").read_text()
     return run("sed", "-f", ROOT / "systemd" / "installed-paths.sed", ROOT / "config.yaml")
 
 
@@ -175,10 +182,40 @@ def system_files(package: Package, suite: Suite, tree: Path) -> None:
     for kind in ("sysusers", "tmpfiles"):
         put((ROOT / "systemd" / f"{name}.{kind}").read_text(), tree / "usr" / "lib" / f"{kind}.d" / f"{name}.conf")
     put(configuration(package), tree / "etc" / name / "config.yaml")
+    put(filled("config.d.README", {"NAME": name}), tree / "etc" / name / "config.d" / "README")
+
+
+def man_page(sub_command: str = "") -> bytes:
+    """Return the manual page of `edge-agent`, or of one of its commands, compressed."""
+    sys.path.insert(0, str(ROOT))
+    from argparse_manpage.manpage import Manpage
+
+    from edge_agent.cli import parser
+
+    os.environ["COLUMNS"] = "100"  # usage lines are as long whatever the terminal is
+    made, about = parser(), "notices an upset customer and pages staff over MQTT"
+    if sub_command:
+        [commands] = [action for action in made._actions if isinstance(action, argparse._SubParsersAction)]
+        [about] = [action.help for action in commands._choices_actions if action.dest == sub_command]
+        made = commands.choices[sub_command]
+    page = Manpage(made, {"project_name": "edge-agent", "manual_title": "edge-agent", "description": about})
+    page.prog = made.prog.replace(" ", "-")
+    page.add_section("files", ">", FILES)
+    return gzip.compress(str(page).encode(), mtime=0)
 
 
 def documents(package_name: str, version: str, date: str, tree: Path) -> None:
-    """Write what /usr/share/doc holds, the broker's example too."""
+    """Write what /usr/share/doc holds, the broker's example too, and manual pages.
+
+    That of `edge-agent` lies beside the program: postinst shows the one of the program that is the command.
+    """
+    pages = tree / "opt" / PACKAGES[package_name].name / "share" / "man" / "man1"
+    pages.mkdir(parents=True)
+    (pages / "edge-agent.1.gz").write_bytes(man_page())
+    if package_name == "edge-agent-pager":
+        shown = tree / "usr" / "share" / "man" / "man1"
+        shown.mkdir(parents=True)
+        (shown / "edge-agent-pager.1.gz").write_bytes(man_page("pager"))
     folder = tree / "usr" / "share" / "doc" / package_name
     put((TEMPLATES / "copyright").read_text() + "\n" + (ROOT / "NOTICE").read_text(), folder / "copyright")
     entry = (
@@ -216,10 +253,21 @@ def files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def deb_name(package_name: str, suite_name: str, arch: str) -> str:
+    """Return the name of a package's file."""
+    return f"{package_name}_{deb_version(suite_name)}_{arch}.deb"
+
+
+def deb_version(suite_name: str) -> str:
+    """Return the version of a package: the program's, and the release that it fits."""
+    [version] = re.findall(r'^__version__ = "(.+)"', (ROOT / "edge_agent" / "__init__.py").read_text(), re.M)
+    return f"{version}+deb{SUITES[suite_name].number}"
+
+
 def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: Path, scratch: Path) -> Path:
     """Build one package; return its file."""
     package, suite = PACKAGES[package_name], SUITES[suite_name]
-    version = f"{wheel.name.split('-')[1]}+deb{suite.number}"
+    version = deb_version(suite_name)
     tree = scratch / f"{package_name}-{suite_name}-{arch}"
     environment(package, suite, arch, wheel, tree)
     system_files(package, suite, tree)
@@ -235,7 +283,7 @@ def build_deb(package_name: str, suite_name: str, arch: str, wheel: Path, out: P
             path.chmod(0o755 if path.is_dir() or (path.name == "edge-agent" and path.parent.name == "bin") else 0o644)
     (tree / "etc" / package.name / "config.yaml").chmod(0o640)
     control_files(package_name, values, tree)
-    deb = out / f"{package_name}_{version}_{arch}.deb"
+    deb = out / deb_name(package_name, suite_name, arch)
     run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", tree, deb)
     shutil.rmtree(tree)
     return deb

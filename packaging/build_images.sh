@@ -8,5 +8,5 @@ build=${BUILD:-$(command -v podman > /dev/null && echo "podman build --format do
 for package in edge-agent edge-agent-pager; do
     # shellcheck disable=SC2086
     $build --platform "linux/$arch" --build-arg "PACKAGE=$package" --build-arg "TARGETARCH=$arch" \
-        -f packaging/Containerfile -t "localhost/$package" .
+        --target "$package" -f packaging/Containerfile -t "localhost/$package" .
 done

@@ -38,20 +38,7 @@ install-pager)
     systemd-sysusers edge-pager.conf
     install -d -m 750 /etc/edge-pager
     if [ ! -f /etc/edge-pager/config.yaml ]; then
-        install -m 640 /dev/stdin /etc/edge-pager/config.yaml << 'END'
-mqtt:
-  host: 127.0.0.1           # the broker, as the kiosks know it
-  port: 1883                # 8883 with TLS
-  username: null            # such as staff; its password goes into /etc/edge-pager/mqtt-password
-  password_file: /etc/edge-pager/mqtt-password
-  tls: {enabled: false, ca_file: null}
-pager:
-  host: 0.0.0.0             # all networks of this computer, on port 8090, with a certificate of its own
-  token_file: /etc/edge-pager/token
-  state_dir: /var/lib/edge-pager
-notify:
-  push_contact: null        # mailto: address of whoever looks after this; phones ring with their screen off then
-END
+        install -m 640 systemd/edge-pager.yaml /etc/edge-pager/config.yaml
     fi
     if [ ! -s /etc/edge-pager/token ]; then
         /opt/edge-agent/bin/python -c 'import secrets; print(secrets.token_hex(16))' |

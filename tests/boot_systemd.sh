@@ -13,7 +13,7 @@ done
 
 if [ ! -x "$tree/usr/bin/mosquitto_sub" ]; then
     debootstrap --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,python3,python3-venv,make,mosquitto,mosquitto-clients,ca-certificates \
+        --include=systemd,systemd-sysv,dbus,python3,python3-venv,make,mosquitto,mosquitto-clients,ca-certificates,libstdc++6,tzdata \
         "$suite" "$tree"
 fi
 rm -rf "$tree/src" "$tree/probe.log"
@@ -121,6 +121,7 @@ check "it wrote its state only" sh -c "! find / -xdev -user edge-agent -type f -
 if [ $FROM = deb ]; then
     systemctl start edge-agent
     before=$(systemctl show edge-agent -p MainPID --value)
+    check "the folder of drop-ins says what it is for, to whom it may" runuser -u edge-agent -- grep -q 10-site.yaml /etc/edge-agent/config.d/README
     check "an upgrade" apt install /debs/next.deb
     check "keeps a changed configuration, as it was owned" sh -c "grep -q 'source: synthetic' /etc/edge-agent/config.yaml &&
         stat -c '%U %G %a' /etc/edge-agent/config.yaml | grep -qx 'root edge-agent 640'"
@@ -131,17 +132,24 @@ if [ $FROM = deb ]; then
     check "the pager's package beside it" apt install /debs/edge-agent-pager.deb
     check "its unedited configuration is understood" runuser -u edge-pager -- edge-agent check-config /etc/edge-pager/config.yaml
     check "the pager's server starts with it" systemctl start edge-pager
-    check "and serves its page" within_s 20 python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8090/')"
+    check "and asks for its token, with a certificate of its own" within_s 20 python3 -c "import http.client, ssl
+page = http.client.HTTPSConnection('127.0.0.1', 8090, context=ssl._create_unverified_context())
+page.request('GET', '/')
+assert page.getresponse().status == 401"
+    check "which it made" sh -c "stat -c '%U %G %a %s' /etc/edge-pager/token | grep -qx 'root edge-pager 640 33'"
+    check "manual pages" sh -c "zcat /usr/share/man/man1/edge-agent.1.gz /usr/share/man/man1/edge-agent-pager.1.gz | grep -q join"
     check "the kiosk's program stays the command" sh -c "readlink -f /usr/bin/edge-agent | grep -qx /opt/edge-agent/bin/edge-agent"
     check "apt remove" apt remove edge-agent
     check "stops the service, and keeps configuration and state" sh -c "! systemctl is-active edge-agent && test ! -e /opt/edge-agent &&
         test -f /etc/edge-agent/config.yaml && test -f /var/lib/edge-agent/outbox.sqlite3"
     check "the pager's program is the command now" edge-agent --version
+    check "and its manual page" sh -c "readlink -f /usr/share/man/man1/edge-agent.1.gz | grep -q ^/opt/edge-pager/"
     check "apt purge" apt purge edge-agent edge-agent-pager
-    check "leaves nothing" sh -c "! ls -d /opt/edge-* /etc/edge-* /var/lib/edge-* /usr/bin/edge-agent /etc/systemd/system/*/edge-* 2> /dev/null | grep . &&
+    check "leaves nothing" sh -c "! ls -d /opt/edge-* /etc/edge-* /var/lib/edge-* /usr/bin/edge-agent /usr/share/man/man1/edge-* /etc/systemd/system/*/edge-* 2> /dev/null | grep . &&
         ! id edge-agent && ! id edge-pager"
     install -D -m 644 /src/systemd/edge-agent.service /etc/systemd/system/edge-agent.service
     check "beside make install it says what to do" sh -c "! apt-get -qq -y install /debs/edge-agent.deb > /tmp/told 2>&1 && grep -q 'make uninstall' /tmp/told"
+    rm /etc/systemd/system/edge-agent.service
 else
     check "make uninstall" sh -c "make uninstall && test ! -e /opt/edge-agent && test -f /etc/edge-agent/config.yaml"
     check "make uninstall, again" make uninstall
@@ -161,6 +169,6 @@ ExecStart=/bin/sh /probe.sh
 END
 mkdir -p "$tree/etc/systemd/system/default.target.wants"
 ln -sf ../probe.service "$tree/etc/systemd/system/default.target.wants/probe.service"
-timeout 600 systemd-nspawn -q -D "$tree" --register=no --keep-unit -b > /dev/null 2>&1 || true
+timeout 600 systemd-nspawn -q --private-network -D "$tree" --register=no --keep-unit -b > /dev/null 2>&1 || true
 cat "$tree/probe.log"
 grep -qx done "$tree/probe.log" && ! grep -q ^FAIL "$tree/probe.log"

@@ -52,6 +52,13 @@ def find_mosquitto() -> str:
     return found
 
 
+def find_chromium() -> str:
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.fail("chromium is not installed; run: sh tests/install_tools.sh")
+    return found
+
+
 @pytest.fixture(scope="session")
 def start_mosquitto(tmp_path_factory) -> Iterator[Callable[..., Broker]]:
     """Starts brokers with given configuration lines; stops them at the end."""
@@ -333,7 +340,7 @@ def browser():
     expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
+            executable_path=find_chromium(),
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
         )
         yield browser

@@ -2,13 +2,17 @@
 # The tests talk to a real broker, over TLS too, and use a real browser; install what is missing (Debian, Raspberry Pi OS).
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-command -v mosquitto >/dev/null && command -v mosquitto_passwd >/dev/null && command -v openssl >/dev/null && command -v strace >/dev/null &&
-  command -v chromium >/dev/null && command -v certutil >/dev/null && command -v ustreamer >/dev/null &&
-  command -v gcc >/dev/null && exit 0
+packages="mosquitto mosquitto-clients openssl strace chromium libnss3-tools ustreamer gcc libc6-dev"
+missing=""
+for tool in mosquitto mosquitto_passwd mosquitto_pub openssl strace chromium certutil ustreamer gcc; do
+  command -v $tool > /dev/null || missing="$missing $tool"
+done
+[ -n "$missing" ] || exit 0
 as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "as root, run: apt-get install mosquitto openssl strace chromium libnss3-tools ustreamer gcc libc6-dev" >&2; exit 1; }
-  as_root="sudo"
-fi
+[ "$(id -u)" -eq 0 ] || as_root="sudo"
+for tool in apt-get $as_root; do
+  command -v "$tool" > /dev/null || { echo "missing:$missing; as root, install: $packages" >&2; exit 1; }
+done
 $as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto openssl strace chromium libnss3-tools ustreamer gcc libc6-dev
+# shellcheck disable=SC2086
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages

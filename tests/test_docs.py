@@ -71,17 +71,6 @@ def test_its_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_its_commands_exist(page, run_command):
-    text = page.read_text()
-    pattern = r"(?:^|`)\s*(?:sudo (?:-u edge-agent )?)?(?:\.venv/bin/)?edge-agent ([a-z][a-z-]+)\b"
-    for command in set(re.findall(pattern, text, re.M)):
-        assert run_command(command, "--help").code == 0, command
-    makefile = (REPOSITORY / "Makefile").read_text()
-    for target in set(re.findall(r"`(?:sudo )?make ([a-z0-9-]+)", text)):
-        assert f"{target}:" in makefile or f" {target} " in makefile or f" {target}:" in makefile, target
-
-
 def test_no_line_is_too_long_to_read():
     command = ["git", "ls-files", "-z"]
     out = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout

@@ -6,7 +6,6 @@ import hashlib
 import os
 import plistlib
 import re
-import shutil
 import socket
 import ssl
 import stat
@@ -22,7 +21,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from browser import PHONE, accessible, screenshot
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, find_chromium
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -146,6 +145,13 @@ def test_the_terminal_shows_where_phones_begin_and_no_secret(start):
     assert f"phones begin at {first}" in printed
     fingerprint = re.search(r"fingerprint of its certificate authority: ([0-9A-F:]{95})", printed)[1]
     assert fingerprint.replace(":", "").lower() == hashlib.sha256(server.authority()).hexdigest()
+
+
+def test_phones_begin_at_the_name_that_the_page_is_said_to_have(start, tmp_path):
+    (tmp_path / "staff.yaml").write_text("pager: {url: 'https://pager.lan:8090'}\n")  # a container knows another
+    server = start("--config", "staff.yaml")
+    assert scanned(server.lines) == [f"http://pager.lan:{server.join_port}/"]
+    assert "pager.lan" in known_as(presented(server.port, server.authority()))
 
 
 def test_its_certificate_is_one_that_phones_accept_and_its_keys_are_its_own(start, tmp_path):
@@ -311,7 +317,7 @@ def phone(tmp_path):
 
         def launch(*arguments: str, **options):
             browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", *arguments],
+                executable_path=find_chromium(), args=["--no-sandbox", *arguments],
                 env={**os.environ, "HOME": str(home)},
             )  # fmt: skip
             browsers.append(browser)

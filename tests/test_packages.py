@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 from edge_agent.config import load_config
@@ -82,4 +86,45 @@ def test_dpkg_takes_the_control_files(build, tree, name):
     assert f"Package: {name}\n" in asked.stdout
     assert "python3 (>= 3.13~), python3 (<< 3.14~)" in asked.stdout
     conffiles = subprocess.run(["dpkg-deb", "-I", deb, "conffiles"], capture_output=True, text=True, check=True)
-    assert conffiles.stdout == f"/etc/{package.name}/config.yaml\n"
+    assert conffiles.stdout == f"/etc/{package.name}/config.d/README\n/etc/{package.name}/config.yaml\n"
+
+
+@pytest.mark.parametrize(("sub_command", "told"), [("", "edge-agent notify"), ("pager", "--join")])
+def test_a_manual_page_tells_what_help_tells(build, monkeypatch, sub_command, told):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    page = gzip.decompress(build.man_page(sub_command)).decode().replace("\\-", "-")
+    assert page.startswith(f'.TH EDGE-AGENT{"-PAGER" if sub_command else ""} "1" "2023-11-14"')
+    assert told in page
+    assert "/etc/edge-pager/config.yaml" in page
+
+
+def test_make_install_pager_and_the_package_have_one_configuration(build):
+    text = (REPOSITORY / "systemd" / "install-pager.sh").read_text()
+    [source] = re.findall(r"install -m 640 (\S+) /etc/edge-pager/config\.yaml", text)
+    assert build.configuration(build.PACKAGES["edge-agent-pager"]) == (REPOSITORY / source).read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_compose_mounts_is_made_and_understood(tmp_path):
+    script, site = REPOSITORY / "packaging" / "compose-files.sh", tmp_path / "site"
+    environment = os.environ | {"EDGE_AGENT_SITE": str(site), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    secrets = []
+    for _ in range(2):  # what is there is kept
+        made = subprocess.run(["sh", script, "pager.lan"], env=environment, capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+        secrets.append(
+            [(site / name).read_text() for name in ("pager/token", "kiosk/mqtt-password", "authority/ca.key")]
+        )
+    assert secrets[0] == secrets[1]
+    assert (site / "authority").stat().st_uid == 0
+    services = yaml.safe_load((REPOSITORY / "packaging" / "compose.yaml").read_text())["services"]
+    for name in ("kiosk", "pager"):
+        [mount] = [one for one in services[name]["volumes"] if "EDGE_AGENT_SITE" in one]
+        source, target, _read_only = mount.replace("${EDGE_AGENT_SITE:-/srv/edge-agent}", str(site)).split(":")
+        config = Path(source) / "config.yaml"
+        config.write_text(config.read_text().replace(target, source))
+        assert load_config(config).mqtt.host == "broker"
+        assert (site / name / "ca.pem").read_text() == (site / "broker" / "certs" / "ca.pem").read_text()
+        stage = f"AS {services[name]['image'].removeprefix('localhost/')}\n"
+        assert stage in (REPOSITORY / "packaging" / "Containerfile").read_text()

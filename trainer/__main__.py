@@ -27,7 +27,7 @@ _SVM = "svm"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         os._exit(130)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `run` is the function of the one that was given."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
         description="From pictures of faces to a judged Keras model.",

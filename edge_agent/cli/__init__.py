@@ -18,7 +18,7 @@ MAX_PICTURE_PIXELS = 100_000_000
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code (see `errors` for what each means)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # OpenCV and FFmpeg print on their own; what matters of it reaches the user as one of our lines.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -69,7 +69,8 @@ def _silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `run` is the function of the one that was given."""
     parser = argparse.ArgumentParser(
         prog="edge-agent",
         description="Notices an upset customer through a kiosk camera and pages staff over MQTT.",

@@ -139,7 +139,7 @@ class Joining:
         return lines
 
     def _find_hosts(self) -> list[str]:
-        return reached_at(self._settings.host, self._addresses)
+        return _hosts(self._settings, self._addresses)
 
     def _pager_url(self, host: str) -> str:
         assert self._server is not None
@@ -204,6 +204,12 @@ def reached_at(host: str, addresses: Callable[[], tuple[network.Address, ...]] =
     return [*found, *network.host_names()] or ["localhost"]
 
 
+def _hosts(settings: Settings, addresses: Callable[[], tuple[network.Address, ...]]) -> list[str]:
+    """Return how phones reach the server: as `pager.url` says, where the certificate has that name, then as it sees."""
+    named, seen = urlsplit(settings.url or "").hostname or "", reached_at(settings.host, addresses)
+    return [named, *(host for host in seen if host != named)] if network.is_local_name(named) else seen
+
+
 def login_url(url: str, code: str) -> str:
     """Return the address that logs a phone in; what stands behind # is sent to nobody and is in no log."""
     return f"{url.rstrip('/')}/#{code}"
@@ -218,7 +224,7 @@ def codes(settings: Settings, *, token: str | None, unix_s: float) -> list[str]:
     """
     if is_loopback(settings.host):
         raise ConfigError("no phone reaches a page on this computer only; set pager.host, or --listen 0.0.0.0:8090")
-    host = network.in_url(reached_at(settings.host)[0])
+    host = network.in_url(_hosts(settings, network.addresses)[0])
     url = settings.url or f"{'http' if settings.plain_http else 'https'}://{host}:{settings.port}/"
     join_url, last = f"{url.rstrip('/')}/join", []
     if has_own_certificate(settings):
