@@ -10,7 +10,7 @@ import os
 import sys
 
 import edge_agent
-from edge_agent.cli import configuring, fleet, notifying, paging, staff, upkeep, watching
+from edge_agent.cli import backup, configuring, fleet, notifying, paging, staff, upkeep, watching
 from edge_agent.errors import INTERRUPTED, AgentError, CameraError
 
 MAX_PICTURE_PIXELS = 100_000_000
@@ -85,4 +85,5 @@ def _parser() -> argparse.ArgumentParser:
     fleet.add_commands(commands)
     configuring.add_commands(commands)
     upkeep.add_commands(commands)
+    backup.add_commands(commands)
     return parser
