@@ -210,8 +210,8 @@ class TestBrokerExample:
     @pytest.mark.parametrize(
         ("user", "commands", "forbidden"),
         [
-            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest")),
-            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest"), ()),
+            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest", "activate")),
+            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest", "activate", "rollback"), ()),
         ],
     )
     def test_people_tell_devices_what_is_theirs_to_say_and_speak_for_none(self, connect, user, commands, forbidden):

@@ -118,6 +118,7 @@ def build_agent(
             problem=lambda: watched.problem or channel.relay.problem,
             stop=lambda: agent.stop(),
             read_config=read_config,
+            models=models,
         )
         opened.pop_all()  # from here on the channel's
         channel = open_channel(

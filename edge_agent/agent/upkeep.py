@@ -1,4 +1,6 @@
-"""What the agent does for itself when a command asks for it: a self-test, and to begin anew with what the file says."""
+"""What the agent does for itself when a command asks for it: a self-test, and to begin anew with what the file says
+now, or with another model.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable
 from edge_agent.config import Config
 from edge_agent.errors import AgentError
 from edge_agent.vision.emotion import EmotionClassifier
+from edge_agent.vision.models import ModelStore
 
 
 class Upkeep:
@@ -16,6 +19,7 @@ class Upkeep:
         problem: says what is wrong with camera or disk.
         stop: lets the agent's `run` return.
         read_config: reads the configuration anew; None where there is no file.
+        models: the staged ones.
     """
 
     def __init__(
@@ -25,9 +29,10 @@ class Upkeep:
         problem: Callable[[], str],
         stop: Callable[[], None],
         read_config: Callable[[], Config] | None,
+        models: ModelStore,
     ) -> None:
         self._classifier, self._problem = classifier, problem
-        self._stop, self._read_config = stop, read_config
+        self._stop, self._read_config, self._models = stop, read_config, models
         #: What to begin anew with after `run` has returned, if a command asked for it.
         self.successor: Config | None = None
 
@@ -41,11 +46,30 @@ class Upkeep:
 
     def reload(self) -> str:
         """Let the agent end, so that its caller begins anew with `successor`."""
+        return self._begin_anew(lambda: None)
+
+    def activate(self, model: str) -> str:
+        """Begin anew with a staged model, which is tried then; one that fails is taken back."""
+        # Two models in memory, this one's and that of a trial, are too much for a small board.
+        return self._begin_anew(lambda: self._models.activate(model, try_now=False))
+
+    def rollback(self, model: str) -> str:
+        """Begin anew with the model before, where this one is in use."""
+        try:
+            if self._models.active != model:
+                return f"{model!r} is not in use"
+        except AgentError:
+            pass  # whatever is active cannot be read: going back mends it
+        return self._begin_anew(self._models.rollback)
+
+    def _begin_anew(self, change: Callable[[], object]) -> str:
         if self._read_config is None:
             return "this agent was not started from a configuration file"
         try:
-            self.successor = self._read_config()
+            successor = self._read_config()
+            change()
         except AgentError as error:
             return str(error)
+        self.successor = successor
         self._stop()
         return ""

@@ -1,4 +1,4 @@
-"""Commands for who keeps many devices: fleet, retire."""
+"""Commands for who keeps many devices: fleet, rollout, retire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
-    for add in (_add_fleet, _add_retire):
+    for add in (_add_fleet, _add_rollout, _add_retire):
         add(commands)
 
 
@@ -55,6 +55,62 @@ def _fleet(options: argparse.Namespace) -> int:
     else:
         print(as_text(devices, unix_s=time.time(), limit=None if options.all else max(1, options.limit)))
     return 1 if any(device.trouble for device in devices) else 0
+
+
+def _add_rollout(commands: Commands) -> None:
+    command = commands.add_parser(
+        "rollout",
+        help="let many devices use a staged model: one first, then the others, or all of them back",
+        description="The model was staged on each device before (`edge-agent model stage`). The canary uses it first "
+        "and is watched; then the others do, one after another. Where one refuses, gives the model up, is not online, "
+        "falls silent or judges far fewer faces, all go back to the model before. Devices that are away are left out; "
+        "run it again when they are there.",
+    )
+    command.add_argument("model", help="its id, as `edge-agent model list` says it")
+    add_broker_options(command)
+    command.add_argument("--canary", metavar="SITE/DEVICE", help="which one goes first")
+    command.add_argument("--wait-minutes", type=float, default=10.0, metavar="N",
+                         help="how long the canary is watched (default %(default)s)")  # fmt: skip
+    command.add_argument("--site", default="+", help="one site (default: all)")
+    command.add_argument("--back", action="store_true", help="let all that use it go back to the model before")
+    command.set_defaults(run=_rollout)
+
+
+def _rollout(options: argparse.Namespace) -> int:
+    from edge_agent.tools.fleet import collect
+    from edge_agent.tools.rollout import TOPICS, Rollout
+
+    if not options.back and options.canary is None:
+        raise ConfigError("--canary says which device goes first; or --back")
+    if not 0 < options.wait_minutes <= 10_080:
+        raise ConfigError("--wait-minutes must be above 0 and at most a week")
+    if segment("MODEL", options.model) == "+":
+        raise ConfigError("MODEL is one model's id")
+    if options.canary is not None:
+        named_device(options.canary)
+    mqtt = settings(options).mqtt
+    topics = [f"{mqtt.topic_root}/{segment('--site', options.site)}/+/{topic}" for topic in TOPICS]
+    bus = open_bus(mqtt, f"rollout-{secrets.token_hex(4)}", topics)
+    bus.start()
+    try:
+        devices = collect(bus, seconds=15)
+        there = [device.name for device in devices if device.state in ("online", "degraded")]
+        for device in devices:
+            if device.name not in there:
+                print(f"left out: {device.name} is {device.state}", flush=True)
+        rollout = Rollout(bus, devices, root=mqtt.topic_root, say=lambda line: print(line, flush=True))
+        if options.back:
+            return 1 if rollout.back(options.model, sorted(there)) else 0
+        if options.canary not in there:
+            raise ConfigError(f"{options.canary} is not there; there are: {', '.join(sorted(there)[:20]) or 'none'}")
+        canary_s = 60 * options.wait_minutes
+        others = sorted(name for name in there if name != options.canary)
+        problem = rollout.forward(
+            options.model, canary=options.canary, others=others, canary_s=canary_s, others_s=min(60.0, canary_s)
+        )
+    finally:
+        bus.stop()
+    return 1 if problem else 0
 
 
 def _add_retire(commands: Commands) -> None:
