@@ -55,7 +55,7 @@ class Rollout:
         problem = self._change(canary, model, changed)
         if not problem:
             self._say(f"{canary} runs {model}; watching it for {canary_s / 60:g} minutes")
-            problem = self._watch(changed, model, canary_s)
+            problem = self._watch([canary], model, canary_s)
         for name in others:
             problem = problem or self._change(name, model, changed)
             if problem:
