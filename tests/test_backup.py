@@ -132,7 +132,10 @@ def archive(tmp_path) -> Path:
         db.execute("CREATE TABLE visit (hour INTEGER)")
     config = tmp_path / "etc" / "config.yaml"
     config.parent.mkdir()
-    config.write_text(yaml.safe_dump({"outbox": {"state_dir": str(state)}, "mqtt": {"password_file": "/etc/hostname"}}))
+    config.write_text(yaml.safe_dump({
+        "outbox": {"state_dir": str(state)}, "pager": {"state_dir": str(tmp_path / "none")},
+        "mqtt": {"password_file": "/etc/hostname"},
+    }))  # fmt: skip
     summary = back_up(config, tmp_path / "whole.tar")
     assert summary.names == ("config/config.yaml", "state/scores.sqlite3")
     assert summary.left_out == ("/etc/hostname",)
@@ -205,6 +208,11 @@ def test_what_is_no_archive_is_refused(archive, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="damaged"):
             Archive(path)
+    odd = tmp_path / "odd"
+    with tarfile.open(odd, "w", format=tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.map": "x"}) as tar:
+        tar.addfile(tarfile.TarInfo("manifest.json"))
+    with pytest.raises(ConfigError, match="damaged"):
+        Archive(odd)
     packed = tmp_path / "packed"
     shutil.make_archive(str(packed), "gztar", archive.parent, "etc")
     with pytest.raises(ConfigError, match="damaged"):

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import edge_agent
 from edge_agent.config import Config, files
-from edge_agent.delivery.messages import rfc3339
+from edge_agent.delivery.messages import printable, rfc3339
 from edge_agent.delivery.sqlite_files import check
 from edge_agent.errors import ConfigError, StateError
 
@@ -203,16 +203,20 @@ class Archive:
             with tarfile.open(path, "r:") as tar:
                 self._manifest = self._read_manifest(tar)
                 self._check(tar)
+        except ConfigError:
+            raise
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
-        except (tarfile.TarError, EOFError):
+        # Of odd headers tarfile raises more than its own.
+        except (tarfile.TarError, EOFError, ValueError, LookupError, OverflowError, RecursionError):
             raise ConfigError(f"{path} is damaged, or no backup") from None
 
     @property
     def summary(self) -> Summary:
         """What it holds."""
         stated = self._manifest
-        return Summary(stated["device"], stated["made"], stated["version"], tuple(stated["files"]))
+        device, made, version = (printable(stated[key]) for key in ("device", "made", "version"))
+        return Summary(device, made, version, tuple(stated["files"]))
 
     def _read_manifest(self, tar: tarfile.TarFile) -> dict[str, Any]:
         first = tar.next()
@@ -221,7 +225,9 @@ class Archive:
         try:
             stated = json.loads(_content(tar, first).read())
             if stated["format"] > FORMAT:
-                raise ConfigError(f"{self._path} was made by edge-agent {stated['version']}; update this one first")
+                raise ConfigError(
+                    f"{self._path} was made by edge-agent {printable(stated['version'])}; update this one first"
+                )
             fit = all(isinstance(stated[key], str) for key in ("version", "made", "device", "config")) and all(
                 _may_be(name) and all(type(one[key]) is kind for key, kind in _STATED.items())
                 for name, one in stated["files"].items()
