@@ -20,6 +20,7 @@
 #              cores; five hours with PRECISION=mixed_bfloat16)
 # make install, make uninstall   the service, as root; see systemd/install.sh
 # make install-pager, make uninstall-pager   the page for phones, as root; see systemd/install-pager.sh
+# make update, make rollback   the next version beside the one that runs, and the way back, as root; see systemd/update.sh
 # make packages   the wheel, and Debian packages for Bookworm and Trixie, amd64 and arm64, into dist/; see docs/packages.md
 # make images  container images of them, with podman or buildah
 # make clean   remove environments and caches
@@ -43,7 +44,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --f
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
 .PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
-.PHONY: lock sbom train docs packages images install uninstall install-pager uninstall-pager clean
+.PHONY: lock sbom train docs packages images install uninstall install-pager uninstall-pager update rollback clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/edge-agent demo
@@ -154,6 +155,12 @@ install uninstall:
 
 install-pager uninstall-pager:
 	sh systemd/install-pager.sh $@
+
+update:
+	sh systemd/update.sh
+
+rollback:
+	sh systemd/update.sh --rollback
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite $(VENV)-home-assistant $(VENV)-peers build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -36,7 +36,12 @@ TOPICS = {
         "what staff say of an alert; saying it again changes nothing. Of one of the latest 500 that are over, "
         "`resolve` and `false_alarm` count for `calibrate`",
     ),
-    "cmd/<verb>": ("command", "to the device", False, "ping, rebirth, snooze, answer, selftest or reload"),
+    "cmd/<verb>": (
+        "command",
+        "to the device",
+        False,
+        "ping, rebirth, snooze, answer, selftest, reload, activate or rollback",
+    ),
 }
 
 

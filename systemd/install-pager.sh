@@ -9,6 +9,7 @@
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
+. systemd/program.sh
 
 units=/etc/systemd/system
 running() { [ -d /run/systemd/system ]; }
@@ -21,15 +22,7 @@ fi
 
 case ${1:-} in
 install-pager)
-    python3 -c 'import venv, ensurepip' 2> /dev/null || {
-        echo "python3-venv is missing: apt install python3-venv" >&2
-        exit 1
-    }
-    [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
-    pip="/opt/edge-agent/bin/python -m pip install --quiet --no-build-isolation ${PIP_ARGS:-}"
-    $pip --require-hashes -r requirements/build.txt
-    $pip --require-hashes -r "$(sh systemd/locked.sh pager)"
-    $pip --no-deps --force-reinstall .
+    program /opt/edge-agent pager
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 
     install -D -m 644 systemd/edge-pager.sysusers /etc/sysusers.d/edge-pager.conf
@@ -64,7 +57,7 @@ uninstall-pager)
     rm -f $units/edge-pager.service $units/edge-notify.service $units/multi-user.target.wants/edge-pager.service \
         $units/multi-user.target.wants/edge-notify.service /etc/sysusers.d/edge-pager.conf /etc/tmpfiles.d/edge-pager.conf
     if [ ! -f $units/edge-agent.service ] && [ ! -f $units/edge-pager-gpio.service ]; then
-        rm -rf /opt/edge-agent
+        rm -rf /opt/edge-agent /opt/edge-agent.versions
         rm -f /usr/local/bin/edge-agent
     fi
     control daemon-reload

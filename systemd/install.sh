@@ -6,6 +6,7 @@
 # PIP_ARGS is handed to pip, e.g. PIP_ARGS='--no-index --find-links=/media/wheels'.
 set -eu
 cd "$(dirname "$0")/.."
+. systemd/program.sh
 
 unit=/etc/systemd/system/edge-agent.service
 running() { [ -d /run/systemd/system ]; }
@@ -16,24 +17,10 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-# program FILE: into /opt/edge-agent, with what FILE names.
-program() {
-    python3 -c 'import venv, ensurepip' 2> /dev/null || {
-        echo "python3-venv is missing: apt install python3-venv" >&2
-        exit 1
-    }
-    # The Pi camera's driver comes from apt, so the environment sees system packages.
-    [ -x /opt/edge-agent/bin/python ] || python3 -m venv --system-site-packages /opt/edge-agent
-    pip="/opt/edge-agent/bin/python -m pip install --quiet --no-build-isolation ${PIP_ARGS:-}"
-    $pip --require-hashes -r requirements/build.txt
-    $pip --require-hashes -r "$1"
-    $pip --no-deps --force-reinstall .
-    ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
-}
-
 case ${1:-} in
 install)
-    program "$(sh systemd/locked.sh kiosk)"
+    program /opt/edge-agent kiosk
+    ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.tmpfiles /etc/tmpfiles.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.service $unit
@@ -63,7 +50,7 @@ END
     ;;
 uninstall)
     if running; then systemctl disable --quiet --now edge-agent.service 2> /dev/null || true; fi
-    rm -rf /opt/edge-agent $unit $unit.d /etc/systemd/system/multi-user.target.wants/edge-agent.service
+    rm -rf /opt/edge-agent /opt/edge-agent.versions $unit $unit.d /etc/systemd/system/multi-user.target.wants/edge-agent.service
     rm -f /usr/local/bin/edge-agent /etc/sysusers.d/edge-agent.conf /etc/tmpfiles.d/edge-agent.conf
     control daemon-reload
     if [ "${PURGE:-0}" = 1 ]; then

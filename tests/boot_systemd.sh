@@ -151,7 +151,20 @@ assert page.getresponse().status == 401"
     check "beside make install it says what to do" sh -c "! apt-get -qq -y install /debs/edge-agent.deb > /tmp/told 2>&1 && grep -q 'make uninstall' /tmp/told"
     rm /etc/systemd/system/edge-agent.service
 else
-    check "make uninstall" sh -c "make uninstall && test ! -e /opt/edge-agent && test -f /etc/edge-agent/config.yaml"
+    systemctl start edge-agent
+    export SETTLE_S=8
+    check "make update" make update
+    check "the new version runs beside the old one" sh -c "systemctl is-active edge-agent && readlink /opt/edge-agent | grep -q edge-agent.versions/2 &&
+        test -x /opt/edge-agent.versions/installed/bin/python"
+    good=$(readlink /opt/edge-agent)
+    cp edge_agent/agent/loop.py /tmp/loop.py
+    sed -i '1i raise SystemExit(3)' edge_agent/agent/loop.py
+    check "a version that does not start is taken back" sh -c "! make update && systemctl is-active edge-agent && test $good = \$(readlink /opt/edge-agent)"
+    cp /tmp/loop.py edge_agent/agent/loop.py
+    check "make rollback" make rollback
+    check "what make install made runs again, from where it lies now" sh -c "systemctl is-active edge-agent && edge-agent --version &&
+        readlink /opt/edge-agent | grep -q installed"
+    check "make uninstall" sh -c "make uninstall && test ! -e /opt/edge-agent && test ! -e /opt/edge-agent.versions && test -f /etc/edge-agent/config.yaml"
     check "make uninstall, again" make uninstall
     check "make uninstall PURGE=1" sh -c "PURGE=1 make uninstall && test ! -e /etc/edge-agent && ! id edge-agent"
 fi

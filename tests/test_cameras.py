@@ -86,6 +86,31 @@ def test_a_device_that_cannot_begin_is_tried_again_and_stops_no_other(edge_agent
     assert [body["state"] for body in listener.bodies("/two/state")].count("online") == 1
 
 
+def test_a_model_is_activated_and_taken_back_for_all_cameras_of_a_process(
+    edge_agent, run_command, listen, broker, site, write_config, make_bundle, keys
+):
+    listener = listen(f"kiosk/v1/{site}/#")
+    config = write_config(
+        camera=SYNTHETIC,
+        cameras=[{"device": "one"}, {"device": "two"}],
+        emotion={"trusted_keys": [str(keys / "ours.pub")]},
+    )
+    assert run_command("model", "stage", make_bundle("next-1"), "--config", config).code == 0
+    edge_agent("run", "--config", config)
+    for device in ("one", "two"):
+        listener.wait_for_json(f"/{device}/state", state="online")
+    rollout = ("rollout", "next-1", "--site", site, "--port", broker.port)
+    taken = run_command(*rollout, "--canary", f"{site}/one", "--wait-minutes", "0.03")
+    assert taken.code == 0, taken.out
+    back = run_command(*rollout, "--back")
+    assert back.code == 0, back.out
+    for device in ("one", "two"):
+        models = [body["model"] for body in listener.bodies(f"/{device}/info")]
+        assert [model for model, before in zip(models, [None, *models], strict=False) if model != before] == [
+            "fer-compact-3", "next-1", "fer-compact-3"
+        ]  # fmt: skip
+
+
 def test_where_no_device_can_begin_the_reason_is_one_line(run_command, write_config, tmp_path):
     (tmp_path / "state").write_text("")
     result = run_command("run", "--config", write_config(cameras=[{"device": "one"}, {"device": "two"}]))

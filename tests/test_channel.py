@@ -118,7 +118,11 @@ def test_an_answer_that_was_on_its_way_when_another_person_was_paged_for_changes
         ("ping", True, "pong"),
         ("snooze", True, "no new alert for 60 s"),
         ("selftest", False, "this is an exercise, not a device"),
-        ("dance", False, "unknown command; there are ping, rebirth, snooze, answer, selftest, reload"),
+        (
+            "dance",
+            False,
+            "unknown command; there are ping, rebirth, snooze, answer, selftest, reload, activate, rollback",
+        ),
     ],
 )
 def test_a_command_is_answered(desk, verb, ok, detail):

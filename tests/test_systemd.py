@@ -140,7 +140,8 @@ class TestBrokerExample:
     def port(cls, certificates, tmp_path_factory, start_mosquitto):
         folder = tmp_path_factory.mktemp("broker")
         passwords = folder / "passwords"
-        for flags, user in ((["-c"], "lobby/kiosk-1"), ([], "lobby/kiosk-2"), ([], "staff"), ([], "operator")):
+        users = ("lobby/kiosk-2", "staff", "operator", "admin")
+        for flags, user in ((["-c"], "lobby/kiosk-1"), *(([], user) for user in users)):
             made = run(
                 shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd", *flags, "-b", passwords, user, user
             )
@@ -210,8 +211,8 @@ class TestBrokerExample:
     @pytest.mark.parametrize(
         ("user", "commands", "forbidden"),
         [
-            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest")),
-            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest"), ()),
+            ("staff", ("ping", "rebirth", "snooze", "answer"), ("reload", "selftest", "activate")),
+            ("operator", ("ping", "rebirth", "snooze", "answer", "reload", "selftest", "activate", "rollback"), ()),
         ],
     )
     def test_people_tell_devices_what_is_theirs_to_say_and_speak_for_none(self, connect, user, commands, forbidden):
@@ -222,6 +223,12 @@ class TestBrokerExample:
         assert answers < 128 if user == "staff" else answers == 135
         for topic in (*self.SAYS, *(f"cmd/{verb}" for verb in forbidden), "ack/01/more", "cmd/ping/more"):
             assert self.reason(client, f"kiosk/v1/lobby/kiosk-1/{topic}") == 135, topic
+
+    @pytest.mark.parametrize(("user", "may"), [("operator", False), ("admin", True)])
+    def test_only_one_user_may_retire_devices(self, connect, user, may):
+        client = connect(user)
+        for topic in ("kiosk/v1/lobby/kiosk-9/state", "homeassistant/sensor/edge_agent_lobby_kiosk_9/state/config"):
+            assert (self.reason(client, topic) < 128) is may, topic
 
     def test_a_kiosk_hears_nothing_of_what_is_said_to_or_by_others(self, connect):
         kiosk = connect("lobby/kiosk-1", "kiosk/v1/#")

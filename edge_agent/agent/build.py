@@ -114,7 +114,9 @@ def build_agent(
             problem=lambda: watched.problem or channel.relay.problem,
             stop=lambda: agent.stop(),
             read_config=read_config,
+            change_model=shared.change_model,
         )
+        shared.keeps_up(upkeep)
         opened.pop_all()  # from here on the channel's
         channel = open_channel(
             config,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from weakref import WeakSet
 
 from edge_agent.agent.last_end import bad_end, take_over
 from edge_agent.agent.trial import Trial
+from edge_agent.agent.upkeep import Upkeep
 from edge_agent.agent.watchdog import SharedWatchdog, Watchdog, WatchdogLine
 from edge_agent.config import Config
 from edge_agent.delivery.messages import new_ulid
@@ -29,12 +32,31 @@ class Shared:
         self._loader = Loader()
         self._choices: dict[str, Choice] = {}
         self._lock = threading.Lock()
+        self._upkeeps: WeakSet[Upkeep] = WeakSet()
         self._watchdog = SharedWatchdog(monotonic=time.monotonic) if config.cameras else None
         #: Confirms the model that is on trial.
         self.trial = Trial(self._models, monotonic=time.monotonic)
         take_over(config.outbox.state_dir)
         #: How the last run ended, where nobody asked for it.
         self.ended_by = bad_end(config.outbox.state_dir)
+
+    def keeps_up(self, upkeep: Upkeep) -> None:
+        """Let a device begin anew when the model changes, as long as it runs."""
+        self._upkeeps.add(upkeep)
+
+    def change_model(self, change: Callable[[ModelStore], object]) -> None:
+        """Change which model is active, and let every device begin anew with it.
+
+        Raises:
+            AgentError: that of `change`; nothing has changed then.
+        """
+        with self._lock:
+            change(self._models)
+            self.trial.give_up()  # what was tried so far is no longer what would be confirmed
+            self.trial = Trial(self._models, monotonic=time.monotonic)
+            self._choices.clear()
+        for upkeep in list(self._upkeeps):
+            upkeep.reload()
 
     def watchdog(self, device: str) -> WatchdogLine:
         """Return what the loop of a device reports to."""

@@ -46,6 +46,11 @@ class Trial(Observer):
         if self._first_frame_s is not None:
             self._confirm()
 
+    def give_up(self) -> None:
+        """Confirm nothing any more."""
+        with self._lock:
+            self._models = None
+
     def _confirm(self) -> None:
         with self._lock:
             if self._models is not None:

@@ -10,7 +10,7 @@ import os
 import sys
 
 import edge_agent
-from edge_agent.cli import configuring, notifying, paging, staff, upkeep, watching
+from edge_agent.cli import backup, configuring, fleet, notifying, paging, staff, upkeep, watching
 from edge_agent.errors import INTERRUPTED, AgentError, CameraError
 
 MAX_PICTURE_PIXELS = 100_000_000
@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     paging.add_commands(commands)
     notifying.add_commands(commands)
     staff.add_commands(commands)
+    fleet.add_commands(commands)
     configuring.add_commands(commands)
     upkeep.add_commands(commands)
+    backup.add_commands(commands)
     return parser

@@ -95,7 +95,9 @@ def _pager(options: argparse.Namespace) -> int:
     client_id = f"pager-{socket.gethostname()}-{name}-{secrets.token_hex(3)}"
     # Whoever carries it must learn within seconds that it hears nothing any more.
     mqtt = dataclasses.replace(mqtt, keepalive_s=min(mqtt.keepalive_s, PAGER_KEEPALIVE_S))
-    bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in TOPICS], wake.set)
+    # The page for managers says what runs where.
+    topics = (*TOPICS, "info") if options.web else TOPICS
+    bus = open_bus(mqtt, client_id, [f"{mqtt.topic_root}/{site}/{device}/{topic}" for topic in topics], wake.set)
     pages = Pager(bus, name=name, duty=_duty(options, config))
     language = config.pager.language or of_terminal()
     serve: Callable[[], None]

@@ -1,15 +1,13 @@
-"""Commands for staff and their managers: simulate, fleet, summary."""
+"""Commands for staff and their managers: simulate, summary."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import secrets
 import threading
 from pathlib import Path
 from typing import TypeAlias
 
-from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings, until_signal
+from edge_agent.cli.broker import until_signal
 from edge_agent.cli.devices import add_device_option, one_device
 from edge_agent.errors import INTERRUPTED, ConfigError
 
@@ -18,7 +16,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_commands(commands: Commands) -> None:
     """Add them to the parser."""
-    for add in (_add_simulate, _add_fleet, _add_summary):
+    for add in (_add_simulate, _add_summary):
         add(commands)
 
 
@@ -52,42 +50,6 @@ def _simulate(options: argparse.Namespace) -> int:
         raised = simulation.run(stop)
     print(f"{raised} pages were raised")
     return INTERRUPTED if stop.is_set() else 0
-
-
-def _add_fleet(commands: Commands) -> None:
-    command = commands.add_parser(
-        "fleet",
-        help="all devices in one table, the troubled ones first",
-        description="Reads what devices leave retained at the broker: who is watching, who has open pages, who needs a "
-        "look. Exit code 1 when any device is in trouble.",
-    )
-    add_broker_options(command)
-    command.add_argument("--site", default="+", help="one site (default: all)")
-    command.add_argument("--limit", type=int, default=40, help="devices to list (default %(default)s)")
-    command.add_argument("--all", action="store_true", help="list all of them")
-    command.add_argument("--json", action="store_true", help="print one JSON array of all devices")
-    command.set_defaults(run=_fleet)
-
-
-def _fleet(options: argparse.Namespace) -> int:
-    import time
-
-    from edge_agent.delivery.retained import RETAINED_TOPICS
-    from edge_agent.tools.fleet import as_rows, as_text, collect
-
-    mqtt = settings(options).mqtt
-    topics = [f"{mqtt.topic_root}/{segment('--site', options.site)}/+/{topic}" for topic in RETAINED_TOPICS]
-    bus = open_bus(mqtt, f"fleet-{secrets.token_hex(4)}", topics)
-    bus.start()
-    try:
-        devices = collect(bus, seconds=15)
-    finally:
-        bus.stop()
-    if options.json:
-        print(json.dumps(as_rows(devices, unix_s=time.time())))
-    else:
-        print(as_text(devices, unix_s=time.time(), limit=None if options.all else max(1, options.limit)))
-    return 1 if any(device.trouble for device in devices) else 0
 
 
 def _add_summary(commands: Commands) -> None:

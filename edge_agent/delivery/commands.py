@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from edge_agent.alerting.alert import Action
+from edge_agent.config import SEGMENT
 from edge_agent.delivery.messages import ACTIONS, Composer, Message, MessageError, is_name, parse_object, parse_snooze
 
 #: What `answer` can say of all open pages; `snooze` is a command of its own.
@@ -26,6 +27,12 @@ class Upkeep(Protocol):
 
     def reload(self) -> str:
         """Begin anew with what the configuration file says now."""
+
+    def activate(self, model: str) -> str:
+        """Begin anew with a staged model."""
+
+    def rollback(self, model: str) -> str:
+        """Begin anew with the model before this one, which is in use."""
 
 
 class Answer(Protocol):
@@ -67,6 +74,8 @@ class Commands:
             "answer": self._answer,
             "selftest": self._self_test,
             "reload": self._reload,
+            "activate": self._activate,
+            "rollback": self._rollback,
         }
 
     def obey(self, verb: str, payload: bytes) -> Message:
@@ -111,6 +120,23 @@ class Commands:
     def _reload(self, _: dict[str, Any]) -> tuple[bool, str]:
         problem = self._upkeep.reload() if self._upkeep else _EXERCISE_ONLY
         return not problem, problem or "begins anew"
+
+    def _activate(self, body: dict[str, Any]) -> tuple[bool, str]:
+        model = _model(body)
+        problem = self._upkeep.activate(model) if self._upkeep else _EXERCISE_ONLY
+        return not problem, problem or f"begins anew with {model}"
+
+    def _rollback(self, body: dict[str, Any]) -> tuple[bool, str]:
+        model = _model(body)
+        problem = self._upkeep.rollback(model) if self._upkeep else _EXERCISE_ONLY
+        return not problem, problem or f"begins anew with the model before {model}"
+
+
+def _model(body: dict[str, Any]) -> str:
+    model = body.get("model")
+    if not isinstance(model, str) or re.fullmatch(SEGMENT, model) is None:
+        raise MessageError("'model' must be the id of a staged model")
+    return model
 
 
 def _by(body: dict[str, Any]) -> str:

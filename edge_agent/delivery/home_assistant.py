@@ -36,7 +36,7 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
         version: of the agent.
     """
     site, device = config.site.name, config.site.device
-    node = _node(f"{site}/{device}")
+    node = node_of(site, device)
     # Of what means nothing while the device is away.
     while_there = {
         "availability": [
@@ -160,6 +160,12 @@ def discovery(config: Config, topics: Topics, *, version: str) -> list[Message]:
     return messages
 
 
-def _node(name: str) -> str:
+def announced(prefix: str, *, site: str, device: str) -> str:
+    """Return the topic filter of all that any version of the agent announced of a device."""
+    return f"{prefix}/+/{node_of(site, device)}/+/config"
+
+
+def node_of(site: str, device: str) -> str:
     """Return a name of letters, digits and _ that no other device has."""
+    name = f"{site}/{device}"
     return f"edge_agent_{re.sub('[^A-Za-z0-9]', '_', name)}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -20,6 +20,8 @@ RATES = {
     "answer": (2.0, 20.0),
     "selftest": (0.1, 2.0),
     "reload": (0.1, 2.0),
+    "activate": (0.1, 2.0),
+    "rollback": (0.1, 2.0),
 }
 _OTHER = (1.0, 5.0)
 _SAY_EVERY_S = 60.0

@@ -7,7 +7,7 @@ meanwhile. So a kiosk watches only as long as its health reports come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edge_agent.delivery.bus import Received
@@ -70,6 +70,13 @@ class Kiosk:
         return self.condition in _DEAD
 
 
+#: What is kept of a device's reports, for whoever looks after many; of each, whether it is a number.
+_FIGURES = {
+    "health": {"camera": False, "outbox_depth": True, "temperature_c": True, "frame_rate_hz": True},
+    "info": {"model": False, "agent_version": False},
+}
+
+
 @dataclass(slots=True)
 class _Seen:
     kiosk: Kiosk
@@ -77,6 +84,7 @@ class _Seen:
     alive_s: float | None = None
     interval_s: float = _INTERVAL_S
     alive_unix_s: float | None = None
+    figures: dict[str, str | float] = field(default_factory=dict)
 
 
 class Kiosks:
@@ -99,6 +107,11 @@ class Kiosks:
         seen = self._seen.get(topic)
         return None if seen is None else seen.kiosk
 
+    def figures(self, topic: str) -> dict[str, str | float]:
+        """Return what one reported last of itself: `camera`, `model` and others, as far as it is heard."""
+        seen = self._seen.get(topic)
+        return {} if seen is None else dict(seen.figures)
+
     def note_alive(self, topic: str) -> None:
         """Take what one has just sent, whatever it is, as a sign of life."""
         seen = self._seen.get(topic)
@@ -119,10 +132,10 @@ class Kiosks:
         return doubted
 
     def note(self, event: Received) -> Kiosk | None:
-        """Take over a `state` or a `health`; return the kiosk if what is known of it changed.
+        """Take over a `state`, a `health` or an `info`; return the kiosk if what is known of it changed.
 
         Raises:
-            MessageError: it is neither.
+            MessageError: it is none of them.
         """
         topic, _, kind = event.topic.rpartition("/")
         if not event.payload:
@@ -130,10 +143,13 @@ class Kiosks:
             return None
         body = parse_object(event.payload, schema=kind)
         # All of it is read before anything is believed.
-        said, snoozed = ("silent", ()) if kind == "health" else (_condition(body), _snoozed(body))
+        said, snoozed = (_condition(body), _snoozed(body)) if kind not in _FIGURES else ("silent", ())
         if topic not in self._seen and len(self._seen) >= MAX_KIOSKS:
             raise MessageError(f"there are more than {MAX_KIOSKS} kiosks")
         seen = self._seen.setdefault(topic, _Seen(Kiosk(topic, "silent"), "silent"))
+        seen.figures |= _figures(body, kind)
+        if kind == "info":
+            return None
         if kind == "health":
             interval_s = body.get("interval_s")
             if isinstance(interval_s, int | float) and not isinstance(interval_s, bool) and 1 <= interval_s <= 3600:
@@ -176,6 +192,17 @@ class Kiosks:
             return None
         seen.kiosk = kiosk
         return kiosk
+
+
+def _figures(body: dict[str, Any], kind: str) -> dict[str, str | float]:
+    found: dict[str, str | float] = {}
+    for key, number in _FIGURES.get(kind, {}).items():
+        value = body.get(key)
+        if number and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9:
+            found[key] = value
+        elif not number and isinstance(value, str):
+            found[key] = printable(value)
+    return found
 
 
 def _condition(body: dict[str, Any]) -> Condition:

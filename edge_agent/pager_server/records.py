@@ -103,6 +103,18 @@ def kiosks(history: History) -> list[dict[str, Any]]:
     return [{"topic": row["topic"], "place": row["place"]} for row in found]
 
 
+def last_pages(history: History) -> dict[str, dict[str, Any]]:
+    """Return topic of a kiosk → place and time of its last page, seconds since 1970; of exercises nothing.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    found = history.rows(
+        f"SELECT topic, place, max(raised_s) AS raised_s FROM page WHERE {_NO_EXERCISE} GROUP BY topic", {}
+    )
+    return {row["topic"]: {"place": row["place"], "raised_s": row["raised_s"]} for row in found}
+
+
 def _condition(query: Query, zone: tzinfo | None) -> tuple[str, dict[str, Any]]:
     condition, values = f"1{KINDS[query.kind]}", dict[str, Any]()
     if query.text:

@@ -26,6 +26,7 @@ from edge_agent.pager.news import CONNECTED_ANEW, Link, Nonsense, Refusal
 from edge_agent.pager.page import Page
 from edge_agent.pager.satisfied import Satisfied
 from edge_agent.pager_server import history_pages, reach
+from edge_agent.pager_server.fleet_page import FleetPage
 from edge_agent.pager_server.history import MAX_MISSED
 from edge_agent.pager_server.joining import OPEN, Joining
 from edge_agent.pager_server.keys import shift_key
@@ -117,6 +118,8 @@ class WebPager:
         application.router.add_post("/api/shift", self._begin_shift)
         application.router.add_delete("/api/shift", self._end_shift)
         history_pages.add_routes(application, self._history, settings, who=self._name_of, judged=self._judge)
+        self._fleet = FleetPage(pager, self._history)
+        self._fleet.add_routes(application)
         self._joining.add_routes(application)
         self._server = Server(application, host=settings.host, port=settings.port, tls=self._joining.tls)
         self._joining.open(self._server)
@@ -154,6 +157,7 @@ class WebPager:
             elif isinstance(item, Page):
                 self._recent.appendleft((item, round(time.time(), 1)))
         self._look_back()
+        self._fleet.turn(self._problem)
         # What everybody sees is written anew, which takes longer than to take a message in.
         if time.monotonic() - self._told_s < _TELL_EVERY_S:
             return

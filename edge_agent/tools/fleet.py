@@ -83,7 +83,8 @@ def collect(bus: Bus, *, seconds: float) -> list[Device]:
             problem = event.problem
         elif isinstance(event, Received):
             note(devices, event)
-        return isinstance(event, Connected | Received)
+        # What devices say meanwhile would never end.
+        return isinstance(event, Connected) or (isinstance(event, Received) and event.retained)
 
     give_up_s = time.monotonic() + seconds
     heard = bus.wait_for(brings_news, seconds)

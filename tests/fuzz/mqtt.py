@@ -24,6 +24,7 @@ from edge_agent.delivery import finding_out
 from edge_agent.delivery.bus import Received
 from edge_agent.delivery.commands import Commands
 from edge_agent.delivery.episodes import Episodes, Now, corrected
+from edge_agent.delivery.limits import RATES
 from edge_agent.delivery.messages import (
     MAX_PAYLOAD_BYTES,
     SCHEMA_DIR,
@@ -119,6 +120,12 @@ class _Upkeep:
     def reload(self) -> str:
         return ""
 
+    def activate(self, model: str) -> str:
+        return ""
+
+    def rollback(self, model: str) -> str:
+        return ""
+
 
 def command(given: tuple[str, bytes]) -> str:
     said: list[Any] = []
@@ -137,7 +144,7 @@ def command(given: tuple[str, bytes]) -> str:
         assert said == []
         return refused(error)
     fits_schema(answered.payload)
-    return f"read: {verb if verb in ('ping', 'snooze', 'answer', 'selftest', 'reload', 'rebirth') else 'another verb'}"
+    return f"read: {verb if verb in RATES else 'another verb'}"
 
 
 def active_of_the_broker(payload: bytes) -> str:
@@ -268,7 +275,7 @@ _TOPICS = st.sampled_from(
     ]
 )
 _VERBS = st.sampled_from(
-    ["ping", "rebirth", "snooze", "snooze", "answer", "answer", "selftest", "reload", "", "x" * 300]
+    ["ping", "rebirth", "snooze", "snooze", "answer", "answer", "selftest", "reload", "activate", "", "x" * 300]
 )
 
 

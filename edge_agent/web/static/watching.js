@@ -4,6 +4,8 @@ import { $, make, time } from "./common.js";
 import { _, locale, ngettext } from "./text.js";
 
 const IN_WORDS = {
+  watching: _("{kiosk} is watching"),
+  retired: _("{kiosk} is retired, or the broker forgot it"),
   degraded: _("{kiosk} has a problem"),
   shadow: _("{kiosk} is in shadow mode and pages nobody"),
   offline: _("{kiosk} is offline"),
@@ -21,26 +23,41 @@ function opening(unix_s) {
   return unix_s - Date.now() / 1000 < DAY_S ? clock : `${date.toLocaleDateString(locale, day)} ${clock}`;
 }
 
+// A time that was, with its date unless it is within a day.
+export function moment(unix_s) {
+  if (Date.now() / 1000 - unix_s < DAY_S) return time(unix_s);
+  return new Date(unix_s * 1000).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+}
+
 function closed({ name, opens_unix_s: opens }) {
   if (opens === null) return _("{kiosk} is closed", { kiosk: name });
   return _("{kiosk} is closed until {time}", { kiosk: name, time: opening(opens) });
 }
 
+// A kiosk in one sentence.
+export function inWords(kiosk) {
+  if (kiosk.condition === "closed") return closed(kiosk);
+  return condition(kiosk);
+}
+
 function condition({ name, condition, since_unix_s: since, problem }) {
   return [
     IN_WORDS[condition].replace("{kiosk}", name),
-    since === null ? "" : _("since {time}", { time: time(since) }),
+    since ? _("since {time}", { time: moment(since) }) : "",
     problem ? `(${problem})` : "",
   ].filter(Boolean).join(" ");
 }
 
-function snooze(kiosk, { rule, zone, until, by }, lift) {
+export function snoozed(kiosk, { rule, zone, until, by }) {
   const what = [rule, zone === "view" ? "" : zone].filter(Boolean).join(", ");
   const values = { kiosk: `${kiosk.name}${what ? ` (${what})` : ""}`, time: time(Date.parse(until) / 1000), by };
-  const text = by ? _("{kiosk} is snoozed until {time} by {by}", values) : _("{kiosk} is snoozed until {time}", values);
+  return by ? _("{kiosk} is snoozed until {time} by {by}", values) : _("{kiosk} is snoozed until {time}", values);
+}
+
+function snooze(kiosk, one, lift) {
   const button = make("button", { "data-key": `${kiosk.topic} lift` }, _("Page again"));
   button.addEventListener("click", () => lift(kiosk));
-  return make("li", {}, `${text} `, button);
+  return make("li", {}, `${snoozed(kiosk, one)} `, button);
 }
 
 // `lift` is called with a kiosk whose snoozes shall end.

@@ -27,6 +27,11 @@ const WORDS = {
   online: _("online"),
   degraded: _("has a problem"),
 
+  starting: _("starting"),
+  running: _("running"),
+  lost: _("lost"),
+  ended: _("ended"),
+
   cut_off: _("cut off by the picture's edge"),
   turned_away: _("turned away"),
   too_bright: _("too bright"),
