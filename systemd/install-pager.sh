@@ -22,7 +22,7 @@ fi
 
 case ${1:-} in
 install-pager)
-    program /opt/edge-agent pager.txt
+    program /opt/edge-agent requirements/pager.txt
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
 
     install -D -m 644 systemd/edge-pager.sysusers /etc/sysusers.d/edge-pager.conf

@@ -19,7 +19,7 @@ fi
 
 case ${1:-} in
 install)
-    program /opt/edge-agent kiosk.txt
+    program /opt/edge-agent requirements/kiosk.txt
     ln -sf /opt/edge-agent/bin/edge-agent /usr/local/bin/edge-agent
     install -D -m 644 systemd/edge-agent.sysusers /etc/sysusers.d/edge-agent.conf
     install -D -m 644 systemd/edge-agent.tmpfiles /etc/tmpfiles.d/edge-agent.conf

@@ -107,8 +107,8 @@ case ${1:-} in
     new=$versions/$(date +%Y%m%d-%H%M%S)
     trap 'rm -rf "$new"' EXIT
     files=''
-    case $services in *edge-agent*) files=kiosk.txt ;; esac
-    case $services in *edge-pager* | *edge-notify*) files="$files pager.txt" ;; esac
+    case $services in *edge-agent*) files=requirements/kiosk.txt ;; esac
+    case $services in *edge-pager* | *edge-notify*) files="$files requirements/pager.txt" ;; esac
     # shellcheck disable=SC2086
     program "$new" $files || { echo "it could not be built; nothing was changed" >&2; exit 1; }
     keep_units "$new" systemd
