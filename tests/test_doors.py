@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
+import random
+import socket
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -95,3 +101,41 @@ def test_odd_requests_for_metrics_are_answered_and_leave_nothing_in_the_log(endi
         assert ask_all(metrics.port, [("good", request("/metrics", "GET", ODD["nothing"]), True)]) == [("good", 200)]
     assert logged.found == []
     assert capfd.readouterr().err == ""
+
+
+def test_who_leaves_while_a_large_frame_is_packed_is_no_fault(ending):
+    started = threading.Event()
+
+    async def watch(request: web.Request) -> web.WebSocketResponse:
+        sock = web.WebSocketResponse()
+        await sock.prepare(request)
+
+        async def send() -> None:
+            while True:
+                await sock.send_bytes(random.randbytes(2_000_000))
+                started.set()
+
+        sending = asyncio.ensure_future(send())
+        async for _ in sock:
+            pass
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await sending
+        return sock
+
+    watched = web.Application()
+    watched.router.add_get("/ws", watch)
+    server = Server(watched, host="127.0.0.1", port=0)
+    ending.callback(server.stop)
+    asked = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    asked += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    with Tracebacks() as logged:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port)) as link:
+                link.sendall(asked)
+                while not started.is_set():
+                    assert link.recv(1 << 20)
+            started.clear()
+        server.stop()
+        gc.collect()
+    assert logged.found == []

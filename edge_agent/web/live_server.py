@@ -130,7 +130,7 @@ class LiveServer(Observer):
     async def _watch(self, request: web.Request) -> web.WebSocketResponse:
         if len(self._watchers) >= _MAX_WATCHERS:
             raise web.HTTPServiceUnavailable(text=f"{_MAX_WATCHERS} browsers watch already")
-        socket = web.WebSocketResponse(heartbeat=10, max_msg_size=1024)
+        socket = web.WebSocketResponse(heartbeat=10, max_msg_size=1024, compress=False)  # JPEG is compressed already
         await socket.prepare(request)
         watcher = _Watcher()
         self._watchers.add(watcher)

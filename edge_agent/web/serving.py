@@ -8,6 +8,7 @@ import logging
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -31,6 +32,12 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 log.addFilter(_is_our_fault)
 
 
+def _forget_who_left(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report how a task ended, unless its connection did: aiohttp compresses large frames in tasks of its own."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
+
+
 class Server:
     """Serves until `stop`. Whoever can connect cannot fill the log: what is no request is answered and no more.
 
@@ -46,6 +53,7 @@ class Server:
     ) -> None:
         self._tls, self._context = tls, None if tls is None else tls_context(*tls)
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(_forget_who_left)
         self._runner = web.AppRunner(
             application, access_log=None, logger=log, shutdown_timeout=0.5, keepalive_timeout=_IDLE_S
         )
