@@ -59,6 +59,7 @@ NOT_RUN = {
     "git": "a network, and the whole history",
     "journalctl": "systemd, and it does not end",
     "make": "minutes, or root",
+    "modprobe": "root and a kernel module",
     "pipx": "fetches from PyPI",
     "podman": "images",
     "python": "hours of training",
@@ -66,6 +67,7 @@ NOT_RUN = {
     "ssh": "another computer",
     "systemctl": "root and systemd",
     "systemd-tmpfiles": "root",
+    "tee": "folders of the kernel's modules",
 }
 #: What a page takes out of the history before it uses it.
 RESTORED = {"trainer/runs/fer-compact-2"}
@@ -249,6 +251,6 @@ def test_the_configuration_of_its_blocks_is_understood(page, tmp_path):
 def test_no_block_hides_commands_under_another_name(page):
     known = {name.split()[0] for name in (*RUN, *NOT_RUN, "sudo")}
     for block in blocks(page):
-        assert block.language in ("sh", "yaml", "csv", "xml", ""), f"{page.name}:{block.line}"
+        assert block.language in ("sh", "yaml", "csv", "ini", "xml", ""), f"{page.name}:{block.line}"
         if block.language != "sh":
             assert not known & {line.split()[0] for line in block.text.splitlines() if line.strip()}
