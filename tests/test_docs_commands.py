@@ -251,6 +251,6 @@ def test_the_configuration_of_its_blocks_is_understood(page, tmp_path):
 def test_no_block_hides_commands_under_another_name(page):
     known = {name.split()[0] for name in (*RUN, *NOT_RUN, "sudo")}
     for block in blocks(page):
-        assert block.language in ("sh", "yaml", "csv", "ini", "xml", ""), f"{page.name}:{block.line}"
+        assert block.language in ("sh", "yaml", "csv", "html", "ini", "xml", ""), f"{page.name}:{block.line}"
         if block.language != "sh":
             assert not known & {line.split()[0] for line in block.text.splitlines() if line.strip()}
