@@ -104,7 +104,8 @@ adopt() {
 
 case ${1:-} in
 '')
-    new=$versions/$(date +%Y%m%d-%H%M%S)
+    new=$(mktemp -d "$versions/$(date +%Y%m%d-%H%M%S)-XXXX")  # a name of its own, even within one second
+    chmod 755 "$new"
     trap 'rm -rf "$new"' EXIT
     roles=''
     case $services in *edge-agent*) roles=kiosk ;; esac

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pty
@@ -106,7 +107,10 @@ class TestTerminal:
             shown = read_until(terminal, "Name of the site [lobby]: ")
             os.write(terminal, b"elsewhere\n")
             shown += read_until(terminal, "Name of this device")
-            wizard.send_signal(signal.SIGINT)
+            while wizard.poll() is None:  # Python may be just about to read, and would handle it after that
+                wizard.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    wizard.wait(5)
             shown += read_until(terminal, "nothing was written")
         os.close(terminal)
         assert wizard.returncode == 130

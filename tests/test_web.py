@@ -155,6 +155,7 @@ class TestLiveView:
 
     def test_tabs_follow_the_arrow_keys(self, live_view, open_page):
         page = open_page(live_view(), PHONE)
+        expect(page.locator("#mode")).not_to_be_empty()  # the page's texts have come
         page.get_by_role("tab", name="Live").press("ArrowLeft")
         expect(page.get_by_role("tab", name="Setup")).to_be_focused()
         expect(page.locator("#setup")).to_be_visible()
