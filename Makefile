@@ -8,6 +8,7 @@
 # make bench-peers   other recognisers beside ours, in one run
 # make fleet   three broker nodes, 2,000 kiosks, a node killed; what became of every alert (6 minutes)
 # make test-boot   install, start, kill and remove the service under a real systemd (root, some minutes); FROM=deb: packages
+# make walk    an empty Debian, the packages, the wizard, a phone, the first page; photographed and timed (root, some minutes)
 # make test-camera   the agent on picamera2 and libcamera's virtual camera, in a Debian tree (root, some minutes);
 #              SUITE=bookworm: make install beside apt's numpy 1
 # make test-arm64  the wheel and the demo on 64-bit Arm, as on Raspberry Pi OS, in QEMU (root, a quarter of an hour)
@@ -43,7 +44,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --f
     --upgrade -c requirements/limits.in --custom-compile-command "make lock"
 FIT := $(TRAINER) fit --data $(DATA) $(addprefix --portraits ,$(PORTRAITS)) --precision $(PRECISION) --patience 1000
 
-.PHONY: demo test faults fuzz shift soak bench bench-peers fleet test-boot test-camera test-arm64 test-home-assistant check
+.PHONY: demo test faults fuzz shift soak bench bench-peers fleet walk test-boot test-camera test-arm64 test-home-assistant check
 .PHONY: lock sbom train docs packages images install uninstall install-pager uninstall-pager update rollback clean
 
 demo: $(VENV)/.demo
@@ -79,6 +80,10 @@ bench-peers: $(VENV)/.test
 # RabbitMQ and HAProxy come from apt: apt install rabbitmq-server haproxy
 fleet: $(VENV)/.test
 	$(VENV)/bin/python tests/fleet
+
+# Needs debootstrap and systemd-container: apt install debootstrap systemd-container
+walk: $(VENV)/.test
+	$(VENV)/bin/python tests/walk.py
 
 test-boot:
 	sh tests/boot_systemd.sh

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_agent.vision import blazeface
 from edge_agent.vision.blazeface import BlazeFace
-from edge_agent.vision.bundle import find_bundle, load_bundle
+from edge_agent.vision.bundle import MODELS_DIR, find_bundle, load_bundle
 from edge_agent.vision.gates import sharpness
 
 #: Of the full-range detector: the input's side, and the anchors of a row.
@@ -107,3 +108,11 @@ def test_sharpness_is_what_the_edges_have_beyond_rounding():
     # Each pixel differs from its four neighbours by 2: the Laplacian is ±8, the picture's deviation 1.
     assert sharpness(checkers) == pytest.approx(64 - 20 / 12, abs=1e-3)
     assert sharpness(np.full((48, 48), 100, dtype=np.uint8)) == 0
+
+
+def test_a_model_that_ships_is_not_looked_for_in_the_working_folder(tmp_path, monkeypatch):
+    for name in ("blazeface-full-range", "ours"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("blazeface-full-range").is_relative_to(MODELS_DIR)
+    assert find_bundle("ours") == Path("ours")

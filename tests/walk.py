@@ -21,11 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from browser import PHONE
-from conftest import find_chromium
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LAPTOP = {"width": 1000, "height": 760}
+LAPTOP = {"width": 1000, "height": 800}
 #: Longest that anything on a page may take, ms.
 PATIENCE_MS = 120_000
 CLIP = "/srv/camera.mp4"
@@ -52,7 +51,7 @@ class Walk:
         """Do the same with what a terminal shows; of much, the last lines."""
         lines = [f"$ {command}", *printed.rstrip().splitlines()]
         page = self.browser.new_page(viewport=LAPTOP)
-        text = html.escape("\n".join(lines[:1] + lines[1:][-38:]))
+        text = html.escape("\n".join(lines[:1] + lines[1:][-41:]))
         page.set_content(
             f"<body style='margin:16px;background:#111;color:#ddd'><pre style='font:15px/1.15 monospace'>{text}"
         )
@@ -163,11 +162,11 @@ def go(walk: Walk, kiosk: Computer) -> None:
         if line.startswith("code"):
             break
     walk.terminal("the wizard says where it is, and a code", command, "".join(lines))
-    said = dict(line.split(maxsplit=1) for line in lines if line.startswith(("open", "code")))
+    url, code = (line.split()[1] for line in lines[-2:])
     page = walk.browser.new_page(viewport=LAPTOP)
     page.set_default_timeout(PATIENCE_MS)
-    page.goto(said["open"].strip())
-    page.get_by_role("textbox").fill(said["code"].removeprefix("code").strip())
+    page.goto(url)
+    page.get_by_role("textbox").fill(code)
     page.get_by_role("button").click()
     set_up(walk, page)
     wizard.wait(60)
@@ -178,7 +177,8 @@ def go(walk: Walk, kiosk: Computer) -> None:
         "systemctl restart edge-pager && sleep 3 && edge-agent pager --join --config /etc/edge-pager/config.yaml"
     )
     walk.terminal("codes for a phone", "edge-agent pager --join --config /etc/edge-pager/config.yaml", told)
-    on_the_phone(walk, *re.findall(r"https?://[^\s]+", told))
+    [door], [code] = re.findall(r"open (http\S+)", told), re.findall(r"asks for the token: (\S+)", told)
+    on_the_phone(walk, door, code)
 
 
 def set_up(walk: Walk, page: Page) -> None:
@@ -217,7 +217,7 @@ def set_up(walk: Walk, page: Page) -> None:
     walk.step("wizard: doctor", page)
 
 
-def on_the_phone(walk: Walk, door: str, login: str) -> None:
+def on_the_phone(walk: Walk, door: str, code: str) -> None:
     """Join, begin a shift, be paged, answer."""
     # A phone trusts the certificate after two taps in its settings, which a browser here has not.
     context = walk.browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True, ignore_https_errors=True)
@@ -225,9 +225,13 @@ def on_the_phone(walk: Walk, door: str, login: str) -> None:
     page.set_default_timeout(PATIENCE_MS)
     page.goto(door)
     walk.step("phone: how it comes to trust the pager", page)
-    page.goto(login)
-    page.get_by_label("Your name").fill("Kim")
+    # A camera reads the second code; typed, it does the same.
+    page.goto(re.sub(r"^http://(.*):\d+/$", r"https://\1:8090/", door))
+    page.get_by_role("textbox").fill(code)
     walk.step("phone: the second code logs in", page)
+    page.get_by_role("button").first.click()
+    page.get_by_label("Your name").fill("Kim")
+    walk.step("phone: a shift begins", page)
     page.get_by_role("button", name="Start shift").click()
     expect(page.locator("article.paging").first).to_be_visible(timeout=PATIENCE_MS)
     walk.step("phone: the first page", page)
@@ -248,7 +252,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     debs = packages(options.suite)
     with sync_playwright() as playwright, computer(options.tree, options.suite, debs) as kiosk:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         walk = Walk(browser, options.out)
         go(walk, kiosk)
         browser.close()

@@ -7,6 +7,7 @@ import io
 import math
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -58,9 +59,14 @@ class Bundle(Generic[M_co]):
 
 
 def find_bundle(name: str) -> Path:
-    """Return the folder of a bundle given by path, or by id among those that ship."""
-    path = Path(name)
-    return path if "/" in name or path.is_dir() else MODELS_DIR / name
+    """Return the folder of a bundle given by path, or by id among those that ship, which go first."""
+    path, shipped = Path(name), MODELS_DIR / name
+    if "/" in name or shipped.is_dir():
+        return path if "/" in name else shipped
+    with suppress(PermissionError):  # of a working folder that is somebody else's
+        if path.is_dir():
+            return path
+    return shipped
 
 
 @overload

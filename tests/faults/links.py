@@ -55,7 +55,7 @@ def page_of_a_dead_kiosk(*, forgets: bool) -> Fault:
         link.mode = "up"
         if alert_id is not None and not scene.until(lambda: alert_id in shown):
             scene.missed.add(alert_id)
-        if scene.staff.forgotten - forgotten != forgets:
+        if not scene.until(lambda: scene.staff.forgotten - forgotten == forgets):
             scene.wrong.append(f"session forgotten {scene.staff.forgotten - forgotten} times")
         scene.kiosk.start()
         scene.until_watching()
