@@ -30,6 +30,8 @@ from doors import (
 
 from edge_agent import config
 from edge_agent.agent.metrics import Metrics
+from edge_agent.setup.draft import Draft
+from edge_agent.setup.page import OneTimeCode, Wizard
 from edge_agent.web.serving import Server
 
 
@@ -52,12 +54,21 @@ def join_page(state_dir, ending: ExitStack) -> Server:
     return door
 
 
+def wizard(state_dir, ending: ExitStack) -> Server:
+    asked = Wizard(Draft(state_dir / "config.yaml"), OneTimeCode(tell=lambda _: None), secure=False)
+    ending.callback(asked.preview.close)
+    server = Server(asked.application, host="127.0.0.1", port=0)
+    ending.callback(server.stop)
+    return server
+
+
 #: The server and who asks it, and what they get of its first page.
 SERVERS: dict[str, tuple[Callable[..., tuple[Server, bytes]], int]] = {
     "live view": (lambda *where: (live_view(*where, token=False), OURS), 200),
     "live view, a stranger": (lambda *where: (live_view(*where, token=True), b""), 401),
     "pager, on duty": (on_duty, 200),
     "pager, a stranger": (lambda *where: (web_pager(*where, token=True)._server, b""), 401),
+    "wizard, without its code": (lambda *where: (wizard(*where), b""), 401),
     "join page over plain HTTP": (lambda *where: (join_page(*where), b""), 200),
 }  # fmt: skip
 

@@ -95,7 +95,7 @@ class Computer:
             "PYTHONUNBUFFERED": "1",
         }
         return subprocess.Popen(
-            [*inside, "/bin/sh", "-c", command],
+            [*inside, "/bin/sh", "-c", f"cd /root && {command}"],
             env={**environment, "DEBIAN_FRONTEND": "noninteractive"}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip

@@ -218,7 +218,7 @@ def _pagers(draft: Draft, step: Step) -> None:
     print(
         "On a staff device, `edge-agent pager --config staff.yaml`, with this in the file:\n"
         f"  {pager_file(draft.config)}\n"
-        "For phones, on a computer of the site: sudo make install-pager (docs/pagers.md)"
+        "For phones, on a computer of the site: the package edge-agent-pager (docs/pagers.md)"
     )
 
 

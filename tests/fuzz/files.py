@@ -24,6 +24,7 @@ from edge_agent.delivery.episodes import Episodes, Now, from_text, to_text
 from edge_agent.errors import BundleError, ConfigError
 from edge_agent.pager_server import notifier
 from edge_agent.statistics import drift, summaries
+from edge_agent.tools.backup import Archive, back_up
 from edge_agent.tools.evaluation.truth import label_clips
 from edge_agent.vision.bundle import MODELS_DIR, Bundle, load_golden
 from edge_agent.vision.manifest import ClassifierManifest, Manifest
@@ -186,6 +187,26 @@ _URL = st.sampled_from(
     ["cam.lan/stream", "[::1]:554/a/b?c=d", "10.0.0.2:99999/", "/x", "a@b/c", "é/\u202e", "[", "x?y@z"]
 )
 
+
+def _backup() -> bytes:
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    (folder / "config.yaml").write_text(f"outbox: {{state_dir: {folder}}}\npager: {{state_dir: {folder}}}\n")
+    (folder / "ignore_zones.json").write_text("[]")
+    back_up(folder / "config.yaml", folder / "kiosk.tar")
+    return (folder / "kiosk.tar").read_bytes()
+
+
+def backup(raw: bytes) -> str:
+    path = _FOLDER / "kiosk.tar"
+    path.write_bytes(raw)
+    try:
+        held = Archive(path).summary
+    except ConfigError as error:
+        return refused(error)
+    assert (held.device + held.made + held.version).isprintable()
+    return "read"
+
+
 TARGETS = [
     Target(
         "configuration",
@@ -198,6 +219,7 @@ TARGETS = [
         config,
     ),
     Target("configuration, whole", damaged([_SHIPPED.encode()]), config, share=0.02),
+    Target("backup", damaged([_backup()]), backup),
     Target("model: manifest", payloads(_MANIFESTS), manifest),
     Target("model: golden vectors", damaged([_small_golden(), _GOLDEN]), golden),
     Target(

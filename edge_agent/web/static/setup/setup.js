@@ -108,7 +108,7 @@ const own = {
     told().then(({ pager }) => (pre.textContent = pager));
     return [...fields(step.questions),
       make("p", {}, "On a staff device, edge-agent pager --config staff.yaml, with this in the file:"), pre,
-      make("p", { class: "quiet" }, "For phones, on a computer of the site: sudo make install-pager (docs/pagers.md)")];
+      make("p", { class: "quiet" }, "For phones, on a computer of the site: the package edge-agent-pager (docs/pagers.md)")];
   },
 
   sign() {
