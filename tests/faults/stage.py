@@ -20,7 +20,7 @@ import yaml
 
 from edge_agent.config import Mqtt
 from edge_agent.delivery.mqtt import MqttBus
-from edge_agent.pager.client import Pager
+from edge_agent.pager.client import TOPICS, Pager
 from edge_agent.pager.news import Link
 from edge_agent.pager.page import Page
 from edge_agent.testing import free_port
@@ -63,7 +63,7 @@ class Staff:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._bus = MqttBus(
             Mqtt(port=port, connect_retry_max_s=1.0), client_id="faults-pager", password=None,
-            subscriptions=[f"kiosk/v1/{SITE}/+/alert/+"],
+            subscriptions=[f"kiosk/v1/{SITE}/+/{topic}" for topic in TOPICS],
             wake=self._wake.set, jitter=lambda: 0.05, keep_session=False,
         )  # fmt: skip
         self.shown: Counter[str] = Counter()

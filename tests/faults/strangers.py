@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
-import socket
 import statistics
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -23,6 +24,19 @@ from edge_agent.pager_server.roster import hash_pin
 from edge_agent.testing import free_port
 
 _SILENT = 1100
+#: Opens so many to each port, says so, and holds them until its input ends.
+_HOLD = f"""
+import contextlib, resource, socket, sys
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+held = []
+for port in sys.argv[1:]:
+    for _ in range({_SILENT}):
+        with contextlib.suppress(OSError):
+            held.append(socket.create_connection(("127.0.0.1", int(port)), timeout=2))
+print(len(held), flush=True)
+sys.stdin.read()
+"""
 _OPEN_PAGES = 20_000
 _TOKEN, _PIN = "correct horse battery staple", "4711"
 
@@ -54,11 +68,9 @@ def leave_the_server(scene: Scene) -> None:
 
 
 def with_silent_connections(scene: Scene) -> str:
-    # For both servers' at once.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < 3 * _SILENT:
         return f"ulimit -n is {most}"
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     scene.kiosk.settings["web"] = {"enabled": True, "port": free_port()}
     return with_a_server(scene)
 
@@ -67,11 +79,12 @@ def connect_and_say_nothing(scene: Scene, number: int) -> None:
     """Connections that send nothing to both servers; then the broker is restarted, and both must find it again."""
     phone, server = scene.props["phone"], scene.props["server"]
     scene.until_shown()
-    with contextlib.ExitStack() as silent:
-        for port in (scene.kiosk.settings["web"]["port"], server.port):
-            for _ in range(_SILENT):
-                with contextlib.suppress(OSError):
-                    silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=2))
+    ports = [str(scene.kiosk.settings["web"]["port"]), str(server.port)]
+    # In a process of their own: paho's select() takes no descriptor above 1023, and the pager's is in this one.
+    command = [sys.executable, "-c", _HOLD, *ports]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as silent:
+        assert silent.stdout is not None
+        silent.stdout.readline()
         scene.broker.kill()
         if not scene.until(lambda: phone.problem != ""):
             scene.wrong.append("the server does not say that the broker is gone")
