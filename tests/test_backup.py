@@ -61,25 +61,25 @@ def test_a_kiosk_is_itself_again_after_its_disk_was_lost(
 
     agent = runs()
     summaries.keep(state, Summary(7, {"happy": 1.0}, 1.0), begin_s=0, end_s=900)
-    made = run_command("backup", file, "--config", etc / "config.yaml")
+    made = run_command("backup", file, "--config", etc / "config.yaml", cwd=tmp_path)
     assert made.code == 0, made.err
     assert "passwords and keys are in it" in made.out
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with tarfile.open(file) as tar:
         assert not [name for name in tar.getnames() if "outbox" in name]
-    refused = run_command("restore", file, "--config", etc / "config.yaml", "--force")
+    refused = run_command("restore", file, "--config", etc / "config.yaml", "--force", cwd=tmp_path)
     assert refused.code == 6
     assert "is in use" in refused.one_line_error()
     end(agent)
     shutil.rmtree(etc)
     shutil.rmtree(state)
-    restored = run_command("restore", file, "--config", etc / "config.yaml")
+    restored = run_command("restore", file, "--config", etc / "config.yaml", cwd=tmp_path)
     assert restored.code == 0, restored.err
     end(runs())
     assert (etc / "config.d" / "10-site.yaml").read_text() == "site: {place: the drawer}\n"
     assert [one.visits for one in summaries.read(state, since_s=0)] == [7]
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
-    again = run_command("restore", file, "--config", etc / "config.yaml")
+    again = run_command("restore", file, "--config", etc / "config.yaml", cwd=tmp_path)
     assert again.code == 2
     assert "--force" in again.one_line_error()
 
@@ -104,9 +104,9 @@ def test_a_pager_server_keeps_its_history_and_the_phones_their_trust(edge_agent,
     server, url = serve()
     assert shown(url) == [alert_id]
     secret = (state / "shift.key").read_bytes()
-    made = run_command("backup", file, "--config", config)
+    made = run_command("backup", file, "--config", config, cwd=tmp_path)
     assert made.code == 0, made.err
-    refused = run_command("restore", file, "--config", config, "--force")
+    refused = run_command("restore", file, "--config", config, "--force", cwd=tmp_path)
     assert (refused.code, "is in use" in refused.one_line_error()) == (6, True)
     end(server)
     fill(state, [(30.0, {})])
@@ -114,7 +114,7 @@ def test_a_pager_server_keeps_its_history_and_the_phones_their_trust(edge_agent,
     (state / "history.sqlite3-wal").write_bytes(b"\0" * 5000)
     shutil.rmtree(config.parent)
     (state / "shift.key").unlink()
-    restored = run_command("restore", file, "--config", config, "--force")
+    restored = run_command("restore", file, "--config", config, "--force", cwd=tmp_path)
     assert restored.code == 0, restored.err
     server, url = serve()
     assert shown(url) == [alert_id]

@@ -324,7 +324,7 @@ class TestStaffPager:
         page.reload()
         expect(page.locator("#link")).to_contain_text("No connection")
 
-    def test_what_cannot_work_is_said(self, run_command):
+    def test_what_cannot_work_is_said(self, run_command, tmp_path):
         for options, says in (
             (["--listen", "nowhere"], "HOST:PORT"),
             (["--listen", "0.0.0.0:0"], "--token-file"),
@@ -332,5 +332,5 @@ class TestStaffPager:
             (["--tls-cert", "a.pem", "--tls-key", "b.pem", "--listen", "127.0.0.1:0"], "cannot use the certificate"),
             (["--listen", "192.0.2.1:80", "--token-file", "/nowhere"], "cannot read the token"),
         ):
-            result = run_command("pager", "--web", *options)
+            result = run_command("pager", "--web", *options, cwd=tmp_path)
             assert (result.code, says in result.err) == (2, True), result.err

@@ -192,7 +192,7 @@ def corrected(
     """
     body = parse_object(payload, schema="active")
     sequence = body.get("sequence", 0)
-    if not isinstance(sequence, int) or not 0 <= sequence <= MAX_SEQUENCE:
+    if type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
         raise MessageError(f"'sequence' is no whole number from 0 to {MAX_SEQUENCE}")
     if sequence <= noted.sequence:
         return None
