@@ -200,6 +200,7 @@ def changed(payload: bytes, **values) -> bytes:
         lambda _: b"[]",
         lambda kept: changed(kept, sequence="many"),
         lambda kept: changed(kept, sequence=2**70),
+        lambda kept: changed(kept, sequence=True),
         lambda kept: changed(kept, ids=None),
         lambda kept: changed(kept, ids=[{}]),
         lambda kept: changed(kept, time="soon"),
