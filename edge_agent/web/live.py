@@ -71,8 +71,15 @@ class LiveView(Observer):
         self.drawn: queue.SimpleQueue[tuple[Polygon, ...]] = queue.SimpleQueue()
         #: Those in force.
         self.zones = pipeline.zones
+        #: Those drawn last, in force from the next frame on; a page that asks before that must not miss them.
+        self.latest = self.zones.drawn
         #: Where faces do not move: left, top, right, bottom, 0..1.
         self.proposed_zones: tuple[Box, ...] = ()
+
+    def draw(self, zones: tuple[Polygon, ...]) -> None:
+        """Replace the drawn zones with the next frame."""
+        self.latest = zones
+        self.drawn.put(zones)
 
     def frame_processed(self, frame: Frame, decision: Decision) -> None:
         """Apply what was drawn, and encode the frame if somebody watches."""
