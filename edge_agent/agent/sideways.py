@@ -18,7 +18,7 @@ from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision
 from edge_agent.vision.analysis import Vision
 from edge_agent.vision.faces import Face
-from edge_agent.vision.gates import box_reason
+from edge_agent.vision.upright import TURNS, UPRIGHT_DEG, stands_upright
 
 log = logging.getLogger("edge_agent")
 
@@ -26,14 +26,11 @@ log = logging.getLogger("edge_agent")
 _AFTER_S, _EVERY_S = 120.0, 10.0
 #: Turned pictures with an upright face that are proof, one after another at the same angle.
 _PROOF = 3
-#: A face that leans no more is upright.
-_UPRIGHT_DEG = 45.0
-_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 270: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180}
 
 
 def shows_upright(decision: Decision) -> bool:
     """Tell whether one of the faces that were judged stands upright."""
-    return any(abs(judged.face.roll_deg) < _UPRIGHT_DEG for judged in decision.judged)
+    return any(abs(judged.face.roll_deg) < UPRIGHT_DEG for judged in decision.judged)
 
 
 class Sideways(Observer):
@@ -58,7 +55,7 @@ class Sideways(Observer):
         self._after_s, self._every_s = after_s, every_s
         self._upright_s: float | None = None
         self._next_s = float("-inf")
-        self._angles, self._found = list(_TURNS), 0
+        self._angles, self._found = list(TURNS), 0
         #: What is wrong and what to do; empty while nothing is known to be.
         self.problem = ""
 
@@ -82,7 +79,7 @@ class Sideways(Observer):
             image: uint8 (height, width, 3), BGR, without an upright face.
         """
         angle = self._angles[0]
-        turned = np.asarray(cv2.rotate(image, _TURNS[angle]), dtype=np.uint8)
+        turned = np.asarray(cv2.rotate(image, TURNS[angle]), dtype=np.uint8)
         if not any(self._is_good(face, turned) for face in self._vision.detector.detect(turned)):
             self._found = 0
             self._angles.append(self._angles.pop(0))
@@ -96,9 +93,4 @@ class Sideways(Observer):
         return True
 
     def _is_good(self, face: Face, image: Image) -> bool:
-        height, width = image.shape[:2]
-        return (
-            face.width >= self._config.faces.min_face_px
-            and abs(face.roll_deg) < _UPRIGHT_DEG
-            and not box_reason(face, width=width, height=height, limits=self._config.gates)
-        )
+        return face.width >= self._config.faces.min_face_px and stands_upright(face, image, self._config.gates)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import secrets
 import sys
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from edge_agent.cli.broker import add_broker_options, open_bus, segment, settings
 from edge_agent.errors import AgentError, BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.delivery.mqtt import MqttBus
+    from edge_agent.tools.fleet import Device
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -40,21 +46,34 @@ def _fleet(options: argparse.Namespace) -> int:
     import time
 
     from edge_agent.delivery.retained import RETAINED_TOPICS
-    from edge_agent.tools.fleet import as_rows, as_text, collect
+    from edge_agent.tools.fleet import as_rows, as_text
 
-    mqtt = settings(options).mqtt
-    topics = [f"{mqtt.topic_root}/{segment('--site', options.site)}/+/{topic}" for topic in RETAINED_TOPICS]
-    bus = open_bus(mqtt, f"fleet-{secrets.token_hex(4)}", topics)
-    bus.start()
-    try:
-        devices = collect(bus, seconds=15)
-    finally:
-        bus.stop()
+    with _devices(options, RETAINED_TOPICS) as (_, _, devices):
+        pass  # what the broker keeps is all that is wanted
     if options.json:
         print(json.dumps(as_rows(devices, unix_s=time.time())))
     else:
         print(as_text(devices, unix_s=time.time(), limit=None if options.all else max(1, options.limit)))
     return 1 if any(device.trouble for device in devices) else 0
+
+
+@contextlib.contextmanager
+def _devices(options: argparse.Namespace, below: Sequence[str]) -> Iterator[tuple[MqttBus, str, list[Device]]]:
+    """Yield a connection, the root of all topics, and the devices that the broker knows, of one site or all.
+
+    Args:
+        below: topics to listen to below each device.
+    """
+    from edge_agent.tools.fleet import collect
+
+    mqtt = settings(options).mqtt
+    topics = [f"{mqtt.topic_root}/{segment('--site', options.site)}/+/{topic}" for topic in below]
+    bus = open_bus(mqtt, f"fleet-{secrets.token_hex(4)}", topics)
+    bus.start()
+    try:
+        yield bus, mqtt.topic_root, collect(bus, seconds=15)
+    finally:
+        bus.stop()
 
 
 def _add_rollout(commands: Commands) -> None:
@@ -77,7 +96,6 @@ def _add_rollout(commands: Commands) -> None:
 
 
 def _rollout(options: argparse.Namespace) -> int:
-    from edge_agent.tools.fleet import collect
     from edge_agent.tools.rollout import TOPICS, Rollout
 
     if not options.back and options.canary is None:
@@ -88,17 +106,12 @@ def _rollout(options: argparse.Namespace) -> int:
         raise ConfigError("MODEL is one model's id")
     if options.canary is not None:
         named_device(options.canary)
-    mqtt = settings(options).mqtt
-    topics = [f"{mqtt.topic_root}/{segment('--site', options.site)}/+/{topic}" for topic in TOPICS]
-    bus = open_bus(mqtt, f"rollout-{secrets.token_hex(4)}", topics)
-    bus.start()
-    try:
-        devices = collect(bus, seconds=15)
+    with _devices(options, TOPICS) as (bus, root, devices):
         there = [device.name for device in devices if device.state in ("online", "degraded")]
         for device in devices:
             if device.name not in there:
                 print(f"left out: {device.name} is {device.state}", flush=True)
-        rollout = Rollout(bus, devices, root=mqtt.topic_root, say=lambda line: print(line, flush=True))
+        rollout = Rollout(bus, devices, root=root, say=lambda line: print(line, flush=True))
         if options.back:
             return 1 if rollout.back(options.model, sorted(there)) else 0
         if options.canary not in there:
@@ -108,8 +121,6 @@ def _rollout(options: argparse.Namespace) -> int:
         problem = rollout.forward(
             options.model, canary=options.canary, others=others, canary_s=canary_s, others_s=min(60.0, canary_s)
         )
-    finally:
-        bus.stop()
     return 1 if problem else 0
 
 

@@ -21,13 +21,10 @@ from edge_agent.errors import AgentError, CameraError
 from edge_agent.setup.draft import Draft
 from edge_agent.tools import doctor
 from edge_agent.vision.analysis import Vision
-from edge_agent.vision.gates import box_reason
+from edge_agent.vision.upright import TURNS, stands_upright
 
 #: A camera's first pictures are too dark or too bright.
 _SETTLE_FRAMES = 5
-#: Turns in the order they are tried, the picture as it is first.
-_TURNS = {0: None, 90: cv2.ROTATE_90_CLOCKWISE, 270: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180}
-_UPRIGHT_DEG = 45.0
 _RAMP = np.array(list(" .:-=+*#%@"))
 _COLUMNS = 64
 
@@ -59,13 +56,9 @@ def turn_wanted(config: Config, image: Image, vision: Vision) -> int | None:
     Args:
         image: uint8 (height, width, 3), BGR, turned as configured.
     """
-    for angle, turn in _TURNS.items():
-        picture = image if turn is None else np.asarray(cv2.rotate(image, turn), dtype=np.uint8)
-        height, width = picture.shape[:2]
-        if any(
-            abs(face.roll_deg) < _UPRIGHT_DEG and not box_reason(face, width=width, height=height, limits=config.gates)
-            for face in vision.find_faces(picture)
-        ):
+    turned = ((angle, np.asarray(cv2.rotate(image, turn), dtype=np.uint8)) for angle, turn in TURNS.items())
+    for angle, picture in ((0, image), *turned):
+        if any(stands_upright(face, picture, config.gates) for face in vision.find_faces(picture)):
             return (config.camera.rotate + angle) % 360 if angle else None
     return None
 

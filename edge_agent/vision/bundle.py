@@ -61,11 +61,12 @@ class Bundle(Generic[M_co]):
 def find_bundle(name: str) -> Path:
     """Return the folder of a bundle given by path, or by id among those that ship, which go first."""
     path, shipped = Path(name), MODELS_DIR / name
-    if "/" in name or shipped.is_dir():
-        return path if "/" in name else shipped
-    with suppress(PermissionError):  # of a working folder that is somebody else's
-        if path.is_dir():
-            return path
+    if "/" in name:
+        return path
+    if not shipped.is_dir():
+        with suppress(PermissionError):  # of a working folder that is somebody else's
+            if path.is_dir():
+                return path
     return shipped
 
 
