@@ -32,6 +32,7 @@ _TOO_MANY = f"there are more than {_MAX_VALUES} keys and values"
 KEEP_ONE = "keep one of them"
 #: Of a value, so much stands in an error, which is one line.
 _MAX_SHOWN = 100
+_MAX_PROBLEM = 800
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 
@@ -93,7 +94,7 @@ class Origin(NamedTuple):
 def failure(node: yaml.Node, path: str, problem: str) -> ConfigError:
     """Return the error about a node, with its file and line and the dotted path of the value."""
     file, line = Origin.of(node)
-    path = _short(path)
+    path, problem = _short(path), _brief(problem)
     return ConfigError(f"{file}:{line}: {path}: {problem}" if path else f"{file}:{line}: {problem}")
 
 
@@ -379,6 +380,13 @@ def shown(node: yaml.Node) -> str:
 def _short(text: str) -> str:
     short = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
     return "".join(sign if sign.isprintable() else "?" for sign in short)
+
+
+def _brief(problem: str) -> str:
+    """Leave out of what is wrong most of values that are quoted in it, so that the advice is not lost behind them."""
+    words = re.sub(rf"(\S{{{_MAX_SHOWN}}})\S+", r"\1…", problem)
+    half = _MAX_PROBLEM // 2
+    return words if len(words) <= _MAX_PROBLEM else f"{words[:half]} … {words[-half:]}"
 
 
 def expected(kind: Any, limits: typing.Mapping[str, Any]) -> str:

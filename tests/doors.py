@@ -103,6 +103,7 @@ ODD: dict[str, Said] = {
         b"Accept-Language: ;q=nan,\xff\r\nRange: bytes=9-1\r\n"
         b"If-Modified-Since: x\r\nOrigin: \xff\r\nExpect: x\r\nAccept-Encoding: \xff\r\n"
     ),
+    "an odd expectation": Said(b"Expect: \xff\r\n"),
     "an upgrade": Said(
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"
     ),

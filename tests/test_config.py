@@ -147,6 +147,14 @@ def test_a_mistake_is_named_with_its_line(tmp_path, text, line, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("long", ["9" * 50_000, "9 " * 25_000])
+def test_what_is_allowed_is_seen_behind_a_value_of_any_length(long):
+    with pytest.raises(ConfigError) as caught:
+        yaml_loader.loads(hours(f"mon: ['{long}']"), Config)
+    assert len(str(caught.value)) < 1000
+    assert "not a time range such as" in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 5000, b"x: " + b"y" * 300_000])
 def test_files_that_are_no_configuration_are_refused(tmp_path, content):
     path = tmp_path / "c.yaml"

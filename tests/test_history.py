@@ -8,8 +8,10 @@ import json
 import os
 import sqlite3
 import stat
+import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from itertools import permutations
@@ -83,6 +85,14 @@ class Keeper:
         for step in steps:
             history.note(step)
         return self.open(**options).rows("SELECT * FROM page ORDER BY raised_s", {})
+
+    def alter(self, change: Callable[[bytes], bytes]) -> None:
+        """Change the file as a worn card would."""
+        self.close()
+        path, self.history = self.folder / FILE_NAME, None
+        before = path.read_bytes()
+        path.write_bytes(change(before))
+        assert path.read_bytes() != before
 
     def bytes(self) -> bytes:
         return b"".join(path.read_bytes() for path in self.folder.iterdir())
@@ -283,6 +293,31 @@ class TestFile:
         keeper.history = None
         assert keeper.after() == []
         assert "was moved to" in keeper.said[0]
+
+    def test_a_column_that_lost_its_name_makes_one_that_cannot_be_read(self, keeper):
+        keeper.after(RAISED)
+        keeper.alter(lambda raw: raw.replace(b"escalated  ", b"escalatfd  "))
+        [row] = keeper.after(replace(RAISED, id="9" * 26))
+        assert row["id"] == "9" * 26
+        [said] = keeper.said
+        assert "was moved to" in said
+
+    def test_a_damaged_text_hides_nothing_but_its_sign(self, keeper):
+        keeper.after(ESCALATED)
+        keeper.alter(lambda raw: raw.replace(b"staff, manager", b"staff, \xe5anager"))
+        [row] = keeper.after()
+        assert row["groups"] == "staff, \ufffdanager"
+        assert keeper.said == []
+
+    def test_pages_at_no_possible_time_are_removed_and_said(self, keeper):
+        # Not a whole number of seconds, which SQLite would keep as an integer.
+        odd_s = NOW_S - 1000.25
+        keeper.after(RAISED, replace(RAISED, id="9" * 26, raised_at="2027-01-15T07:43:19.750Z"))
+        keeper.alter(lambda raw: raw.replace(struct.pack(">d", odd_s), struct.pack(">d", 1e300), 1))
+        rows = records.find(keeper.open(), records.parse_query({}), zone=None, offset=0)
+        assert records.as_csv(rows, zone=None, language="en", names=True).count("\r\n") == 2
+        [said] = keeper.said
+        assert "1 damaged row" in said
 
     def test_a_full_disk_is_told_once_and_what_waits_is_written_when_there_is_room(self, keeper):
         history = keeper.open()

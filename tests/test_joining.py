@@ -252,6 +252,17 @@ def test_a_given_certificate_that_was_replaced_is_used_and_one_that_cannot_be_is
     assert presented(server.port, authority.der).serial_number != first
 
 
+@pytest.mark.parametrize("version", [b"\x12", b"\xff"])
+def test_an_authority_that_is_damaged_says_what_to_do(tmp_path, version):
+    authority = Authority(tmp_path, host="test")
+    path = tmp_path / "tls-authority.pem"
+    # The third version is written as 2, in a field that begins with these bytes.
+    der = authority.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + version, 1)
+    path.write_bytes(path.read_bytes().split(b"-----BEGIN CERT")[0] + ssl.DER_cert_to_PEM_cert(der).encode())
+    with pytest.raises(StateError, match="remove it, and every phone trusts it anew"):
+        Authority(tmp_path, host="test")
+
+
 def test_its_authority_can_stand_in_for_nothing_on_the_internet(tmp_path):
     authority = Authority(tmp_path, host="test")
     pems = {}

@@ -63,7 +63,7 @@ class Authority:
                 raise ValueError
             self.name = str(self._certificate.subject.rfc4514_string().removeprefix("CN="))
             self.ends = self._certificate.not_valid_after_utc
-        except (ValueError, TypeError, UnsupportedAlgorithm):  # the second of a key with a password
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):  # TypeError: a key with a password
             raise StateError(f"{path} is no certificate and key; remove it, and every phone trusts it anew") from None
         self._key = key
         self.der = self._certificate.public_bytes(serialization.Encoding.DER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -51,12 +52,16 @@ CREATE TABLE IF NOT EXISTS summary (
 ) STRICT;
 """
 _NAMES = ("answered_by", "seen_by", "judged_by")
+_TIMES = {"page": ("raised_s", "answered_s", "ended_s", "seen_s", "judged_s"), "summary": ("begin_s", "end_s")}
+#: From 1970 to 9000: what every calendar can show.
+_FIRST_S, _LAST_S = 0, 221_845_392_000
 
 
 def open_file(path: Path, *, say: Callable[[str], None], unix_s: float) -> sqlite3.Connection:
     """Return the history; one in memory where the disk takes none, for pages must be shown all the same.
 
-    A file that SQLite cannot read is set aside, and a new one begun.
+    A file that SQLite cannot read is set aside, and a new one begun; of one that it can, rows with impossible times are
+    removed.
 
     Args:
         say: told so, in one line.
@@ -65,13 +70,13 @@ def open_file(path: Path, *, say: Callable[[str], None], unix_s: float) -> sqlit
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with sqlite_files.readable():
-                return _open(path)
+                return _open(path, say)
         except sqlite3.DatabaseError as error:
             if not sqlite_files.is_corrupt(error):
                 raise
         aside = sqlite_files.set_aside(path, unix_s=unix_s)
         say(f"the history could not be read and was moved to {aside}; a new one begins")
-        return _open(path)
+        return _open(path, say)
     except (OSError, sqlite3.Error) as error:
         say(f"cannot use {path}: {error}; the history of this run will be lost, see pager.state_dir")
         return _prepared(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
@@ -87,7 +92,7 @@ def forget(db: sqlite3.Connection) -> None:
     db.execute(f"UPDATE page SET {', '.join(f'{column} = ' + repr('') for column in _NAMES)} WHERE {some}")
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
     # What stands in it is nobody else's business; SQLite gives its other files the same mode.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     db = sqlite3.connect(path, isolation_level=None, timeout=2.0, check_same_thread=False)
@@ -99,13 +104,42 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=NORMAL")
         _prepared(db)
         sqlite_files.check(db)
+        _check_columns(db)
+        if removed := _remove_impossible(db):
+            say(f"the history had {removed} damaged rows, with impossible times; they were removed")
     except BaseException:
         db.close()
         raise
     return db
 
 
+def _check_columns(db: sqlite3.Connection) -> None:
+    """Refuse a file whose tables are not ours; the names of their columns may be damaged as everything else.
+
+    Raises:
+        sqlite3.DatabaseError: one is missing.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as ours:
+        ours.executescript(_SCHEMA)
+        for table in _TIMES:
+            names = [row[1] for row in ours.execute(f"PRAGMA table_info({table})")]
+            db.execute(f"SELECT {', '.join(names)} FROM {table} LIMIT 0")
+
+
+def _remove_impossible(db: sqlite3.Connection) -> int:
+    removed = 0
+    for table, columns in _TIMES.items():
+        impossible = " OR ".join(f"{column} NOT BETWEEN {_FIRST_S} AND {_LAST_S}" for column in columns)
+        if count := db.execute(f"SELECT count(*) FROM {table} WHERE {impossible}").fetchone()[0]:
+            db.execute(f"REINDEX {table}")  # an index that still has the time of before would stop it
+            db.execute(f"DELETE FROM {table} WHERE {impossible}")
+            removed += count
+    return removed
+
+
 def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    # One damaged text must not hide all others.
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     db.execute("PRAGMA secure_delete=ON")
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version={_VERSION}")

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import ssl
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.web.door import Door
 from edge_agent.web.pages import LANGUAGE, STATIC, TRANSLATED, page, texts
 
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = logging.getLogger("edge_agent.web")
 _STARTED_WITHIN_S = 10.0
 #: A connection between two requests is closed after so long.
@@ -36,6 +38,13 @@ def _forget_who_left(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
     """Report how a task ended, unless its connection did: aiohttp compresses large frames in tasks of its own."""
     if not isinstance(context.get("exception"), ConnectionError):
         loop.default_exception_handler(context)
+
+
+async def _as_expected(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Refuse requests that expect what does not exist: aiohttp would quote it, and that may be no text."""
+    if request.headers.get("Expect", "100-continue").lower() not in ("", "100-continue"):
+        raise web.HTTPExpectationFailed(text="nothing can be expected but 100-continue")
+    return await answer(request)
 
 
 class Server:
@@ -98,6 +107,8 @@ class Server:
     async def _start(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
         await self._runner.setup()
         assert self._runner.server is not None
+        answer = self._runner.server.request_handler
+        self._runner.server.request_handler = lambda request: _as_expected(request, answer)
         door = Door(self._runner.server)
         self._listening = await self.loop.create_server(door, host, port, ssl=context, reuse_address=True)
         return int(self._listening.sockets[0].getsockname()[1])
