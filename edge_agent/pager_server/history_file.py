@@ -105,8 +105,9 @@ def _open(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
         _prepared(db)
         sqlite_files.check(db)
         _check_columns(db)
+        _mend_indices(db)
         if removed := _remove_impossible(db):
-            say(f"the history had {removed} damaged rows, with impossible times; they were removed")
+            say(f"the history had damaged rows, with impossible times: {removed}; removed")
     except BaseException:
         db.close()
         raise
@@ -126,14 +127,24 @@ def _check_columns(db: sqlite3.Connection) -> None:
             db.execute(f"SELECT {', '.join(names)} FROM {table} LIMIT 0")
 
 
+def _mend_indices(db: sqlite3.Connection) -> None:
+    """Make indices anew that say something else than the rows.
+
+    Raises:
+        sqlite3.DatabaseError: rows that must differ are alike.
+    """
+    if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        try:
+            db.execute("REINDEX")
+        except sqlite3.IntegrityError as error:
+            raise sqlite3.DatabaseError(f"malformed: {error}") from None
+
+
 def _remove_impossible(db: sqlite3.Connection) -> int:
     removed = 0
     for table, columns in _TIMES.items():
         impossible = " OR ".join(f"{column} NOT BETWEEN {_FIRST_S} AND {_LAST_S}" for column in columns)
-        if count := db.execute(f"SELECT count(*) FROM {table} WHERE {impossible}").fetchone()[0]:
-            db.execute(f"REINDEX {table}")  # an index that still has the time of before would stop it
-            db.execute(f"DELETE FROM {table} WHERE {impossible}")
-            removed += count
+        removed += db.execute(f"DELETE FROM {table} WHERE {impossible}").rowcount
     return removed
 
 

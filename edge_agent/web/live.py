@@ -6,7 +6,6 @@ The one place where a frame leaves the loop: towards a browser that the operator
 from __future__ import annotations
 
 import json
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from edge_agent.alerting.alert import Alert
 from edge_agent.alerting.rules import Progress
 from edge_agent.alerting.stillness import Box
 from edge_agent.camera.frames import Frame, Image
-from edge_agent.config import Config, Polygon
+from edge_agent.config import Config
 from edge_agent.observer import Observer
 from edge_agent.pipeline import Decision, Pipeline
 
@@ -67,24 +66,13 @@ class LiveView(Observer):
         self.show: Callable[[Picture], None] = lambda _: None
         #: How many browsers watch.
         self.watchers = 0
-        #: Zones to ignore that somebody drew, for the agent's loop to apply.
-        self.drawn: queue.SimpleQueue[tuple[Polygon, ...]] = queue.SimpleQueue()
-        #: Those in force.
+        #: Zones to ignore; they may be drawn from any thread.
         self.zones = pipeline.zones
-        #: Those drawn last, in force from the next frame on; a page that asks before that must not miss them.
-        self.latest = self.zones.drawn
         #: Where faces do not move: left, top, right, bottom, 0..1.
         self.proposed_zones: tuple[Box, ...] = ()
 
-    def draw(self, zones: tuple[Polygon, ...]) -> None:
-        """Replace the drawn zones with the next frame."""
-        self.latest = zones
-        self.drawn.put(zones)
-
     def frame_processed(self, frame: Frame, decision: Decision) -> None:
-        """Apply what was drawn, and encode the frame if somebody watches."""
-        while not self.drawn.empty():
-            self.zones.draw(self.drawn.get())
+        """Encode the frame if somebody watches."""
         if not self.watchers:
             return
         self.proposed_zones = tuple(self._pipeline.proposed_zones(frame.time_s))

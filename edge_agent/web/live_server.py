@@ -115,7 +115,7 @@ class LiveServer(Observer):
 
     async def _zones(self, _request: web.Request) -> web.Response:
         return web.json_response({
-            "configured": self._view.zones.configured, "drawn": self._view.latest,
+            "configured": self._view.zones.configured, "drawn": self._view.zones.drawn,
             "proposed": self._view.proposed_zones,
         })  # fmt: skip
 
@@ -124,7 +124,7 @@ class LiveServer(Observer):
             zones = parse_zones(await request.json())
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"not a list of polygons: {error}") from None
-        self._view.draw(zones)
+        self._view.zones.draw(zones)
         return web.json_response({"drawn": zones})
 
     async def _watch(self, request: web.Request) -> web.WebSocketResponse:

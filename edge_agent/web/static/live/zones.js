@@ -1,12 +1,11 @@
 // Zones to ignore, drawn over the picture with mouse, finger or keyboard.
 
 import { $, makeSvg } from "../common.js";
+import { handle } from "../corner.js";
 import { _ } from "../text.js";
 import { ask } from "./agent.js";
 
 const HANDLE = 0.012;
-const STEP = 0.01;
-const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 const NEW_ZONE = [[0.05, 0.1], [0.3, 0.1], [0.3, 0.9], [0.05, 0.9]];
 
 let configured = [];
@@ -51,7 +50,7 @@ function drawZones() {
     ...configured.map((zone) => polygon(zone, "fixed")),
     ...proposed.map((zone) => polygon(zone, "proposed")),
     ...drawn.map((zone) => polygon(zone, "drawn")),
-    ...drawn.flatMap((zone, i) => zone.map((_point, corner) => handle(i, corner))),
+    ...drawn.flatMap((zone, i) => zone.map((_point, corner) => cornerOf(i, corner))),
   );
   $("yaml").textContent = `faces:\n  ignore_zones: ${JSON.stringify(held())}`;
   $("saved").textContent = "";
@@ -71,42 +70,16 @@ new ResizeObserver(() => {
   for (const ellipse of document.querySelectorAll("#zones ellipse")) ellipse.setAttribute("ry", heightOfHandles());
 }).observe($("setup-picture"));
 
-function handle(zone, corner) {
-  const [cx, cy] = drawn[zone][corner];
-  const size = { cx, cy, rx: HANDLE, ry: heightOfHandles() };
+function cornerOf(zone, corner) {
   const named = { "aria-label": nameOf(zone, corner), "data-key": keyOf(zone, corner) };
-  const ellipse = makeSvg("ellipse", { ...size, ...named, tabindex: 0, role: "button" });
-  ellipse.addEventListener("pointerdown", (event) => {
-    event.preventDefault();
-    drag(zone, corner);
+  return handle(drawn[zone][corner], $("zones"), { rx: HANDLE, ry: heightOfHandles(), ...named }, {
+    move: (to) => {
+      drawn[zone][corner] = to;
+      drawZones();
+      focusOn(keyOf(zone, corner));
+    },
+    remove: () => remove(zone),
   });
-  ellipse.addEventListener("keydown", (event) => {
-    const move = MOVES[event.key];
-    if (move) moveTo(zone, corner, drawn[zone][corner][0] + move[0], drawn[zone][corner][1] + move[1]);
-    else if (["Delete", "Backspace"].includes(event.key)) remove(zone);
-    else return;
-    event.preventDefault();
-  });
-  return ellipse;
-}
-
-function drag(zone, corner) {
-  const place = ({ clientX, clientY }) => {
-    const area = $("zones").getBoundingClientRect();
-    moveTo(zone, corner, (clientX - area.left) / area.width, (clientY - area.top) / area.height);
-  };
-  const stop = () => {
-    removeEventListener("pointermove", place);
-    removeEventListener("pointerup", stop);
-  };
-  addEventListener("pointermove", place);
-  addEventListener("pointerup", stop);
-}
-
-function moveTo(zone, corner, x, y) {
-  drawn[zone][corner] = [x, y].map((v) => Math.round(1000 * Math.min(1, Math.max(0, v))) / 1000);
-  drawZones();
-  focusOn(keyOf(zone, corner));
 }
 
 function remove(zone) {

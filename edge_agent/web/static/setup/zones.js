@@ -1,12 +1,9 @@
 // Zones of any number of corners, drawn over the picture with mouse, finger or keyboard.
 
 import { make, makeSvg } from "../common.js";
+import { handle, placeOn, rounded } from "../corner.js";
 
 const RADIUS_PX = 9;
-const STEP = 0.01;
-const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
-
-const rounded = (share) => Math.round(1000 * Math.min(1, Math.max(0, share))) / 1000;
 const middle = (a, b) => [0, 1].map((i) => rounded((a[i] + b[i]) / 2));
 
 // Returns the drawing, to be laid over a picture, the list of zones, and `values`, the options they make.
@@ -21,54 +18,32 @@ export function drawing(ignored, named) {
   });
   const list = make("div", {});
 
-  function place({ clientX, clientY }) {
-    const area = svg.getBoundingClientRect();
-    return [rounded((clientX - area.left) / area.width), rounded((clientY - area.top) / area.height)];
-  }
-
   function draw(focus) {
     const area = svg.getBoundingClientRect();
     const [rx, ry] = [RADIUS_PX / Math.max(1, area.width), RADIUS_PX / Math.max(1, area.height)];
     svg.replaceChildren(
       ...zones.map(({ kind, corners }) => makeSvg("polygon", { points: corners.join(" "), class: kind })),
-      ...(zones[open]?.corners ?? []).map((corner, number) => handle(corner, number, rx, ry)),
+      ...(zones[open]?.corners ?? []).map((corner, number) => cornerOf(corner, number, { rx, ry })),
     );
     list.replaceChildren(...zones.map(row), add);
     if (focus) [...svg.querySelectorAll("ellipse"), ...list.querySelectorAll("[data-focus]")]
       .find((one) => one.dataset.focus === focus)?.focus();
   }
 
-  function handle([cx, cy], number, rx, ry) {
-    const corner = makeSvg("ellipse", {
-      cx, cy, rx, ry, tabindex: 0, role: "button", class: "corner", "data-focus": `corner ${number}`,
-      "aria-label": `Zone ${open + 1}, corner ${number + 1}`,
-    });
-    corner.addEventListener("click", (event) => event.stopPropagation());
-    corner.addEventListener("pointerdown", (event) => {
-      event.preventDefault();
-      const drag = (moved) => move(number, place(moved));
-      const stop = () => {
-        removeEventListener("pointermove", drag);
-        removeEventListener("pointerup", stop);
-      };
-      addEventListener("pointermove", drag);
-      addEventListener("pointerup", stop);
-    });
-    corner.addEventListener("keydown", (event) => {
-      const by = MOVES[event.key];
-      if (by) move(number, [rounded(cx + by[0]), rounded(cy + by[1])]);
-      else if (event.key === "Delete" || event.key === "Backspace") {
+  function cornerOf(at, number, size) {
+    const named = { "data-focus": `corner ${number}`, "aria-label": `Zone ${open + 1}, corner ${number + 1}` };
+    const corner = handle(at, svg, { class: "corner", ...size, ...named }, {
+      move: (to) => {
+        zones[open].corners[number] = to;
+        draw(`corner ${number}`);
+      },
+      remove: () => {
         zones[open].corners.splice(number, 1);
         draw(`corner ${Math.max(0, number - 1)}`);
-      } else return;
-      event.preventDefault();
+      },
     });
+    corner.addEventListener("click", (event) => event.stopPropagation());
     return corner;
-  }
-
-  function move(number, to) {
-    zones[open].corners[number] = to;
-    draw(`corner ${number}`);
   }
 
   function row(zone, number) {
@@ -119,7 +94,7 @@ export function drawing(ignored, named) {
   });
   svg.addEventListener("click", (event) => {
     if (open < 0) open = zones.push({ kind: "ignore", name: "", corners: [] }) - 1;
-    zones[open].corners.push(place(event));
+    zones[open].corners.push(placeOn(svg, event));
     draw();
   });
   new ResizeObserver(() => draw()).observe(svg);
