@@ -30,9 +30,8 @@ _MAX_VALUES = 20_000
 _TOO_MANY = f"there are more than {_MAX_VALUES} keys and values"
 #: Advice for a key that is given twice.
 KEEP_ONE = "keep one of them"
-#: Of a value, so much stands in an error, which is one line.
-_MAX_SHOWN = 100
-_MAX_PROBLEM = 800
+#: Characters of a value, and of what is wrong with it, that stand in an error, which is one line.
+_MAX_SHOWN, _MAX_PROBLEM = 100, 800
 _IN_QUOTES = "put text that begins with [ in quotes"
 
 

@@ -47,7 +47,7 @@ class IgnoredZones:
         return cls(config.faces.ignore_zones, load_zones(state_dir), state_dir=state_dir)
 
     def draw(self, zones: tuple[Polygon, ...]) -> None:
-        """Replace the drawn zones, from the next frame on and for later runs; whole, so from any one thread."""
+        """Replace the drawn zones, from the next frame on and for later runs; one thread, any, may do so."""
         self.drawn = zones
         if self._state_dir is not None:
             save_zones(self._state_dir, zones)

@@ -66,7 +66,7 @@ class LiveView(Observer):
         self.show: Callable[[Picture], None] = lambda _: None
         #: How many browsers watch.
         self.watchers = 0
-        #: Zones to ignore; they may be drawn from any thread.
+        #: Zones to ignore; the server's thread draws them.
         self.zones = pipeline.zones
         #: Where faces do not move: left, top, right, bottom, 0..1.
         self.proposed_zones: tuple[Box, ...] = ()

@@ -18,9 +18,9 @@ from edge_agent.errors import ConfigError
 from edge_agent.web.door import Door
 from edge_agent.web.pages import LANGUAGE, STATIC, TRANSLATED, page, texts
 
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = logging.getLogger("edge_agent.web")
 _STARTED_WITHIN_S = 10.0
+_Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 #: A connection between two requests is closed after so long.
 _IDLE_S = 30.0
 
@@ -40,7 +40,7 @@ def _forget_who_left(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
         loop.default_exception_handler(context)
 
 
-async def _as_expected(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+async def _as_expected(request: web.BaseRequest, answer: _Answer) -> web.StreamResponse:
     """Refuse requests that expect what does not exist: aiohttp would quote it, and that may be no text."""
     if request.headers.get("Expect", "100-continue").lower() not in ("", "100-continue"):
         raise web.HTTPExpectationFailed(text="nothing can be expected but 100-continue")
