@@ -117,6 +117,14 @@ class TestLiveView:
         page.get_by_role("button", name="Zone 1, corner 1").press("Delete")
         expect(page.get_by_role("button", name="Zone 1, corner 1")).to_have_count(0)
 
+    def test_zones_that_the_disk_does_not_take_are_not_called_saved(self, live_view, open_page, tmp_path):
+        (tmp_path / "state" / "ignore_zones.tmp").mkdir(parents=True)  # in the way of the file of this name
+        page = open_page(live_view(), DESKTOP)
+        page.get_by_role("tab", name="Setup").click()
+        page.get_by_role("button", name="Add a zone").click()
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#saved")).to_have_text("Not saved: they hold until the next start only: Is a directory")
+
     def test_a_poster_is_proposed_and_ignored_at_a_click(self, poster_view, open_page, tmp_path):
         page = open_page(poster_view, DESKTOP)
         page.get_by_role("tab", name="Setup").click()

@@ -47,7 +47,11 @@ class IgnoredZones:
         return cls(config.faces.ignore_zones, load_zones(state_dir), state_dir=state_dir)
 
     def draw(self, zones: tuple[Polygon, ...]) -> None:
-        """Replace the drawn zones, from the next frame on and for later runs; one thread, any, may do so."""
+        """Replace the drawn zones, from the next frame on and for later runs; one thread, any, may do so.
+
+        Raises:
+            OSError: they cannot be kept, and hold until the next start only; it is logged too.
+        """
         self.drawn = zones
         if self._state_dir is not None:
             save_zones(self._state_dir, zones)
@@ -83,7 +87,11 @@ def load_zones(state_dir: Path) -> tuple[Polygon, ...]:
 
 
 def save_zones(state_dir: Path, zones: tuple[Polygon, ...]) -> None:
-    """Replace the drawn zones in one step; a disk that fails is reported."""
+    """Replace the drawn zones in one step.
+
+    Raises:
+        OSError: the disk fails; it is logged too.
+    """
     path = state_dir / FILE_NAME
     try:
         temporary = path.with_suffix(".tmp")
@@ -91,6 +99,7 @@ def save_zones(state_dir: Path, zones: tuple[Polygon, ...]) -> None:
         temporary.replace(path)
     except OSError as error:
         log.error(f"the zones hold until the next start only, {path} cannot be written: {error.strerror}")
+        raise
 
 
 def parse_zones(body: Any) -> tuple[Polygon, ...]:

@@ -124,7 +124,10 @@ class LiveServer(Observer):
             zones = parse_zones(await request.json())
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"not a list of polygons: {error}") from None
-        self._view.zones.draw(zones)
+        try:
+            self._view.zones.draw(zones)
+        except OSError as error:
+            raise web.HTTPInsufficientStorage(text=f"they hold until the next start only: {error.strerror}") from None
         return web.json_response({"drawn": zones})
 
     async def _watch(self, request: web.Request) -> web.WebSocketResponse:
