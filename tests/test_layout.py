@@ -31,7 +31,7 @@ ALLOWED = {
     "tools": {"tools", "camera", "vision", "alerting", "delivery", "statistics", "pipeline", "agent", "demo"},
     "setup": {"setup", "tools", "camera", "vision", "delivery", "statistics", "web", "pager_server"},
 }
-BASE = {"errors", "config", "yaml_loader", "logs", "clock", "languages"}
+BASE = {"errors", "config", "yaml_loader", "yaml_nodes", "logs", "clock", "languages"}
 #: The same of the trainer: what is learned from, the networks, what a model is worth, and training, which asks that.
 TRAINER = {
     "data": {"data"},

@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from edge_agent import yaml_loader
+from edge_agent import yaml_loader, yaml_nodes
 from edge_agent.errors import ConfigError
-from edge_agent.yaml_loader import Origin
+from edge_agent.yaml_nodes import Origin
 
 T = TypeVar("T")
 #: Partial configurations for places, named by the key `profile`.
@@ -58,7 +58,7 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
     """
     given = instead or {}
     names = [path, *sorted({*drop_ins(path), *(name for name in given if name.parent == folder_of(path))})]
-    left, nodes, room = MAX_BYTES, [], yaml_loader.Room()
+    left, nodes, room = MAX_BYTES, [], yaml_nodes.Room()
     for name in names:
         raw = (
             given[name]
@@ -66,11 +66,11 @@ def load(path: Path, schema: type[T], *, instead: Mapping[Path, bytes] | None = 
             else _read(name, left, "name a file with --config" if name == path else f"remove it from {name.parent}")
         )
         left -= len(raw)
-        nodes.append(yaml_loader.compose(raw, str(name), room))
+        nodes.append(yaml_nodes.compose(raw, str(name), room))
     beside = folder_of(path) / "10-site.yaml"
-    advice = f"{yaml_loader.KEEP_ONE}, or put what is yours into {beside}, which goes before this file"
+    advice = f"{yaml_nodes.KEEP_ONE}, or put what is yours into {beside}, which goes before this file"
     for name, node in zip(names, nodes, strict=True):
-        yaml_loader.items(node, "", twice=advice if name == path else yaml_loader.KEEP_ONE)
+        yaml_nodes.items(node, "", twice=advice if name == path else yaml_nodes.KEEP_ONE)
     merged = nodes[0]
     for node in nodes[1:]:
         merged = merge(node, merged, schema)
@@ -136,8 +136,8 @@ def merge(over: yaml.Node, base: yaml.Node, kind: Any, path: str = "") -> yaml.N
     renamed = getattr(kind, "RENAMED", {})
     hints = typing.get_type_hints(kind) if is_dataclass(kind) else {}
     value = list(over.value)
-    given = {renamed.get(key, key): at for at, (key, _, _) in enumerate(yaml_loader.items(over, path))}
-    for key, key_node, node in yaml_loader.items(base, path):
+    given = {renamed.get(key, key): at for at, (key, _, _) in enumerate(yaml_nodes.items(over, path))}
+    for key, key_node, node in yaml_nodes.items(base, path):
         name = renamed.get(key, key)
         if name not in given:
             value.append((key_node, node))
@@ -150,7 +150,7 @@ def merge(over: yaml.Node, base: yaml.Node, kind: Any, path: str = "") -> yaml.N
 
 def _inherited(node: yaml.Node, schema: type[Any]) -> yaml.Node:
     """Give each of several cameras what the file says in the sections that are its own, and it leaves out."""
-    given = {key: value for key, _, value in yaml_loader.items(node, "")}
+    given = {key: value for key, _, value in yaml_nodes.items(node, "")}
     cameras = given.get("cameras")
     if isinstance(cameras, yaml.SequenceNode) and "cameras" in (one.name for one in fields(schema)):
         hints = typing.get_type_hints(schema)
@@ -166,11 +166,11 @@ def _on_profile(node: yaml.Node, schema: type[Any]) -> yaml.Node:
     """Add what the named profile says and the files do not."""
     if "profile" not in (one.name for one in fields(schema)):
         return node
-    for key, _, value in yaml_loader.items(node, ""):
+    for key, _, value in yaml_nodes.items(node, ""):
         if key == "profile" and not value.tag.endswith(":null"):
             known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
             if not isinstance(value, yaml.ScalarNode) or value.value not in known:
-                raise yaml_loader.failure(value, key, f"{yaml_loader.shown(value)} is not one of {', '.join(known)}")
+                raise yaml_nodes.failure(value, key, f"{yaml_nodes.shown(value)} is not one of {', '.join(known)}")
             path = PROFILES / f"{value.value}.yaml"
-            return merge(node, yaml_loader.compose(path.read_bytes(), str(path)), schema)
+            return merge(node, yaml_nodes.compose(path.read_bytes(), str(path)), schema)
     return node
