@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S
 
-from edge_agent.agent.watchdog import SharedWatchdog
-from edge_agent.config import Config, Faces, load_config
+from edge_agent.agent.build import build_agent
+from edge_agent.agent.shared import Shared
+from edge_agent.agent.watchdog import SharedWatchdog, WatchdogLine
+from edge_agent.config import Camera, Config, Faces, Outbox, load_config
 from edge_agent.errors import ConfigError
-from edge_agent.testing import FakeClock, angry_frames
+from edge_agent.testing import FakeBus, FakeClock, angry_frames
 from edge_agent.vision.analysis import Vision
 from edge_agent.vision.loading import Loader
 
@@ -109,6 +111,20 @@ def test_a_model_is_activated_and_taken_back_for_all_cameras_of_a_process(
         assert [model for model, before in zip(models, [None, *models], strict=False) if model != before] == [
             "fer-compact-3", "next-1", "fer-compact-3"
         ]  # fmt: skip
+
+
+def test_a_device_that_begins_while_the_model_changes_begins_anew(tmp_path):
+    class ChangedMeanwhile(Shared):
+        """Another device of this process changes the model when this one is half built."""
+
+        def watchdog(self, device: str) -> WatchdogLine:
+            self.change_model(lambda models: models.rollback())
+            return super().watchdog(device)
+
+    config = Config(camera=Camera(source="synthetic"), outbox=Outbox(state_dir=tmp_path))
+    agent = build_agent(config, bus=FakeBus(), read_config=lambda: config, shared=ChangedMeanwhile(config))
+    agent.run()
+    assert agent.successor is config
 
 
 def test_where_no_device_can_begin_the_reason_is_one_line(run_command, write_config, tmp_path):

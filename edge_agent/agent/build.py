@@ -86,6 +86,7 @@ def build_agent(
         outbox = Outbox(config.outbox.state_dir, max_bytes=config.outbox.max_bytes, unix=time.time)
         opened.callback(outbox.close)
         shared = Shared(config) if shared is None else shared
+        trial = shared.trial
         pipeline, choice = shared.pipeline(config)
         config = replace(config, emotion=replace(config.emotion, model=choice.model))
         hours = HoursNow(config, unix=unix, clock_known=clock_known)
@@ -116,7 +117,6 @@ def build_agent(
             read_config=read_config,
             change_model=shared.change_model,
         )
-        shared.keeps_up(upkeep)
         opened.pop_all()  # from here on the channel's
         channel = open_channel(
             config,
@@ -139,7 +139,7 @@ def build_agent(
         observers += [
             health,
             sideways,
-            shared.trial,
+            trial,
             statistics,
             *_summarizer(config, pipeline, channel),
         ]
@@ -173,6 +173,7 @@ def build_agent(
             ),
             stop_at_end=stop_at_end,
         )
+        shared.keeps_up(upkeep, since=trial)
         if shared.ended_by and read_config is not None:
             log.error(shared.ended_by.detail)
             agent.tell(shared.ended_by.kind, shared.ended_by.detail)

@@ -40,9 +40,17 @@ class Shared:
         #: How the last run ended, where nobody asked for it.
         self.ended_by = bad_end(config.outbox.state_dir)
 
-    def keeps_up(self, upkeep: Upkeep) -> None:
-        """Let a device begin anew when the model changes, as long as it runs."""
-        self._upkeeps.add(upkeep)
+    def keeps_up(self, upkeep: Upkeep, *, since: Trial) -> None:
+        """Let a device begin anew when the model changes, as long as it runs.
+
+        Args:
+            since: the trial of when the device was begun; where that is over, the model has changed in the meantime.
+        """
+        with self._lock:
+            self._upkeeps.add(upkeep)
+            changed = self.trial is not since
+        if changed:
+            upkeep.reload()
 
     def change_model(self, change: Callable[[ModelStore], object]) -> None:
         """Change which model is active, and let every device begin anew with it.
@@ -55,7 +63,8 @@ class Shared:
             self.trial.give_up()  # what was tried so far is no longer what would be confirmed
             self.trial = Trial(self._models, monotonic=time.monotonic)
             self._choices.clear()
-        for upkeep in list(self._upkeeps):
+            upkeeps = list(self._upkeeps)
+        for upkeep in upkeeps:
             upkeep.reload()
 
     def watchdog(self, device: str) -> WatchdogLine:
