@@ -277,7 +277,8 @@ class Archive:
                 targets = self._targets(config_file, config)
                 there = [path for path in targets.values() if path.exists()]
                 if there and not replace:
-                    raise ConfigError(f"{there[0]} is there already; --force replaces it and {len(there) - 1} others")
+                    more = f", and {len(there) - 1} more" if there[1:] else ""
+                    raise ConfigError(f"{there[0]} is there already{more}; --force replaces what is there")
                 for path in targets.values():
                     if path.suffix == ".sqlite3":
                         _refuse_if_used(path)
