@@ -23,7 +23,8 @@ from edge_agent.delivery.outbox import FILE_NAME, Outbox
 from edge_agent.vision.bundle import find_bundle
 from edge_agent.vision.models import ModelStore
 
-sys.path.append(str(Path(__file__).parents[1]))
+#: The helpers of the tests, and the converter, which is not installed.
+sys.path += [str(folder) for folder in Path(__file__).parents[1:3]]
 
 _RULES = 6
 _SAYS = ("were damaged on the disk", "could not be read and was moved", "cannot use")
